@@ -1,0 +1,51 @@
+"""Errors by cause. Each message names the culprit (module path, file, option) and the fix.
+
+Everything derives from `TwostrokeError`, so that one `except` catches what this package raises on
+purpose; each class also derives from the built-in that a caller would expect.
+"""
+
+from __future__ import annotations
+
+
+class TwostrokeError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+class UnholdableError(TwostrokeError, TypeError):
+    """A model contains a non-linearity, or is of a form, whose support cannot be held."""
+
+
+class SupportMismatchError(TwostrokeError, ValueError):
+    """A support was made for another model, another batch or another site."""
+
+
+class NestedHoldError(TwostrokeError, RuntimeError):
+    """`hold` or `record` was entered while the same model is already held or recorded."""
+
+
+class OutsideForwardError(TwostrokeError, RuntimeError):
+    """Part of a held model ran outside its forward pass, where no mask belongs to it."""
+
+
+class SupportFileError(TwostrokeError, ValueError):
+    """A file does not hold a support: truncated, altered, or something else altogether."""
+
+
+class SettingsError(TwostrokeError, ValueError):
+    """A setting is out of range, unknown, or contradicts another."""
+
+
+class DataError(TwostrokeError, ValueError):
+    """A data set is missing, empty, truncated, or holds values it must not hold."""
+
+
+class NotReplayableError(DataError):
+    """The same index and view gave two different examples, so no stored mask can belong to them."""
+
+
+class UnknownNameError(TwostrokeError, LookupError):
+    """A model or data set name that is not known; the text lists near matches."""
+
+
+class RunFolderError(TwostrokeError, OSError):
+    """A run's folder is taken, missing or incomplete."""

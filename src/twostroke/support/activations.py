@@ -1,0 +1,351 @@
+"""What is known of each switching function: its pieces, its own rule, and how it is held.
+
+A call of a piecewise-linear function is read into an `Activation`. Each kind says which piece every
+unit is on (`own`), and computes its output for given pieces (`held`). `FUNCTIONS` maps the functions
+that PyTorch may be called by to the reader of their arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from . import bits
+from .hard_threshold import as_channels, hard_threshold
+
+
+class _Select(Function):
+    """`m ∘ q` (or `slope * q` off the mask) that keeps nothing but the packed bits for backward."""
+
+    @staticmethod
+    def forward(q: Tensor, packed: Tensor, slope: float, inplace: bool) -> Tensor:
+        return bits.select(q, packed, slope=slope, out=q if inplace else None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        q, packed, ctx.slope, inplace = inputs
+        if inplace:
+            ctx.mark_dirty(q)
+        ctx.save_for_backward(packed)
+        ctx.save_for_forward(packed)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        (packed,) = ctx.saved_tensors
+        return select(grad, packed, slope=ctx.slope), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:  # type: ignore[override]
+        (packed,) = ctx.saved_tensors
+        return select(tangent, packed, slope=ctx.slope)
+
+
+def select(q: Tensor, packed: Tensor, *, slope: float = 0.0, inplace: bool = False) -> Tensor:
+    """Differentiable `bits.select`; linear in `q`, so it is its own derivative."""
+    return cast(Tensor, _Select.apply(q, packed, slope, inplace))
+
+
+class Activation(ABC):
+    """One call of a switching function on the pre-activation `q`, shape (batch, ...)."""
+
+    kind: ClassVar[str]
+    # whether a unit stands alone (rules apply), or chooses among its neighbours (max pooling)
+    unitwise: ClassVar[bool] = True
+
+    def __init__(self, q: Tensor, inplace: bool = False) -> None:
+        self.q = q
+        self.inplace = inplace
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the mask, batch first."""
+        return self.q.shape
+
+    @property
+    def planes(self) -> int:
+        """Bits per unit."""
+        return 1
+
+    @abstractmethod
+    def own(self) -> Sequence[Tensor]:
+        """Masks of the function's own rule, one for each plane, each of `shape`, bool."""
+
+    def ruled(self, on: Tensor) -> Sequence[Tensor]:
+        """Planes for a mask `on` that some other rule chose; (batch or 1, ...) bool."""
+        return (on,)
+
+    @abstractmethod
+    def live(self) -> Tensor:
+        """Output of the function as PyTorch computes it, never in place."""
+
+    @abstractmethod
+    def held(self, planes: Sequence[Tensor]) -> Any:
+        """Output for the given packed planes, each (batch or 1, bytes) uint8 (eq. 13)."""
+
+    def gated(self, planes: Sequence[Tensor]) -> Any:
+        """`m ∘ f(q)`: the function stays, the mask stands on top of it."""
+        return select(self.live(), planes[0])
+
+
+class Relu(Activation):
+    """`max(q, 0)`: on where `q > 0`, or `q >= 0` for `clamp(min=0)`, whose gradient there is 1."""
+
+    kind = "relu"
+
+    def __init__(self, q: Tensor, inplace: bool = False, *, closed: bool = False) -> None:
+        super().__init__(q, inplace)
+        self.closed = closed
+
+    def own(self) -> Sequence[Tensor]:
+        return (self.q >= 0 if self.closed else self.q > 0,)
+
+    def live(self) -> Tensor:
+        return self.q.clamp(min=0) if self.closed else torch.relu(self.q)
+
+    def held(self, planes: Sequence[Tensor]) -> Tensor:
+        return select(self.q, planes[0], inplace=self.inplace)
+
+    def gated(self, planes: Sequence[Tensor]) -> Tensor:
+        # one mask instead of two passes: m ∘ max(q, 0) is q where both are on
+        own = bits.pack(self.own()[0])
+        return select(self.q, own & planes[0], inplace=self.inplace)
+
+
+class Threshold(Relu):
+    """Positive hard threshold (eq. 9): `q` where `q > beta`, else 0; `beta` a number or (channels,)."""
+
+    kind = "threshold"
+
+    def __init__(
+        self,
+        q: Tensor,
+        beta: float | Tensor = 0.0,
+        inplace: bool = False,
+        run: Callable[[], Tensor] | None = None,
+    ) -> None:
+        super().__init__(q, inplace)
+        self.beta = beta
+        self._run = run
+
+    def own(self) -> Sequence[Tensor]:
+        return (self.q > as_channels(self.beta, self.q),)
+
+    def live(self) -> Tensor:
+        return self._run() if self._run else hard_threshold(self.q, self.beta)
+
+
+class LeakyRelu(Activation):
+    """`q` where `q > 0`, else `slope * q`."""
+
+    kind = "leaky_relu"
+
+    def __init__(self, q: Tensor, slope: float, inplace: bool = False) -> None:
+        super().__init__(q, inplace)
+        self.slope = slope
+
+    def own(self) -> Sequence[Tensor]:
+        return (self.q > 0,)
+
+    def live(self) -> Tensor:
+        return F.leaky_relu(self.q, self.slope)
+
+    def held(self, planes: Sequence[Tensor]) -> Tensor:
+        return select(self.q, planes[0], slope=self.slope, inplace=self.inplace)
+
+
+class PRelu(Activation):
+    """`q` where `q > 0`, else `weight * q` with a learned weight, one number or one a channel."""
+
+    kind = "prelu"
+
+    def __init__(self, q: Tensor, weight: Tensor) -> None:
+        super().__init__(q)
+        self.weight = weight
+
+    def own(self) -> Sequence[Tensor]:
+        return (self.q > 0,)
+
+    def live(self) -> Tensor:
+        return torch.prelu(self.q, self.weight)
+
+    def held(self, planes: Sequence[Tensor]) -> Tensor:
+        # the weight learns from q where the mask is off, so autograd must keep q here
+        mask = bits.unpack(planes[0], self.q.shape[1:].numel()).view(-1, *self.q.shape[1:])
+        weight = self.weight if self.weight.numel() == 1 else as_channels(self.weight, self.q)
+        return torch.where(mask, self.q, weight.to(self.q.dtype) * self.q)
+
+
+class Clamp(Activation):
+    """Three pieces (ReLU6, hardtanh, clamp): `low`, `q`, `high`. The second plane says "high"."""
+
+    kind = "clamp"
+
+    def __init__(
+        self, q: Tensor, low: float, high: float, inplace: bool = False, *, closed: bool = False
+    ) -> None:
+        super().__init__(q, inplace)
+        self.low, self.high, self.closed = low, high, closed
+
+    @property
+    def planes(self) -> int:
+        return 2
+
+    def own(self) -> Sequence[Tensor]:
+        q = self.q
+        if self.closed:  # torch.clamp hands the gradient on at its corners
+            return (q >= self.low) & (q <= self.high), q > self.high
+        return (q > self.low) & (q < self.high), q >= self.high
+
+    def ruled(self, on: Tensor) -> Sequence[Tensor]:
+        _, high = self.own()
+        return on & ~high, on & high
+
+    def live(self) -> Tensor:
+        return self.q.clamp(self.low, self.high) if self.closed else F.hardtanh(
+            self.q, self.low, self.high
+        )
+
+    def held(self, planes: Sequence[Tensor]) -> Tensor:
+        z = select(self.q, planes[0])
+        units, rest = self.q.shape[1:].numel(), self.q.shape[1:]
+        for value, packed in ((self.high, planes[1]), (self.low, ~(planes[0] | planes[1]))):
+            if value != 0 and math.isfinite(value):
+                z = z + value * bits.unpack(packed, units, z.dtype).view(-1, *rest)
+        return self.q.copy_(z) if self.inplace else z
+
+    def gated(self, planes: Sequence[Tensor]) -> Tensor:
+        z = select(self.live(), planes[0] | planes[1])
+        return self.q.copy_(z) if self.inplace else z
+
+
+class MaxPool(Activation):
+    """Max pooling in one to three dimensions; its support is the argmax, an index into its plane."""
+
+    kind = "max_pool"
+    unitwise = False
+
+    def __init__(self, q: Tensor, dims: int, pool: Callable[[], tuple[Tensor, Tensor]], both: bool):
+        super().__init__(q)
+        self.dims = dims
+        self.both = both
+        self._pool = pool
+        self._result: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Maxima and their indices into the flattened input plane."""
+        if self._result is None:
+            self._result = self._pool()
+        return self._result
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.result[1].shape
+
+    @property
+    def planes(self) -> int:
+        return max(1, (self.q.shape[-self.dims :].numel() - 1).bit_length())
+
+    def own(self) -> Sequence[Tensor]:
+        index = self.result[1]
+        return [(index >> k) & 1 == 1 for k in range(self.planes)]
+
+    def live(self) -> Any:
+        return self.result if self.both else self.result[0]
+
+    def held(self, planes: Sequence[Tensor]) -> Any:
+        with torch.no_grad():
+            shape = self.result[1].shape
+        units = shape[1:].numel()
+        index = torch.zeros(shape, dtype=torch.int64, device=self.q.device)
+        for k, packed in enumerate(planes):
+            index += bits.unpack(packed, units, torch.int64).view(-1, *shape[1:]) << k
+        flat = self.q.flatten(-self.dims)
+        z = flat.gather(-1, index.flatten(-self.dims)).view(shape)
+        return (z, index) if self.both else z
+
+    gated = held
+
+
+def _clamp(q: Tensor, min: Any = None, max: Any = None, inplace: bool = False) -> Activation | None:
+    def number(value: Any) -> bool:
+        return isinstance(value, int | float)
+
+    if max is None and number(min):
+        return Relu(q, inplace, closed=True) if min == 0 else Clamp(
+            q, min, math.inf, inplace, closed=True
+        )
+    if number(min) and number(max) and min < max:
+        return Clamp(q, min, max, inplace, closed=True)
+    return None  # one-sided from above, or bounds that are tensors: nothing that we know to hold
+
+
+def _hardtanh(q: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
+    return Clamp(q, min_val, max_val, inplace)
+
+
+def _leaky(q: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Activation:
+    return LeakyRelu(q, negative_slope, inplace)
+
+
+def _threshold(q: Tensor, threshold: float, value: float, inplace: bool = False) -> Any:
+    return Threshold(q, float(threshold), inplace) if value == 0 else None
+
+
+def _hard_threshold(q: Tensor, beta: float | Tensor, width: float = 1.0) -> Activation:
+    return Threshold(q, beta, run=lambda: hard_threshold(q, beta, width))
+
+
+def _pool(dims: int, function: Callable[..., Any], adaptive: bool, both: bool) -> Any:
+    def read(q: Tensor, *args: Any, **kwargs: Any) -> Activation | None:
+        wants_both = bool(kwargs.pop("return_indices", both))
+        if q.ndim != dims + 2:
+            return None  # a single image without a batch: nothing to key a mask by
+        if not adaptive and len(args) < 2 and kwargs.get("stride") in (None, ()):
+            kwargs["stride"] = args[0] if args else kwargs["kernel_size"]
+        return MaxPool(q, dims, lambda: function(q, *args, **kwargs), wants_both)
+
+    return read
+
+
+def _inplace(read: Callable[..., Activation | None]) -> Callable[..., Activation | None]:
+    return lambda q, *args, **kwargs: read(q, *args, inplace=True, **kwargs)
+
+
+Reader = Callable[..., Activation | None]
+FUNCTIONS: dict[Callable[..., Any], Reader] = {hard_threshold: _hard_threshold, torch.prelu: PRelu}
+
+
+def _register(reader: Reader, *names: str) -> None:
+    places = (torch, torch.Tensor, F, torch._C._nn)
+    for place in places:
+        for name in names:
+            if (function := getattr(place, name, None)) is not None:
+                FUNCTIONS[function] = reader
+            if (function := getattr(place, name + "_", None)) is not None:
+                FUNCTIONS[function] = _inplace(reader)
+
+
+_register(Relu, "relu")
+_register(lambda q, inplace=False: Clamp(q, 0.0, 6.0, inplace), "relu6")
+_register(_hardtanh, "hardtanh")
+_register(_leaky, "leaky_relu")
+_register(_threshold, "threshold")
+_register(_clamp, "clamp", "clip")
+_register(lambda q, min, inplace=False: _clamp(q, min, inplace=inplace), "clamp_min")
+FUNCTIONS[torch.Tensor.prelu] = PRelu
+for _dims in (1, 2, 3):
+    for _place in (torch, F):
+        for _prefix, _adaptive in (("", False), ("adaptive_", True)):
+            _name = f"{_prefix}max_pool{_dims}d"
+            _function = getattr(F, f"{_name}_with_indices")
+            for _suffix, _both in (("", False), ("_with_indices", True)):
+                if (_called := getattr(_place, _name + _suffix, None)) is not None:
+                    FUNCTIONS[_called] = _pool(_dims, _function, _adaptive, _both)

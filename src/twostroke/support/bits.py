@@ -1,0 +1,122 @@
+"""Packed bits: eight units a byte, unit `8 j + k` in bit `k` of byte `j`.
+
+Every operation is a chain of plain tensor operations, so that it runs on any device. Unpacking goes
+through a table of 256 rows (one row of eight numbers a byte), which on a CPU is several times
+faster than shifting; packing multiplies eight bytes at once into one. `reference_*` beside them are
+slow and obviously right: the tests compare the two over drawn shapes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+# eight 0/1 bytes of a little-endian word, times this, leave their bits in the topmost byte
+_GATHER = 0x0102040810204080
+# bytes unpacked at a time on a CPU: half a million units, so that the mask stays in cache
+_CHUNK = 1 << 16
+
+
+def packed_bytes(units: int) -> int:
+    """Bytes that `units` bits need: ⌈units / 8⌉."""
+    return (units + 7) // 8
+
+
+@lru_cache(maxsize=64)
+def _table(device: torch.device, dtype: torch.dtype) -> Tensor:  # (256, 8)
+    # made outside of inference mode, because it is kept and may meet autograd later
+    with torch.inference_mode(False):
+        byte = torch.arange(256, device=device)[:, None]
+        return ((byte >> torch.arange(8, device=device)) & 1).to(dtype)
+
+
+@lru_cache(maxsize=8)
+def _popcounts(device: torch.device) -> Tensor:  # (256,)
+    with torch.inference_mode(False):
+        return _table(device, torch.int64).sum(1)
+
+
+def pack(
+    mask: Tensor,  # (rows, ...) bool
+) -> Tensor:  # (rows, ⌈units / 8⌉) uint8
+    """Pack a mask, one row of bytes for each entry of its first dimension; spare bits are zero."""
+    flat = mask.reshape(mask.shape[0], -1)
+    rows, units = flat.shape
+    if spare := -units % 8:
+        flat = torch.nn.functional.pad(flat, (0, spare))
+    words = flat.contiguous().view(torch.uint8).view(torch.int64)
+    return ((words * _GATHER) >> 56).to(torch.uint8).view(rows, -1)
+
+
+def unpack(
+    packed: Tensor,  # (rows, ⌈units / 8⌉) uint8
+    units: int,
+    dtype: torch.dtype = torch.bool,
+) -> Tensor:  # (rows, units)
+    """Undo `pack`; with a numeric `dtype` the mask comes as zeros and ones of that type."""
+    rows = packed.shape[0]
+    table = _table(packed.device, torch.uint8 if dtype == torch.bool else dtype)
+    if dtype == torch.bool:  # one 8-byte gather for each byte
+        index = packed.reshape(-1).int()
+        mask = table.view(torch.int64).view(-1).index_select(0, index).view(torch.bool)
+    else:
+        mask = table.index_select(0, packed.reshape(-1).int())
+    return mask.view(rows, -1)[:, :units]
+
+
+def select(
+    q: Tensor,  # (batch, ...) floating
+    packed: Tensor,  # (batch or 1, ⌈units / 8⌉) uint8
+    *,
+    slope: float = 0.0,
+    out: Tensor | None = None,  # like q; may be q itself
+) -> Tensor:
+    """`m ∘ q` from packed bits: exactly zero (or `slope * q`) where a bit is off, `q` where it is on.
+
+    What is off is replaced, not multiplied, so that an infinite or undefined value under a zero mask
+    stays out, as it does in ReLU. The work is done by the kernels that PyTorch has for the backward
+    pass of ReLU and leaky ReLU: "keep the first where the second is positive".
+    """
+    units = q.shape[1:].numel()
+    if out is None:
+        out = torch.empty_like(q)
+    plain = q.is_contiguous() and out.is_contiguous()
+    if plain and q.device.type == "cpu" and units % 8 == 0 and packed.shape[0] == q.shape[0]:
+        values, results, bytes_ = q.view(-1), out.view(-1), packed.reshape(1, -1)
+        for start in range(0, bytes_.numel(), _CHUNK):
+            piece = slice(8 * start, 8 * (start + _CHUNK))
+            ones = unpack(bytes_[:, start : start + _CHUNK], 8 * _CHUNK, q.dtype)
+            _keep(values[piece], ones.view(-1), slope, results[piece])
+        return out
+    ones = unpack(packed, units, q.dtype).view(packed.shape[0], *q.shape[1:])
+    _keep(q, ones.expand_as(q), slope, out)
+    return out
+
+
+def _keep(q: Tensor, ones: Tensor, slope: float, out: Tensor) -> None:
+    if slope == 0.0:
+        torch.ops.aten.threshold_backward.grad_input(q, ones, 0.0, grad_input=out)
+    else:
+        torch.ops.aten.leaky_relu_backward.grad_input(q, ones, slope, False, grad_input=out)
+
+
+def count(packed: Tensor) -> int:
+    """Number of bits that are on."""
+    return int(_popcounts(packed.device).index_select(0, packed.reshape(-1).int()).sum())
+
+
+def reference_pack(mask: Tensor) -> Tensor:
+    """`pack`, one bit at a time."""
+    rows = mask.reshape(mask.shape[0], -1).tolist()
+    bytes_ = [
+        [sum(bit << k for k, bit in enumerate(row[j : j + 8])) for j in range(0, len(row), 8)]
+        for row in rows
+    ]
+    return torch.tensor(bytes_, dtype=torch.uint8, device=mask.device).view(mask.shape[0], -1)
+
+
+def reference_select(q: Tensor, mask: Tensor, slope: float = 0.0) -> Tensor:
+    """`select` with a mask that is not packed."""
+    return torch.where(mask, q, slope * q if slope else torch.zeros_like(q))

@@ -1,0 +1,135 @@
+"""The weight stroke's forward pass: every site computes `z = m ∘ q` with a given mask (eq. 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import SettingsError, SupportMismatchError, UnholdableError
+from . import bits
+from .activations import Activation
+from .intercept import Intercept
+from .rules import Rule
+from .sites import Site
+from .support import Support
+
+
+class Held:
+    """A hold under way. `inconsistency` is filled when `hold(..., penalty=True)`."""
+
+    def __init__(
+        self, support: Support | Rule, *, gated: bool, strict: bool, penalty: bool
+    ) -> None:
+        self._support = support if isinstance(support, Support) else None
+        self._rule = None if isinstance(support, Support) else support
+        self._known = {s.key: s for s in support.sites} if isinstance(support, Support) else {}
+        self._gated = gated
+        self._strict = strict
+        self._penalty = penalty
+        self._violations: list[tuple[Tensor, int]] = []
+
+    @property
+    def inconsistency(self) -> Tensor:
+        """How far pre-activations lie on the other side than the one they are held on.
+
+        The mean over units of `ReLU(q) - m ∘ q`, which is `|q|` where the held mask disagrees with
+        the sign of `q` and 0 where it agrees; a scalar that carries a gradient. Of the last forward
+        pass; ReLU sites only.
+        """
+        if not self._violations:
+            raise SettingsError(
+                "no inconsistency was measured: hold with penalty=True and call the model first"
+            )
+        return sum(v for v, _ in self._violations) / sum(n for _, n in self._violations)  # type: ignore[return-value]
+
+    def begin(self) -> None:
+        """A forward pass begins."""
+        self._violations = []
+
+    def handle(self, path: str, call: int, act: Activation, run: Callable[[], Any]) -> Any:
+        """Output of one call under its mask."""
+        if self._rule is not None:
+            if not act.unitwise:
+                return run()
+            with torch.no_grad():
+                planes = [bits.pack(mask) for mask in act.ruled(self._rule(act.q))]
+        else:
+            site = self._known.get(f"{path}#{call}")
+            if site is None:
+                if self._strict and act.unitwise:
+                    raise SupportMismatchError(
+                        f"{path}#{call} has no mask in this support. Was it recorded from another "
+                        "model, or in another mode (auxiliary heads run in training mode only)? "
+                        "Record in the mode in which you hold, or pass strict=False to leave such "
+                        "sites live"
+                    )
+                return run()
+            planes = self._planes(site, act)
+        if self._penalty and act.kind == "relu":
+            # before the line below, which may change q in place
+            q = act.q.clone() if act.inplace else act.q
+            z = act.gated(planes) if self._gated else act.held(planes)
+            held = z if not self._gated else type(act)(q).held(planes)
+            self._violations.append(((torch.relu(q) - held).sum(), q.numel()))
+            return z
+        return act.gated(planes) if self._gated else act.held(planes)
+
+    def _planes(self, site: Site, act: Activation) -> list[Tensor]:
+        support = self._support
+        assert support is not None
+        q = act.q
+        shape = tuple(q.shape[1:]) if act.unitwise else site.shape
+        if site.kind != act.kind or site.shape != shape or site.planes != act.planes:
+            raise SupportMismatchError(
+                f"{site.key} is a {act.kind} of {shape} here, and was recorded as a {site.kind} of "
+                f"{site.shape}: this support belongs to another model or to inputs of another size"
+            )
+        if len(support) != q.shape[0] and not support.shared:
+            raise SupportMismatchError(
+                f"the support is of {len(support)} examples and {site.key} meets a batch of "
+                f"{q.shape[0]}: index the support by the examples of the batch, support[indices]"
+            )
+        if support.device != q.device:
+            raise SupportMismatchError(
+                f"the support is on {support.device} and the model computes on {q.device}: "
+                f"call support.to({str(q.device)!r}) before the hold"
+            )
+        return list(support.planes(site))
+
+
+@contextmanager
+def hold(
+    model: nn.Module,
+    support: Support | Rule,
+    *,
+    gated: bool = False,
+    strict: bool = True,
+    penalty: bool = False,
+) -> Iterator[Held]:
+    """Hold a support: within the block every site computes `m ∘ q` (eq. 13), and gradients flow.
+
+    `support` is what `record` returned for the batch that the model is going to meet, or a rule, in
+    which case masks are made on the fly from each batch (the paper's B-alternation with
+    `BatchEnergy`, its MaskT with `Energy`). `gated=True` computes `m ∘ ReLU(q)` instead: the
+    activation stays and the mask stands on top of it. Held activations keep only the packed bits for
+    the backward pass.
+
+    The model is not changed, not even while it is held: parameters, buffers and their names are the
+    same, and an exception leaves nothing behind. `penalty=True` also measures
+    `held.inconsistency`, which may be added to the loss.
+
+    Raises `SupportMismatchError` at the first site that the support does not fit, `UnholdableError` as
+    `record` does, and `NestedHoldError` where the model is held already.
+    """
+    if not isinstance(support, Support | Rule):
+        raise UnholdableError(
+            f"hold takes a Support or a rule, not {type(support).__name__}: "
+            "support = twostroke.record(model, x)"
+        )
+    held = Held(support, gated=gated, strict=strict, penalty=penalty)
+    with Intercept(model, held, strict=strict):
+        yield held

@@ -1,0 +1,199 @@
+"""Intercept a model's switching functions without touching the model.
+
+While an `Intercept` is entered, two things are in place, neither of them on the user's module: PyTorch's
+*global* module hooks follow which module is running, and a `TorchFunctionMode` sees every call of a
+PyTorch function. Nothing is registered on the model, so `state_dict`, `deepcopy` and `pickle` do not
+notice, and leaving the block, by whatever way, leaves nothing behind.
+
+A compiled model would run its compiled code past both, so that within the block compiled functions run
+eagerly (`torch.compiler.set_stance`): right, though without the speed of compilation.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import torch
+from torch import nn
+from torch.nn.modules import module as hooks
+from torch.overrides import TorchFunctionMode
+
+from ..errors import NestedHoldError, OutsideForwardError, UnholdableError
+from .activations import FUNCTIONS, Activation
+from .watch import Watch, names_of
+
+
+class Handler(Protocol):
+    """What is to be done at the sites of a model."""
+
+    def begin(self) -> None:
+        """A forward pass begins."""
+
+    def handle(self, path: str, call: int, act: Activation, run: Callable[[], Any]) -> Any:
+        """Give the output of a switching call; `run()` is the original."""
+
+
+_active = threading.local()
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The user's module inside what `torch.compile` and DistributedDataParallel put around it.
+
+    Raises `UnholdableError` for forms that run where no Python can follow.
+    """
+    if not isinstance(model, nn.Module):
+        raise UnholdableError(f"a model is a torch.nn.Module, not {type(model).__name__}")
+    while True:
+        if isinstance(model, nn.DataParallel):
+            raise UnholdableError(
+                "DataParallel runs copies of the model in other threads, where no support can be "
+                "held: pass its .module, or use DistributedDataParallel"
+            )
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        else:
+            break
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnholdableError(
+            "a scripted or traced model runs outside of Python, where no call can be seen: "
+            "pass the module that it was made from"
+        )
+    return model
+
+
+class Intercept(TorchFunctionMode):
+    """Let `handler` answer every switching call that `model` makes within the block."""
+
+    def __init__(self, model: nn.Module, handler: Handler, *, strict: bool = True) -> None:
+        super().__init__()
+        self.model = unwrap(model)
+        self.names = names_of(self.model)
+        self._handler = handler
+        self._stack: list[tuple[nn.Module, str]] = []
+        self._watch = Watch(self.model, lambda: self._stack[-1][1]) if strict else None
+        self._calls: Counter[str] = Counter()
+        self._exit = ExitStack()
+
+    # -- the block ---------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        active: list[Intercept] = _active.__dict__.setdefault("intercepts", [])
+        for other in active:
+            if other.names.keys() & self.names.keys():
+                raise NestedHoldError(
+                    "this model (or a part of it) is held or recorded already: leave that block "
+                    "first, or record before you hold"
+                )
+        with ExitStack() as stack:
+            active.append(self)
+            stack.callback(active.remove, self)
+            pre = hooks.register_module_forward_pre_hook(self._enter_module)
+            stack.callback(pre.remove)
+            post = hooks.register_module_forward_hook(self._leave_module, always_call=True)
+            stack.callback(post.remove)
+            if "torch._dynamo" in sys.modules:  # otherwise nothing can have been compiled
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+                stack.enter_context(warnings.catch_warnings())
+                # a compiled module warns that the hooks will see it too: they know
+                warnings.filterwarnings("ignore", ".*global hooks on modules", UserWarning)
+            if self._watch:
+                stack.callback(self._watch.stop)
+            super().__enter__()
+            self._exit = stack.pop_all()
+        self._thread = threading.get_ident()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._exit:  # also when the line below fails
+            if self._watch:  # before the mode that was entered before it
+                self._watch.stop()
+            super().__exit__(kind, error, trace)
+
+    # -- following the modules ---------------------------------------------------------------
+
+    def _enter_module(self, module: nn.Module, args: Any) -> None:
+        name = self.names.get(id(module))
+        if threading.get_ident() != self._thread:
+            if name is not None or getattr(module, "_is_replica", False):
+                raise OutsideForwardError(
+                    f"{name or type(module).__name__!r} ran in another thread than the one that "
+                    "holds its support (DataParallel, or a checkpoint recomputed during backward): "
+                    "use DistributedDataParallel, or hold without activation checkpointing"
+                )
+            return
+        if module is self.model:
+            self._stack.clear()  # a forward pass that was broken off may have left something
+            self._calls.clear()
+            self._handler.begin()
+            if self._watch:
+                self._watch.start()
+        elif not self._stack:
+            if name is not None:
+                raise OutsideForwardError(
+                    f"{name!r} was called outside of its model's forward pass, where no mask belongs "
+                    "to it: call the model itself, not its forward method or a part of it, and hold "
+                    "without activation checkpointing (which calls parts again during backward)"
+                )
+            return
+        self._stack.append((module, self._stack[-1][1] if name is None else name))
+
+    def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._stack and self._stack[-1][0] is module:
+            self._stack.pop()
+            if not self._stack and self._watch:
+                self._watch.finish(output)
+
+    # -- following the functions -------------------------------------------------------------
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if torch.compiler.is_dynamo_compiling():
+            raise UnholdableError(
+                "a model that is first compiled within a hold cannot be held: call torch.compile "
+                "before entering the block"
+            )
+        reader = FUNCTIONS.get(func) if self._stack else None
+        activation = read(reader, args, kwargs) if reader else None
+        if activation is None:
+            return func(*args, **kwargs)
+        path = self._stack[-1][1]
+        call = self._calls[path]
+        self._calls[path] += 1
+        with self._watch.pause() if self._watch else nullcontext():
+            return self._handler.handle(path, call, activation, lambda: func(*args, **kwargs))
+
+
+def read(reader: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Activation | None:
+    """The activation of a call, or None where it is none that can be held."""
+    if kwargs.get("out") is not None:
+        return None
+    kwargs = dict(kwargs)
+    kwargs.pop("out", None)
+    if "input" in kwargs:  # the name that PyTorch gives to what we call q
+        args = (kwargs.pop("input"), *args)
+    q = args[0]
+    if not isinstance(q, torch.Tensor) or not q.is_floating_point() or q.ndim < 2:
+        return None
+    # F.relu(x, inplace=True) and torch.relu_(x) arrive here as two functions
+    inplace = kwargs.pop("inplace", False)
+    return reader(*args, **kwargs, **({"inplace": True} if inplace else {}))  # type: ignore[no-any-return]

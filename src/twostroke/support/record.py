@@ -1,0 +1,163 @@
+"""The support stroke: record which units are on (eq. 12, 38, 41)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import SettingsError, SupportMismatchError, UnholdableError
+from . import bits
+from .activations import Activation
+from .intercept import Intercept, unwrap
+from .rules import Rule
+from .sites import Site
+from .support import Support
+
+Inputs = Tensor | tuple[Any, ...]
+
+
+class Recorder:
+    """Collects masks while a model runs; `support` is that of the last forward pass."""
+
+    def __init__(self, rule: Rule | None, *, pooling: bool = False, gated: bool = False) -> None:
+        self._rule = rule
+        self._shared = bool(getattr(rule, "shared", False))
+        if self._shared and pooling:
+            raise SettingsError(
+                "one mask for a whole batch and the argmax of each example's max pooling cannot stand "
+                "in one support: record with pooling=False"
+            )
+        self._pooling = pooling
+        self._gated = gated
+        self._found: dict[Site, list[Tensor]] = {}
+
+    @property
+    def sites(self) -> list[Site]:
+        """Sites in the order in which the last forward pass met them."""
+        return list(self._found)
+
+    @property
+    def support(self) -> Support:
+        """What the last forward pass within the block recorded."""
+        if not self._found:
+            raise SupportMismatchError(
+                "nothing was recorded: the model was not called, or made no call that can be held"
+            )
+        first = next(iter(self._found))
+        for site, planes in self._found.items():
+            if len(planes[0]) != len(self._found[first][0]):
+                raise UnholdableError(
+                    f"{site.key} sees a batch of {len(planes[0])} where {first.key} sees one of "
+                    f"{len(self._found[first][0])}: a mask belongs to an example, so that every "
+                    "site must keep the batch as its first dimension"
+                )
+        rows = torch.cat([plane for planes in self._found.values() for plane in planes], dim=1)
+        return Support(self.sites, rows, shared=self._shared)
+
+    def begin(self) -> None:
+        """A forward pass begins; forget the one before."""
+        self._found = {}
+
+    def handle(self, path: str, call: int, act: Activation, run: Callable[[], Any]) -> Any:
+        """Record one call; pass on what the function gives, or the rule in its place."""
+        if not act.unitwise and not self._pooling:
+            return run()
+        rule = self._rule if act.unitwise else None
+        with torch.no_grad():
+            packed = [bits.pack(m) for m in (act.ruled(rule(act.q)) if rule else act.own())]
+        self._found[Site(path, call, act.kind, tuple(act.shape[1:]), len(packed))] = packed
+        if rule is None:
+            return run() if act.unitwise else act.live()
+        return act.gated(packed) if self._gated else act.held(packed)
+
+
+@contextmanager
+def recording(
+    model: nn.Module,
+    *,
+    rule: Rule | None = None,
+    pooling: bool = False,
+    gated: bool = False,
+    strict: bool = True,
+) -> Iterator[Recorder]:
+    """Record while you run the model yourself, with gradients if you like: an online support stroke.
+
+    ```python
+    with ts.recording(model) as recorder:
+        loss = loss_fn(model(x), y)
+    support = recorder.support  # of the last forward pass
+    ```
+    Options and errors are those of `record`.
+    """
+    recorder = Recorder(rule, pooling=pooling, gated=gated)
+    with Intercept(model, recorder, strict=strict):
+        yield recorder
+
+
+def record(
+    model: nn.Module,
+    x: Inputs,
+    *,
+    rule: Rule | None = None,
+    pooling: bool = False,
+    gated: bool = False,
+    strict: bool = True,
+) -> Support:
+    """Support of a batch: one forward pass without gradient that leaves the model as it was.
+
+    `x` is the model's input, (batch, ...), or a tuple of its positional arguments. Without a `rule`
+    each activation's own rule is recorded (for ReLU `q > 0`), and `hold` right afterwards computes
+    the very same output. With a rule, the network that is recorded is the one that has the rule for
+    its activation: `z = m ∘ q` goes on to the next layer, or `m ∘ ReLU(q)` when `gated`.
+    `pooling=True` records the argmax of max pooling too, so that the held network is affine.
+
+    The model stays in the mode it is in; in training mode batch norm uses the batch's statistics, but
+    the running ones are put back afterwards. Dropout draws as it would in any forward pass.
+
+    Raises `UnholdableError` for a model with non-linearities that cannot be held, with their names,
+    unless `strict=False`, and `NestedHoldError` within a `hold` of the same model.
+    """
+    with (
+        torch.no_grad(),
+        _statistics_kept(unwrap(model)),
+        recording(model, rule=rule, pooling=pooling, gated=gated, strict=strict) as recorder,
+    ):
+        model(*x) if isinstance(x, tuple) else model(x)
+    return recorder.support
+
+
+def sites(
+    model: nn.Module, x: Inputs, *, pooling: bool = False, strict: bool = True
+) -> list[Site]:
+    """Sites that `record` would find: path, call index, kind, shape. One forward pass of `x`.
+
+    Raises what `record` raises. A model without any site gives an empty list.
+    """
+    recorder = Recorder(None, pooling=pooling)
+    with (
+        torch.no_grad(),
+        _statistics_kept(unwrap(model)),
+        Intercept(model, recorder, strict=strict),
+    ):
+        model(*x) if isinstance(x, tuple) else model(x)
+    return recorder.sites
+
+
+@contextmanager
+def _statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Put the running statistics of normalisation layers back at the end."""
+    kept = [
+        (buffer, buffer.clone())
+        for module in model.modules()
+        if module.training and getattr(module, "track_running_stats", False)
+        for buffer in module.buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        for buffer, value in kept:
+            buffer.copy_(value)

@@ -1,0 +1,139 @@
+"""Rules: closed forms that turn pre-activations into a mask (paper §3.1 and §4).
+
+A rule is called with `q` (batch, ...) and returns a bool mask of shape (batch, ...), or (1, ...) for
+the rules that give one mask to the whole batch. How much is kept is said in one of two ways: by the
+threshold or price of the paper, or by `density`, the share of units to keep, from which the price
+follows as a quantile. A rule for single examples takes that quantile within each example, so that a
+mask never depends on who else is in the batch.
+
+Where the paper's β means two things, two names stand here: `beta` is a threshold on `q` (eq. 9, 12),
+`price` is what a unit that is on costs in an ℓ0 objective (eq. 11, 36, 39). They differ: eq. 11, with
+its factor 2, is minimised by `q > sqrt(2 price)`, not by eq. 9 with β = price as the paper says; see
+`PositiveThreshold.from_price`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..errors import SettingsError
+from .hard_threshold import as_channels
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """Anything that makes a mask from a pre-activation.
+
+    A rule that gives one mask to a whole batch says so by a class attribute `shared = True`.
+    """
+
+    def __call__(self, q: Tensor) -> Tensor:
+        """Mask for `q` (batch, ...): bool, (batch, ...) or (1, ...)."""
+        ...
+
+
+def _check(name: str, value: float | Tensor | None, density: float | None) -> None:
+    if (value is None) == (density is None):
+        raise SettingsError(f"give either {name} or density, one of the two")
+    if density is not None and not 0 <= density <= 1:
+        raise SettingsError(f"density is a share of units between 0 and 1, not {density}")
+
+
+def _keep_share(
+    score: Tensor,  # (rows, ...)
+    density: float,
+) -> Tensor:
+    """Mask of the `round(density * units)` largest scores of each row; of equal ones fewer."""
+    rows = score.flatten(1).float() if score.dtype in (torch.half, torch.bfloat16) else score.flatten(1)
+    units = rows.shape[1]
+    drop = units - round(density * units)
+    if drop == 0:
+        return torch.ones_like(score, dtype=torch.bool)
+    price = rows.kthvalue(drop, dim=1, keepdim=True).values
+    return (rows > price).view(score.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class PositiveThreshold:
+    """On where `q > beta` (eq. 9, 12); `beta` a number or (channels,).
+
+    With `beta = 0` it is what ReLU does. It minimises eq. 11, `(q - p)² + 2 price [p ≠ 0]` over
+    `p >= 0`, for `price = beta² / 2`.
+    """
+
+    beta: float | Tensor | None = None
+    density: float | None = None
+
+    def __post_init__(self) -> None:
+        _check("beta", self.beta, self.density)
+
+    @classmethod
+    def from_price(cls, price: float) -> PositiveThreshold:
+        """The minimiser of eq. 11 for an ℓ0 price: threshold `sqrt(2 price)`."""
+        if price < 0:
+            raise SettingsError(f"a price must not be negative, as {price} is")
+        return cls(math.sqrt(2 * price))
+
+    def __call__(self, q: Tensor) -> Tensor:
+        if self.density is not None:
+            return _keep_share(q, self.density)
+        return q > as_channels(self.beta, q)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Energy:
+    """On where `q² > price` (eq. 38), the minimiser of `(q - m q)² + price m` over m in {0, 1} (eq. 36).
+
+    Unlike ReLU it also keeps large negative values.
+    """
+
+    price: float | Tensor | None = None
+    density: float | None = None
+
+    def __post_init__(self) -> None:
+        _check("price", self.price, self.density)
+
+    def __call__(self, q: Tensor) -> Tensor:
+        if self.density is not None:
+            return _keep_share(q.square(), self.density)
+        return q.square() > as_channels(self.price, q)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchEnergy:
+    """One mask for the batch: on where the mean of `q²` over it exceeds `price` (eq. 41, over N).
+
+    The minimiser of eq. 39 divided by N, so that the price means the same for every batch size.
+    """
+
+    price: float | Tensor | None = None
+    density: float | None = None
+    shared: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check("price", self.price, self.density)
+
+    def __call__(self, q: Tensor) -> Tensor:
+        wide = torch.float32 if q.dtype in (torch.half, torch.bfloat16) else q.dtype
+        # one pass, without a tensor of squares
+        energy = torch.linalg.vector_norm(q, dim=0, keepdim=True, dtype=wide).square() / q.shape[0]
+        if self.density is not None:
+            return _keep_share(energy, self.density)
+        return energy > as_channels(self.price, q)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class MajorityVote:
+    """One mask for the batch: on where more than half of the examples have `q > beta` (§4.2)."""
+
+    beta: float | Tensor = 0.0
+    shared: ClassVar[bool] = True
+
+    def __call__(self, q: Tensor) -> Tensor:
+        votes = (q > as_channels(self.beta, q)).sum(0, keepdim=True)
+        return 2 * votes > q.shape[0]

@@ -1,0 +1,244 @@
+"""`Support`: the binary masks of all sites for a set of examples, packed eight units a byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from os import PathLike
+from pathlib import Path
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from ..errors import SupportFileError, SupportMismatchError
+from . import bits
+from .sites import Site
+
+_FORMAT = "twostroke-support"
+_VERSION = 1
+
+
+class Share(float):
+    """A share of units (0 to 1), with the share at each site in `by_site`."""
+
+    by_site: Mapping[Site, float]
+
+    @classmethod
+    def of(cls, counts: Mapping[Site, int], units: Mapping[Site, int]) -> Share:
+        """Overall and per-site shares of `counts` in `units`; a share of nothing is 0."""
+        total = sum(units.values())
+        share = cls(sum(counts.values()) / total if total else 0.0)
+        share.by_site = {s: n / units[s] if units[s] else 0.0 for s, n in counts.items()}
+        return share
+
+
+class Support:
+    """Binary masks of all `sites` for a set of examples (the paper's multi-layer support m(1..L)).
+
+    `rows` is (examples, bytes) uint8: one example a row, its sites one after another, each of
+    ⌈units / 8⌉ bytes a plane. A support that is `shared` has a single row, which stands for every
+    example of whatever batch meets it.
+
+    Indexing by a site, a key (`"layer1.0.relu#1"`) or a path that has one site gives the bool mask,
+    shape (examples, *site.shape); by an integer, a slice or an index tensor, the support of those
+    examples.
+    """
+
+    __slots__ = ("rows", "shared", "sites", "_places")
+
+    def __init__(self, sites: Sequence[Site], rows: Tensor, *, shared: bool = False) -> None:
+        self.sites = tuple(sites)
+        self.rows = rows
+        self.shared = shared
+        ends = list(accumulate((site.nbytes for site in self.sites), initial=0))
+        self._places = {site.key: slice(*ends[i : i + 2]) for i, site in enumerate(self.sites)}
+        if rows.dtype != torch.uint8 or rows.ndim != 2 or rows.shape[1] != ends[-1]:
+            raise SupportMismatchError(
+                f"rows of {tuple(rows.shape)} {rows.dtype} do not fit sites of {ends[-1]} bytes"
+            )
+        if shared and len(rows) != 1:
+            raise SupportMismatchError(f"a shared support has one row, not {len(rows)}")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the masks take."""
+        return self.rows.numel()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the masks live."""
+        return self.rows.device
+
+    def __repr__(self) -> str:
+        whose = "shared by a batch" if self.shared else f"of {len(self)} examples"
+        return f"<Support {whose}, {len(self.sites)} sites, {self.nbytes} bytes>"
+
+    def site(self, key: str | Site) -> Site:
+        """The site of that key or path; `KeyError` with the known ones when there is none."""
+        if isinstance(key, Site):
+            key = key.key
+        found = [s for s in self.sites if key in (s.key, s.path)]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(s.key for s in found or self.sites)
+        what = "stands for several sites" if found else "is no site of this support"
+        raise KeyError(f"{key!r} {what}: choose among {known}")
+
+    def planes(self, site: Site) -> Tensor:
+        """Packed bits of one site: (planes, examples, bytes) uint8, a view."""
+        place = self.rows[:, self._places[site.key]]
+        return place.view(len(place), site.planes, -1).transpose(0, 1) if site.nbytes else (
+            place.new_empty(site.planes, len(place), 0)
+        )
+
+    def pieces(self, key: str | Site) -> Tensor:
+        """Which piece each unit is on: (examples, *site.shape) int64.
+
+        0 off and 1 on; for a clamp 0 low, 1 linear, 2 high; for max pooling the index of the
+        maximum in the flattened input plane.
+        """
+        site = self.site(key)
+        masks = [bits.unpack(plane, site.units, torch.int64) for plane in self.planes(site)]
+        code = sum((mask << k for k, mask in enumerate(masks)), start=torch.zeros_like(masks[0]))
+        return code.view(-1, *site.shape)
+
+    @overload
+    def __getitem__(self, key: str | Site) -> Tensor: ...
+    @overload
+    def __getitem__(self, key: int | slice | Tensor | list[int]) -> Support: ...
+
+    def __getitem__(self, key: str | Site | int | slice | Tensor | list[int]) -> Tensor | Support:
+        if isinstance(key, str | Site):
+            site = self.site(key)
+            mask = bits.unpack(self.planes(site)[0], site.units)
+            return mask.view(-1, *site.shape)
+        if isinstance(key, int):
+            if not -len(self) <= key < len(self):
+                raise IndexError(f"example {key} of a support of {len(self)} examples")
+            key = [key]
+        if isinstance(key, list):
+            key = torch.tensor(key, dtype=torch.int64)
+        if isinstance(key, Tensor):
+            key = key.to(self.device)
+        rows = self.rows[key]
+        return Support(self.sites, rows, shared=self.shared and len(rows) == 1)
+
+    def __iter__(self) -> Iterator[Support]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Support)
+            and self.sites == other.sites
+            and self.shared == other.shared
+            and torch.equal(self.rows, other.rows.to(self.device))
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Support:
+        """The same support on another device."""
+        rows = self.rows.to(device, non_blocking=non_blocking)
+        return Support(self.sites, rows, shared=self.shared)
+
+    def restrict(self, keys: Iterable[str | Site]) -> Support:
+        """The part of some sites only, to be held with `strict=False`; the others then stay live."""
+        chosen = {self.site(key) for key in keys}
+        sites = [site for site in self.sites if site in chosen]
+        parts = [self.rows[:, self._places[site.key]] for site in sites]
+        rows = torch.cat(parts, 1) if parts else self.rows[:, :0]
+        return Support(sites, rows, shared=self.shared)
+
+    @classmethod
+    def cat(cls, supports: Sequence[Support]) -> Support:
+        """The examples of several supports, one after another; all of the same sites, none shared."""
+        if not supports:
+            raise SupportMismatchError("there is no support to concatenate")
+        first = supports[0]
+        for other in supports:
+            if other.sites != first.sites:
+                raise SupportMismatchError(f"supports differ: {_first_difference(first, other)}")
+            if other.shared:
+                raise SupportMismatchError("a support shared by a batch has no examples to add")
+        return cls(first.sites, torch.cat([s.rows for s in supports]))
+
+    def density(self) -> Share:
+        """Share of units that are on, overall and by site; max pooling does not count."""
+        sites = [s for s in self.sites if s.kind != "max_pool"]
+        counts = {s: bits.count(self.planes(s)[0]) for s in sites}
+        return Share.of(counts, {s: s.units * len(self) for s in sites})
+
+    def drift(self, other: Support) -> Share:
+        """Share of units whose mask differs from `other`'s, overall and by site.
+
+        A shared support is compared with every example of the other. Raises `SupportMismatchError`
+        where the two are not of the same sites and number of examples.
+        """
+        if self.sites != other.sites:
+            raise SupportMismatchError(f"supports differ: {_first_difference(self, other)}")
+        if len(self) != len(other) and not (self.shared or other.shared):
+            raise SupportMismatchError(
+                f"supports of {len(self)} and of {len(other)} examples have no drift: "
+                "compare the same examples"
+            )
+        changed = self.rows ^ other.rows.to(self.device)
+        xor = Support(self.sites, changed)
+        counts = {}
+        for site in self.sites:
+            planes = xor.planes(site)
+            differs = planes[0]
+            for plane in planes[1:]:
+                differs = differs | plane
+            counts[site] = bits.count(differs)
+        return Share.of(counts, {s: s.units * len(changed) for s in self.sites})
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to a safetensors file; a file already there is replaced whole or not at all."""
+        from safetensors.torch import save_file
+
+        header = {"format": _FORMAT, "version": _VERSION, "shared": self.shared}
+        header["sites"] = [site.to_json() for site in self.sites]
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        try:
+            rows = self.rows.contiguous().cpu()
+            save_file({"rows": rows}, partial, metadata={_FORMAT: json.dumps(header)})
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Support:
+        """Read what `save` wrote. Nothing is unpickled; `SupportFileError` for anything else."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt", device=str(device)) as file:
+                header = json.loads((file.metadata() or {})[_FORMAT])
+                if header["version"] != _VERSION:
+                    raise SupportFileError(
+                        f"{path}: support format {header['version']!r}, this version of twostroke "
+                        f"reads {_VERSION}"
+                    )
+                sites = [Site.from_json(entry) for entry in header["sites"]]
+                return cls(sites, file.get_tensor("rows"), shared=bool(header["shared"]))
+        except FileNotFoundError:
+            raise SupportFileError(f"{path}: there is no such file") from None
+        except (SafetensorError, KeyError, TypeError, ValueError, SupportMismatchError) as error:
+            if isinstance(error, SupportFileError):
+                raise
+            raise SupportFileError(
+                f"{path} is not a support that Support.save wrote, or is damaged: {error}"
+            ) from error
+
+
+def _first_difference(a: Support, b: Support) -> str:
+    for one, two in zip(a.sites, b.sites, strict=False):
+        if one != two:
+            return f"{one.key} {one.kind} {one.shape} against {two.key} {two.kind} {two.shape}"
+    return f"{len(a.sites)} sites against {len(b.sites)}"

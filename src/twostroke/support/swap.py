@@ -1,0 +1,97 @@
+"""Replace a model's ReLUs by positive hard-thresholding, thresholds taken from the biases (§4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UnholdableError
+from .activations import Activation
+from .hard_threshold import HardThreshold
+from .intercept import Intercept
+from .record import Inputs, _statistics_kept
+
+
+class _Feeders:
+    """Finds which module's output enters which ReLU."""
+
+    def __init__(self) -> None:
+        self.made: dict[int, tuple[Tensor, nn.Module]] = {}  # the tensor is kept, so its id is unique
+        self.found: dict[str, list[nn.Module | None]] = {}
+        self.other: list[str] = []
+
+    def begin(self) -> None:
+        pass
+
+    def note(self, module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and not list(module.children()):
+            self.made[id(output)] = (output, module)
+
+    def handle(self, path: str, call: int, act: Activation, run: Callable[[], Any]) -> Any:
+        if act.kind == "relu":
+            _, feeder = self.made.get(id(act.q), (None, None))
+            self.found.setdefault(path, []).append(feeder)
+        elif act.unitwise:
+            self.other.append(f"{path} ({act.kind})")
+        return act.live() if act.inplace else run()
+
+
+def use_hard_threshold(
+    model: nn.Module,
+    x: Inputs,
+    *,
+    beta: float | None = None,
+    learn: bool = False,
+    width: float = 1.0,
+) -> nn.Module:
+    """Swap every `nn.ReLU` of `model` for `HardThreshold`, in place; returns the model.
+
+    With `beta=None` the thresholds come from the biases, as §4.1 does after its warm-up: where a
+    layer computes `ReLU(Wx + b)`, it then computes `Wx` where `Wx > -b`, so `beta = -b`, one a
+    channel, and the bias becomes zero. A batch norm's bias counts as well. Same support as before on
+    the first layer; values differ by `b`. With a number, biases stay and every threshold is that.
+
+    `x` is a batch to run once, which shows what feeds which ReLU. Raises `UnholdableError`, before
+    anything is changed, where a ReLU is no module of its own (`F.relu`), is fed by several layers
+    whose biases would need several thresholds, or by no layer (a sum) and `beta` is None.
+    """
+    feeders = _Feeders()
+    hook = nn.modules.module.register_module_forward_hook(feeders.note)
+    try:
+        with torch.no_grad(), _statistics_kept(model), Intercept(model, feeders, strict=False):
+            model(*x) if isinstance(x, tuple) else model(x)
+    finally:
+        hook.remove()
+    modules = dict(model.named_modules())
+    problems = []
+    for path, sources in feeders.found.items():
+        if not isinstance(modules[path], nn.ReLU):
+            problems.append(f"{path or 'the model itself'} calls relu as a function")
+        elif beta is None and len({id(s) for s in sources}) > 1:
+            problems.append(f"{path} is called {len(sources)} times, after different layers")
+        elif beta is None and not hasattr(sources[0], "bias"):
+            problems.append(f"{path} is fed by no layer with a bias")
+    if problems:
+        raise UnholdableError(
+            "cannot put thresholds in place of these ReLUs: "
+            + "; ".join(problems)
+            + ". Give each layer an nn.ReLU of its own"
+            + (", or pass a number for beta" if beta is None else "")
+        )
+    for path, sources in feeders.found.items():
+        value: float | Tensor = 0.0 if beta is None else beta
+        bias = getattr(sources[0], "bias", None)
+        if beta is None and isinstance(bias, Tensor):
+            value = -bias.detach()
+            with torch.no_grad():
+                bias.zero_()
+        parent, _, name = path.rpartition(".")
+        new = HardThreshold(value, learn=learn, width=width)
+        if isinstance(bias, Tensor):
+            new.to(bias.device, bias.dtype)
+        new.train(modules[path].training)
+        setattr(modules[parent], name, new)
+    return model
