@@ -6,10 +6,81 @@ stroke holds that support fixed, so that the network is linear, and descends on 
     support = twostroke.record(model, x)         # support stroke on a batch
     with twostroke.hold(model, support):         # weight stroke: same module, same parameters
         loss_fn(model(x), y).backward()
+
+    result = twostroke.fit(model, data, alternation=twostroke.InstanceWise())
 """
 
+from . import data, errors, models
 from ._version import __version__
-from .support import *  # noqa: F403
-from .support import __all__ as _support
+from .alternation import Alternator, BatchWise, InstanceWise, Live, Phase, Plateau
+from .support import (
+    BatchEnergy,
+    Energy,
+    HardThreshold,
+    Held,
+    MajorityVote,
+    PositiveThreshold,
+    Recorder,
+    Rule,
+    Share,
+    Site,
+    Support,
+    hard_threshold,
+    hold,
+    record,
+    recording,
+    sites,
+    use_hard_threshold,
+)
+from .training import (
+    MASK_AT_TEST,
+    EpochRecord,
+    Evaluation,
+    FitResult,
+    History,
+    Progress,
+    Settings,
+    Status,
+    evaluate,
+    fit,
+)
 
-__all__ = ["__version__", *_support]
+__all__ = [
+    "MASK_AT_TEST",
+    "Alternator",
+    "BatchEnergy",
+    "BatchWise",
+    "Energy",
+    "EpochRecord",
+    "Evaluation",
+    "FitResult",
+    "HardThreshold",
+    "Held",
+    "History",
+    "InstanceWise",
+    "Live",
+    "MajorityVote",
+    "Phase",
+    "Plateau",
+    "PositiveThreshold",
+    "Progress",
+    "Recorder",
+    "Rule",
+    "Settings",
+    "Share",
+    "Site",
+    "Status",
+    "Support",
+    "__version__",
+    "data",
+    "errors",
+    "evaluate",
+    "fit",
+    "hard_threshold",
+    "hold",
+    "models",
+    "record",
+    "recording",
+    "sites",
+    "use_hard_threshold",
+]

@@ -49,3 +49,11 @@ class UnknownNameError(TwostrokeError, LookupError):
 
 class RunFolderError(TwostrokeError, OSError):
     """A run's folder is taken, missing or incomplete."""
+
+
+class TooLargeError(TwostrokeError, MemoryError):
+    """A dense form would be larger than the limit; the text gives its size and the way around it."""
+
+
+class NotRankOneError(TwostrokeError, ValueError):
+    """A lifted vector is no product of weights; the text gives the share that is not."""

@@ -1,9 +1,10 @@
 """What is known of each switching function: its pieces, its own rule, and how it is held.
 
 A call of a piecewise-linear function is read into an `Activation`. Each kind says which piece every
-unit is on (`own`), and computes its output for given pieces (`held`). `FUNCTIONS` maps the functions
-that PyTorch may be called by to the reader of their arguments.
+unit is on (`own`), and computes its output for given pieces (`held`). `FUNCTIONS` maps the
+functions that PyTorch may be called by to the reader of their arguments.
 """
+# ruff: noqa: D102 (each kind's docstring says what its methods do; `Activation` declares them)
 
 from __future__ import annotations
 
@@ -29,22 +30,42 @@ class _Select(Function):
         return bits.select(q, packed, slope=slope, out=q if inplace else None)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        q, packed, ctx.slope, inplace = inputs
-        if inplace:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
+        q, packed, ctx.slope, ctx.inplace = inputs
+        if ctx.inplace:
             ctx.mark_dirty(q)
         ctx.save_for_backward(packed)
         ctx.save_for_forward(packed)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (packed,) = ctx.saved_tensors
         return select(grad, packed, slope=ctx.slope), None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:  # type: ignore[override]
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
         (packed,) = ctx.saved_tensors
-        return select(tangent, packed, slope=ctx.slope)
+        return select(tangent, packed, slope=ctx.slope, inplace=ctx.inplace)
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        q: Tensor,
+        packed: Tensor,
+        slope: float,
+        inplace: bool,
+    ) -> tuple[Tensor, int]:
+        # the mapped dimension is folded into the batch
+        def front(t: Tensor, dim: int | None) -> Tensor:
+            return t.expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
+
+        many = front(q, in_dims[0])
+        rows = front(packed, in_dims[1]).expand(-1, many.shape[1], -1).flatten(0, 1)
+        z = select(many.flatten(0, 1), rows, slope=slope).view_as(many)
+        if inplace and in_dims[0] is not None:
+            return q.copy_(z.movedim(0, in_dims[0])), in_dims[0]
+        return z, 0
 
 
 def select(q: Tensor, packed: Tensor, *, slope: float = 0.0, inplace: bool = False) -> Tensor:
@@ -91,7 +112,8 @@ class Activation(ABC):
 
     def gated(self, planes: Sequence[Tensor]) -> Any:
         """`m ∘ f(q)`: the function stays, the mask stands on top of it."""
-        return select(self.live(), planes[0])
+        z = select(self.live(), planes[0])
+        return self.q.copy_(z) if self.inplace else z
 
 
 class Relu(Activation):
@@ -119,7 +141,7 @@ class Relu(Activation):
 
 
 class Threshold(Relu):
-    """Positive hard threshold (eq. 9): `q` where `q > beta`, else 0; `beta` a number or (channels,)."""
+    """Hard threshold (eq. 9): `q` where `q > beta`, else 0; `beta` a number or (channels,)."""
 
     kind = "threshold"
 
@@ -177,9 +199,9 @@ class PRelu(Activation):
 
     def held(self, planes: Sequence[Tensor]) -> Tensor:
         # the weight learns from q where the mask is off, so autograd must keep q here
-        mask = bits.unpack(planes[0], self.q.shape[1:].numel()).view(-1, *self.q.shape[1:])
-        weight = self.weight if self.weight.numel() == 1 else as_channels(self.weight, self.q)
-        return torch.where(mask, self.q, weight.to(self.q.dtype) * self.q)
+        rest = self.q.shape[1:]
+        mask = bits.unpack(planes[0], rest.numel()).view(len(planes[0]), *rest)
+        return torch.where(mask, self.q, as_channels(self.weight.to(self.q.dtype), self.q) * self.q)
 
 
 class Clamp(Activation):
@@ -208,8 +230,10 @@ class Clamp(Activation):
         return on & ~high, on & high
 
     def live(self) -> Tensor:
-        return self.q.clamp(self.low, self.high) if self.closed else F.hardtanh(
-            self.q, self.low, self.high
+        return (
+            self.q.clamp(self.low, self.high)
+            if self.closed
+            else F.hardtanh(self.q, self.low, self.high)
         )
 
     def held(self, planes: Sequence[Tensor]) -> Tensor:
@@ -217,7 +241,7 @@ class Clamp(Activation):
         units, rest = self.q.shape[1:].numel(), self.q.shape[1:]
         for value, packed in ((self.high, planes[1]), (self.low, ~(planes[0] | planes[1]))):
             if value != 0 and math.isfinite(value):
-                z = z + value * bits.unpack(packed, units, z.dtype).view(-1, *rest)
+                z = z + value * bits.unpack(packed, units, z.dtype).view(len(packed), *rest)
         return self.q.copy_(z) if self.inplace else z
 
     def gated(self, planes: Sequence[Tensor]) -> Tensor:
@@ -226,7 +250,7 @@ class Clamp(Activation):
 
 
 class MaxPool(Activation):
-    """Max pooling in one to three dimensions; its support is the argmax, an index into its plane."""
+    """Max pooling in one to three dimensions; its support is the argmax, an index into a plane."""
 
     kind = "max_pool"
     unitwise = False
@@ -266,7 +290,7 @@ class MaxPool(Activation):
         units = shape[1:].numel()
         index = torch.zeros(shape, dtype=torch.int64, device=self.q.device)
         for k, packed in enumerate(planes):
-            index += bits.unpack(packed, units, torch.int64).view(-1, *shape[1:]) << k
+            index += bits.unpack(packed, units, torch.int64).view(len(packed), *shape[1:]) << k
         flat = self.q.flatten(-self.dims)
         z = flat.gather(-1, index.flatten(-self.dims)).view(shape)
         return (z, index) if self.both else z
@@ -279,8 +303,10 @@ def _clamp(q: Tensor, min: Any = None, max: Any = None, inplace: bool = False) -
         return isinstance(value, int | float)
 
     if max is None and number(min):
-        return Relu(q, inplace, closed=True) if min == 0 else Clamp(
-            q, min, math.inf, inplace, closed=True
+        return (
+            Relu(q, inplace, closed=True)
+            if min == 0
+            else Clamp(q, min, math.inf, inplace, closed=True)
         )
     if number(min) and number(max) and min < max:
         return Clamp(q, min, max, inplace, closed=True)
@@ -348,4 +374,6 @@ for _dims in (1, 2, 3):
             _function = getattr(F, f"{_name}_with_indices")
             for _suffix, _both in (("", False), ("_with_indices", True)):
                 if (_called := getattr(_place, _name + _suffix, None)) is not None:
-                    FUNCTIONS[_called] = _pool(_dims, _function, _adaptive, _both)
+                    # torch.adaptive_max_pool1d gives the indices unasked
+                    _gives_both = _both or (_adaptive and _place is torch)
+                    FUNCTIONS[_called] = _pool(_dims, _function, _adaptive, _gives_both)

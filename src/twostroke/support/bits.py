@@ -42,12 +42,15 @@ def pack(
     mask: Tensor,  # (rows, ...) bool
 ) -> Tensor:  # (rows, ⌈units / 8⌉) uint8
     """Pack a mask, one row of bytes for each entry of its first dimension; spare bits are zero."""
-    flat = mask.reshape(mask.shape[0], -1)
-    rows, units = flat.shape
+    rows, units = mask.shape[0], mask.shape[1:].numel()
+    flat = mask.reshape(rows, units)
     if spare := -units % 8:
         flat = torch.nn.functional.pad(flat, (0, spare))
-    words = flat.contiguous().view(torch.uint8).view(torch.int64)
-    return ((words * _GATHER) >> 56).to(torch.uint8).view(rows, -1)
+    flat = flat.reshape(-1)
+    if flat.storage_offset() % 8:  # a view that starts within a word
+        flat = flat.clone()
+    words = flat.view(torch.uint8).view(torch.int64)
+    return ((words * _GATHER) >> 56).to(torch.uint8).view(rows, packed_bytes(units))
 
 
 def unpack(
@@ -56,14 +59,13 @@ def unpack(
     dtype: torch.dtype = torch.bool,
 ) -> Tensor:  # (rows, units)
     """Undo `pack`; with a numeric `dtype` the mask comes as zeros and ones of that type."""
-    rows = packed.shape[0]
     table = _table(packed.device, torch.uint8 if dtype == torch.bool else dtype)
     if dtype == torch.bool:  # one 8-byte gather for each byte
         index = packed.reshape(-1).int()
         mask = table.view(torch.int64).view(-1).index_select(0, index).view(torch.bool)
     else:
         mask = table.index_select(0, packed.reshape(-1).int())
-    return mask.view(rows, -1)[:, :units]
+    return mask.view(packed.shape[0], 8 * packed.shape[1])[:, :units]
 
 
 def select(
@@ -73,11 +75,11 @@ def select(
     slope: float = 0.0,
     out: Tensor | None = None,  # like q; may be q itself
 ) -> Tensor:
-    """`m ∘ q` from packed bits: exactly zero (or `slope * q`) where a bit is off, `q` where it is on.
+    """`m ∘ q` from packed bits: `q` where a bit is on, exactly 0 (or `slope * q`) where it is off.
 
-    What is off is replaced, not multiplied, so that an infinite or undefined value under a zero mask
-    stays out, as it does in ReLU. The work is done by the kernels that PyTorch has for the backward
-    pass of ReLU and leaky ReLU: "keep the first where the second is positive".
+    What is off is replaced, not multiplied, so that an infinite or undefined value under a zero
+    mask stays out, as it does in ReLU. The work is done by the kernels that PyTorch has for the
+    backward pass of ReLU and leaky ReLU: "keep the first where the second is positive".
     """
     units = q.shape[1:].numel()
     if out is None:
@@ -109,12 +111,13 @@ def count(packed: Tensor) -> int:
 
 def reference_pack(mask: Tensor) -> Tensor:
     """`pack`, one bit at a time."""
-    rows = mask.reshape(mask.shape[0], -1).tolist()
+    rows = mask.reshape(mask.shape[0], mask.shape[1:].numel()).tolist()
     bytes_ = [
         [sum(bit << k for k, bit in enumerate(row[j : j + 8])) for j in range(0, len(row), 8)]
         for row in rows
     ]
-    return torch.tensor(bytes_, dtype=torch.uint8, device=mask.device).view(mask.shape[0], -1)
+    size = (mask.shape[0], packed_bytes(mask.shape[1:].numel()))
+    return torch.tensor(bytes_, dtype=torch.uint8, device=mask.device).view(size)
 
 
 def reference_select(q: Tensor, mask: Tensor, slope: float = 0.0) -> Tensor:

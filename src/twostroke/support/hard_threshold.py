@@ -1,4 +1,4 @@
-"""Positive hard-thresholding (eq. 9), as a function, as a module, and in place of a model's ReLUs."""
+"""Positive hard-thresholding (eq. 9), as a function and as a module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import SettingsError
 def as_channels(
     beta: float | Tensor,  # number or (channels,)
     q: Tensor,  # (batch, channels, ...)
-) -> Any:
+) -> float | Tensor:
     """Shape a per-channel value so that it broadcasts over `q`; numbers pass through."""
     if not isinstance(beta, Tensor) or beta.numel() == 1:
         return beta
@@ -28,14 +28,19 @@ def as_channels(
 
 
 class _HardThreshold(Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, q: Tensor, beta: Tensor, width: float) -> Tensor:
-        ctx.width = width
-        ctx.save_for_backward(q, beta)
+    def forward(q: Tensor, beta: Tensor, width: float) -> Tensor:  # noqa: ARG004
         return torch.where(q > as_channels(beta, q), q, torch.zeros_like(q))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
+        q, beta, ctx.width = inputs
+        ctx.save_for_backward(q, beta)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         q, beta = ctx.saved_tensors
         margin = q - as_channels(beta, q)
         grad_q = torch.where(margin > 0, grad, torch.zeros_like(grad))
@@ -53,12 +58,12 @@ def hard_threshold(q: Tensor, beta: float | Tensor = 0.0, width: float = 1.0) ->
 
     `q` is (batch, channels, ...), `beta` a number or (channels,). The gradient towards `q` is the
     exact one (1 where on, 0 where off). Towards `beta` the exact one is zero almost everywhere, so
-    a tensor that wants a gradient gets a *surrogate*: the step `m = [q > beta]` is taken for the ramp
-    that rises from 0 at `q = beta - width` to 1 at `q = beta + width`, whence
+    a tensor that wants a gradient gets a *surrogate*: the step `m = [q > beta]` is taken for the
+    ramp that rises from 0 at `q = beta - width` to 1 at `q = beta + width`, whence
     `dz/dbeta = q dm/dbeta = -q / (2 width)` where `|q - beta| < width`, and 0 elsewhere.
     """
     if has_torch_function((q,)):
-        return cast(Tensor, handle_torch_function(hard_threshold, (q,), q, beta, width))
+        return handle_torch_function(hard_threshold, (q,), q, beta, width)
     if isinstance(beta, Tensor):
         return cast(Tensor, _HardThreshold.apply(q, beta, width))
     return torch.threshold(q, beta, 0.0)
@@ -69,7 +74,7 @@ class HardThreshold(nn.Module):
 
     `beta` is a number, or a tensor (channels,) for one threshold a channel. With `learn=True` it is
     a parameter, trained through the surrogate described at `hard_threshold`; otherwise a buffer.
-    Raises `SettingsError` for a `width` that is not positive or a `beta` of more than one dimension.
+    Raises `SettingsError` for a `width` that is not positive or a `beta` of several dimensions.
     """
 
     beta: Tensor
@@ -78,7 +83,9 @@ class HardThreshold(nn.Module):
         super().__init__()
         if not width > 0:
             raise SettingsError(f"the surrogate's width must be positive, not {width}")
-        value = torch.as_tensor(beta, dtype=torch.get_default_dtype()).detach().clone()
+        kept = isinstance(beta, Tensor) and beta.is_floating_point()
+        dtype = None if kept else torch.get_default_dtype()
+        value = torch.as_tensor(beta, dtype=dtype).detach().clone()
         if value.ndim > 1:
             raise SettingsError(
                 f"beta must be a number or one number a channel, not of shape {tuple(value.shape)}"

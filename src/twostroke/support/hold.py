@@ -13,7 +13,7 @@ from ..errors import SettingsError, SupportMismatchError, UnholdableError
 from . import bits
 from .activations import Activation
 from .intercept import Intercept
-from .rules import Rule
+from .rules import Rule, mask_of
 from .sites import Site
 from .support import Support
 
@@ -56,7 +56,7 @@ class Held:
             if not act.unitwise:
                 return run()
             with torch.no_grad():
-                planes = [bits.pack(mask) for mask in act.ruled(self._rule(act.q))]
+                planes = [bits.pack(mask) for mask in act.ruled(mask_of(self._rule, act.q))]
         else:
             site = self._known.get(f"{path}#{call}")
             if site is None:
@@ -82,7 +82,8 @@ class Held:
         support = self._support
         assert support is not None
         q = act.q
-        shape = tuple(q.shape[1:]) if act.unitwise else site.shape
+        with torch.no_grad():
+            shape = tuple(act.shape[1:])
         if site.kind != act.kind or site.shape != shape or site.planes != act.planes:
             raise SupportMismatchError(
                 f"{site.key} is a {act.kind} of {shape} here, and was recorded as a {site.kind} of "
@@ -115,15 +116,15 @@ def hold(
     `support` is what `record` returned for the batch that the model is going to meet, or a rule, in
     which case masks are made on the fly from each batch (the paper's B-alternation with
     `BatchEnergy`, its MaskT with `Energy`). `gated=True` computes `m ∘ ReLU(q)` instead: the
-    activation stays and the mask stands on top of it. Held activations keep only the packed bits for
-    the backward pass.
+    activation stays and the mask stands on top of it. Held activations keep only the packed bits
+    for the backward pass.
 
     The model is not changed, not even while it is held: parameters, buffers and their names are the
     same, and an exception leaves nothing behind. `penalty=True` also measures
     `held.inconsistency`, which may be added to the loss.
 
-    Raises `SupportMismatchError` at the first site that the support does not fit, `UnholdableError` as
-    `record` does, and `NestedHoldError` where the model is held already.
+    Raises `SupportMismatchError` at the first site that the support does not fit, `UnholdableError`
+    as `record` does, and `NestedHoldError` where the model is held already.
     """
     if not isinstance(support, Support | Rule):
         raise UnholdableError(

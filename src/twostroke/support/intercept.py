@@ -1,12 +1,12 @@
 """Intercept a model's switching functions without touching the model.
 
-While an `Intercept` is entered, two things are in place, neither of them on the user's module: PyTorch's
-*global* module hooks follow which module is running, and a `TorchFunctionMode` sees every call of a
-PyTorch function. Nothing is registered on the model, so `state_dict`, `deepcopy` and `pickle` do not
-notice, and leaving the block, by whatever way, leaves nothing behind.
+While an `Intercept` is entered, two things are in place, neither of them on the user's module:
+PyTorch's *global* module hooks follow which module is running, and a `TorchFunctionMode` sees every
+call of a PyTorch function. Nothing is registered on the model, so `state_dict`, `deepcopy` and
+`pickle` do not notice, and leaving the block, by whatever way, leaves nothing behind.
 
-A compiled model would run its compiled code past both, so that within the block compiled functions run
-eagerly (`torch.compiler.set_stance`): right, though without the speed of compilation.
+A compiled model would run its compiled code past both, so that within the block compiled functions
+run eagerly (`torch.compiler.set_stance`): right, though without the speed of compilation.
 """
 
 from __future__ import annotations
@@ -40,7 +40,14 @@ class Handler(Protocol):
         """Give the output of a switching call; `run()` is the original."""
 
 
-_active = threading.local()
+class _Active(threading.local):
+    """The intercepts that this thread is within."""
+
+    def __init__(self) -> None:
+        self.intercepts: list[Intercept] = []
+
+
+_active = _Active()
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -78,21 +85,23 @@ class Intercept(TorchFunctionMode):
         self.model = unwrap(model)
         self.names = names_of(self.model)
         self._handler = handler
-        self._stack: list[tuple[nn.Module, str]] = []
-        self._watch = Watch(self.model, lambda: self._stack[-1][1]) if strict else None
+        # modules that are running, each with its path; none where the call is another model's
+        self._stack: list[tuple[nn.Module, str | None]] = []
+        self._watch = Watch(self.model, self._path) if strict else None
         self._calls: Counter[str] = Counter()
         self._exit = ExitStack()
 
     # -- the block ---------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        active: list[Intercept] = _active.__dict__.setdefault("intercepts", [])
+        active = _active.intercepts
         for other in active:
             if other.names.keys() & self.names.keys():
                 raise NestedHoldError(
                     "this model (or a part of it) is held or recorded already: leave that block "
                     "first, or record before you hold"
                 )
+        self._thread = threading.get_ident()
         with ExitStack() as stack:
             active.append(self)
             stack.callback(active.remove, self)
@@ -107,9 +116,8 @@ class Intercept(TorchFunctionMode):
                 warnings.filterwarnings("ignore", ".*global hooks on modules", UserWarning)
             if self._watch:
                 stack.callback(self._watch.stop)
-            super().__enter__()
+            super().__enter__()  # type: ignore[no-untyped-call]
             self._exit = stack.pop_all()
-        self._thread = threading.get_ident()
         return self
 
     def __exit__(
@@ -121,11 +129,14 @@ class Intercept(TorchFunctionMode):
         with self._exit:  # also when the line below fails
             if self._watch:  # before the mode that was entered before it
                 self._watch.stop()
-            super().__exit__(kind, error, trace)
+            super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
 
     # -- following the modules ---------------------------------------------------------------
 
-    def _enter_module(self, module: nn.Module, args: Any) -> None:
+    def _path(self) -> str | None:
+        return self._stack[-1][1] if self._stack else None
+
+    def _enter_module(self, module: nn.Module, _args: Any) -> None:
         name = self.names.get(id(module))
         if threading.get_ident() != self._thread:
             if name is not None or getattr(module, "_is_replica", False):
@@ -144,14 +155,21 @@ class Intercept(TorchFunctionMode):
         elif not self._stack:
             if name is not None:
                 raise OutsideForwardError(
-                    f"{name!r} was called outside of its model's forward pass, where no mask belongs "
-                    "to it: call the model itself, not its forward method or a part of it, and hold "
-                    "without activation checkpointing (which calls parts again during backward)"
+                    f"{name!r} was called outside of its model's forward pass, where no mask "
+                    "belongs to it: call the model itself, not its forward method or a part of it, "
+                    "and hold without activation checkpointing (which calls parts again during "
+                    "backward)"
                 )
             return
-        self._stack.append((module, self._stack[-1][1] if name is None else name))
+        if name is None and not self._is_another(module):
+            name = self._path()
+        self._stack.append((module, name))
 
-    def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _is_another(self, module: nn.Module) -> bool:
+        """Whether the module is held or recorded on its own, by an intercept of its own."""
+        return any(module is other.model for other in _active.intercepts)
+
+    def _leave_module(self, module: nn.Module, _args: Any, output: Any) -> None:
         if self._stack and self._stack[-1][0] is module:
             self._stack.pop()
             if not self._stack and self._watch:
@@ -172,11 +190,11 @@ class Intercept(TorchFunctionMode):
                 "a model that is first compiled within a hold cannot be held: call torch.compile "
                 "before entering the block"
             )
-        reader = FUNCTIONS.get(func) if self._stack else None
+        path = self._path()
+        reader = FUNCTIONS.get(func) if path is not None else None
         activation = read(reader, args, kwargs) if reader else None
-        if activation is None:
+        if path is None or activation is None:
             return func(*args, **kwargs)
-        path = self._stack[-1][1]
         call = self._calls[path]
         self._calls[path] += 1
         with self._watch.pause() if self._watch else nullcontext():

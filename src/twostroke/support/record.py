@@ -13,7 +13,7 @@ from ..errors import SettingsError, SupportMismatchError, UnholdableError
 from . import bits
 from .activations import Activation
 from .intercept import Intercept, unwrap
-from .rules import Rule
+from .rules import Rule, mask_of
 from .sites import Site
 from .support import Support
 
@@ -28,8 +28,8 @@ class Recorder:
         self._shared = bool(getattr(rule, "shared", False))
         if self._shared and pooling:
             raise SettingsError(
-                "one mask for a whole batch and the argmax of each example's max pooling cannot stand "
-                "in one support: record with pooling=False"
+                "one mask for a whole batch and the argmax of each example's max pooling cannot "
+                "stand in one support: record with pooling=False"
             )
         self._pooling = pooling
         self._gated = gated
@@ -55,7 +55,8 @@ class Recorder:
                     f"{len(self._found[first][0])}: a mask belongs to an example, so that every "
                     "site must keep the batch as its first dimension"
                 )
-        rows = torch.cat([plane for planes in self._found.values() for plane in planes], dim=1)
+        with torch.inference_mode(False):  # otherwise no backward pass could use them later
+            rows = torch.cat([plane for planes in self._found.values() for plane in planes], dim=1)
         return Support(self.sites, rows, shared=self._shared)
 
     def begin(self) -> None:
@@ -66,9 +67,17 @@ class Recorder:
         """Record one call; pass on what the function gives, or the rule in its place."""
         if not act.unitwise and not self._pooling:
             return run()
+        if not act.unitwise:
+            act.live()  # with its gradient, before the lines below take its indices without one
         rule = self._rule if act.unitwise else None
         with torch.no_grad():
-            packed = [bits.pack(m) for m in (act.ruled(rule(act.q)) if rule else act.own())]
+            masks = act.own() if rule is None else act.ruled(mask_of(rule, act.q))
+            packed = [bits.pack(mask) for mask in masks]
+        if self._shared and len(packed[0]) != 1:
+            raise UnholdableError(
+                f"{path}#{call} is a {act.kind}, where one mask for the whole batch cannot say "
+                "which piece each example is on: hold the rule itself, hold(model, rule)"
+            )
         self._found[Site(path, call, act.kind, tuple(act.shape[1:]), len(packed))] = packed
         if rule is None:
             return run() if act.unitwise else act.live()
@@ -84,7 +93,7 @@ def recording(
     gated: bool = False,
     strict: bool = True,
 ) -> Iterator[Recorder]:
-    """Record while you run the model yourself, with gradients if you like: an online support stroke.
+    """Record while you run the model yourself, with gradients if you like: an online stroke.
 
     ```python
     with ts.recording(model) as recorder:
@@ -115,8 +124,9 @@ def record(
     its activation: `z = m ∘ q` goes on to the next layer, or `m ∘ ReLU(q)` when `gated`.
     `pooling=True` records the argmax of max pooling too, so that the held network is affine.
 
-    The model stays in the mode it is in; in training mode batch norm uses the batch's statistics, but
-    the running ones are put back afterwards. Dropout draws as it would in any forward pass.
+    The model stays in the mode it is in; in training mode batch norm uses the batch's statistics,
+    but the running ones, as every buffer, are put back afterwards. Dropout draws as it would in any
+    forward pass.
 
     Raises `UnholdableError` for a model with non-linearities that cannot be held, with their names,
     unless `strict=False`, and `NestedHoldError` within a `hold` of the same model.
@@ -130,9 +140,7 @@ def record(
     return recorder.support
 
 
-def sites(
-    model: nn.Module, x: Inputs, *, pooling: bool = False, strict: bool = True
-) -> list[Site]:
+def sites(model: nn.Module, x: Inputs, *, pooling: bool = False, strict: bool = True) -> list[Site]:
     """Sites that `record` would find: path, call index, kind, shape. One forward pass of `x`.
 
     Raises what `record` raises. A model without any site gives an empty list.
@@ -149,15 +157,17 @@ def sites(
 
 @contextmanager
 def _statistics_kept(model: nn.Module) -> Iterator[None]:
-    """Put the running statistics of normalisation layers back at the end."""
+    """Put what a forward pass in training mode changes (running statistics) back at the end."""
     kept = [
-        (buffer, buffer.clone())
+        (module, name, buffer, buffer.clone())
         for module in model.modules()
-        if module.training and getattr(module, "track_running_stats", False)
-        for buffer in module.buffers(recurse=False)
+        if module.training
+        for name, buffer in module.named_buffers(recurse=False)
     ]
     try:
         yield
     finally:
-        for buffer, value in kept:
-            buffer.copy_(value)
+        for module, name, buffer, value in kept:
+            # by way of .data: for autograd, which may have saved it, it has not been modified
+            buffer.data.copy_(value)
+            module._buffers[name] = buffer

@@ -1,16 +1,17 @@
 """Rules: closed forms that turn pre-activations into a mask (paper §3.1 and §4).
 
-A rule is called with `q` (batch, ...) and returns a bool mask of shape (batch, ...), or (1, ...) for
-the rules that give one mask to the whole batch. How much is kept is said in one of two ways: by the
-threshold or price of the paper, or by `density`, the share of units to keep, from which the price
-follows as a quantile. A rule for single examples takes that quantile within each example, so that a
-mask never depends on who else is in the batch.
+A rule is called with `q` (batch, ...) and returns a bool mask of shape (batch, ...), or (1, ...)
+for the rules that give one mask to the whole batch. How much is kept is said in one of two ways: by
+the threshold or price of the paper, or by `density`, the share of units to keep, from which the
+price follows as a quantile. A rule for single examples takes that quantile within each example, so
+that a mask never depends on who else is in the batch.
 
-Where the paper's β means two things, two names stand here: `beta` is a threshold on `q` (eq. 9, 12),
-`price` is what a unit that is on costs in an ℓ0 objective (eq. 11, 36, 39). They differ: eq. 11, with
-its factor 2, is minimised by `q > sqrt(2 price)`, not by eq. 9 with β = price as the paper says; see
-`PositiveThreshold.from_price`.
+Where the paper's β means two things, two names stand here: `beta` is a threshold on `q` (eq. 9,
+12), `price` is what a unit that is on costs in an ℓ0 objective (eq. 11, 36, 39). They differ:
+eq. 11, with its factor 2, is minimised by `q > sqrt(2 price)`, not by eq. 9 with β = price as the
+paper says; see `PositiveThreshold.from_price`.
 """
+# ruff: noqa: D102 (what a rule does when called is said by its class)
 
 from __future__ import annotations
 
@@ -37,6 +38,23 @@ class Rule(Protocol):
         ...
 
 
+def mask_of(rule: Rule, q: Tensor) -> Tensor:
+    """`rule(q)`; raises `SettingsError` where that is no mask for `q`."""
+    mask = rule(q)
+    if (
+        not isinstance(mask, Tensor)
+        or mask.dtype != torch.bool
+        or mask.shape[1:] != q.shape[1:]
+        or len(mask) not in (1, len(q))
+    ):
+        what = f"{mask.dtype} of {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
+        raise SettingsError(
+            f"the rule {rule!r} gave {what:.200} for a pre-activation of {tuple(q.shape)}: a mask "
+            "is a bool tensor of that shape, or with a 1 for the batch"
+        )
+    return mask
+
+
 def _check(name: str, value: float | Tensor | None, density: float | None) -> None:
     if (value is None) == (density is None):
         raise SettingsError(f"give either {name} or density, one of the two")
@@ -44,12 +62,21 @@ def _check(name: str, value: float | Tensor | None, density: float | None) -> No
         raise SettingsError(f"density is a share of units between 0 and 1, not {density}")
 
 
+def _exceeds(score: Tensor, limit: float | Tensor | None, q: Tensor) -> Tensor:
+    assert limit is not None  # see _check
+    return score > as_channels(limit, q)
+
+
 def _keep_share(
     score: Tensor,  # (rows, ...)
     density: float,
 ) -> Tensor:
     """Mask of the `round(density * units)` largest scores of each row; of equal ones fewer."""
-    rows = score.flatten(1).float() if score.dtype in (torch.half, torch.bfloat16) else score.flatten(1)
+    rows = (
+        score.flatten(1).float()
+        if score.dtype in (torch.half, torch.bfloat16)
+        else score.flatten(1)
+    )
     units = rows.shape[1]
     drop = units - round(density * units)
     if drop == 0:
@@ -63,14 +90,19 @@ class PositiveThreshold:
     """On where `q > beta` (eq. 9, 12); `beta` a number or (channels,).
 
     With `beta = 0` it is what ReLU does. It minimises eq. 11, `(q - p)² + 2 price [p ≠ 0]` over
-    `p >= 0`, for `price = beta² / 2`.
+    `p >= 0`, for `price = beta² / 2`. With `keep`, each example keeps that share of the units that
+    ReLU would keep, the largest: eq. 38 read with x as what ReLU passes on.
     """
 
     beta: float | Tensor | None = None
     density: float | None = None
+    keep: float | None = None
 
     def __post_init__(self) -> None:
-        _check("beta", self.beta, self.density)
+        if self.keep is None:
+            _check("beta", self.beta, self.density)
+        elif self.beta is not None or self.density is not None or not 0 <= self.keep <= 1:
+            raise SettingsError("keep is a share between 0 and 1, given alone")
 
     @classmethod
     def from_price(cls, price: float) -> PositiveThreshold:
@@ -82,12 +114,17 @@ class PositiveThreshold:
     def __call__(self, q: Tensor) -> Tensor:
         if self.density is not None:
             return _keep_share(q, self.density)
-        return q > as_channels(self.beta, q)  # type: ignore[arg-type]
+        if self.keep is not None:
+            ranked = q.flatten(1).sort(dim=1, descending=True).values
+            last = (self.keep * (ranked > 0).sum(1, keepdim=True)).round().long()
+            after = torch.nn.functional.pad(ranked, (0, 1)).gather(1, last)  # first one not kept
+            return q > after.clamp(min=0).view(-1, *[1] * (q.ndim - 1))
+        return _exceeds(q, self.beta, q)
 
 
 @dataclass(frozen=True, eq=False)
 class Energy:
-    """On where `q² > price` (eq. 38), the minimiser of `(q - m q)² + price m` over m in {0, 1} (eq. 36).
+    """On where `q² > price` (eq. 38): minimises `(q - m q)² + price m` over m in {0, 1} (eq. 36).
 
     Unlike ReLU it also keeps large negative values.
     """
@@ -100,8 +137,8 @@ class Energy:
 
     def __call__(self, q: Tensor) -> Tensor:
         if self.density is not None:
-            return _keep_share(q.square(), self.density)
-        return q.square() > as_channels(self.price, q)  # type: ignore[arg-type]
+            return _keep_share(q.abs(), self.density)  # ranks as q² does, and cannot overflow
+        return _exceeds(q.square(), self.price, q)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +161,7 @@ class BatchEnergy:
         energy = torch.linalg.vector_norm(q, dim=0, keepdim=True, dtype=wide).square() / q.shape[0]
         if self.density is not None:
             return _keep_share(energy, self.density)
-        return energy > as_channels(self.price, q)  # type: ignore[arg-type]
+        return _exceeds(energy, self.price, q)
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,8 +66,8 @@ class Site:
                 "kind": str(kind),
                 "shape": list(shape),
                 "planes": int(planes),
-            } if (
-                call >= 0 and 1 <= planes <= 64 and all(type(n) is int and n >= 0 for n in shape)
+            } if 1 <= planes <= 64 and all(
+                type(n) is int and n >= 0 for n in (call, planes, *shape)
             ):
                 return cls(path, call, kind, tuple(shape), planes)
         raise ValueError(f"not a site: {entry!r:.200}")

@@ -46,7 +46,7 @@ class Support:
     examples.
     """
 
-    __slots__ = ("rows", "shared", "sites", "_places")
+    __slots__ = ("_places", "rows", "shared", "sites")
 
     def __init__(self, sites: Sequence[Site], rows: Tensor, *, shared: bool = False) -> None:
         self.sites = tuple(sites)
@@ -92,9 +92,8 @@ class Support:
     def planes(self, site: Site) -> Tensor:
         """Packed bits of one site: (planes, examples, bytes) uint8, a view."""
         place = self.rows[:, self._places[site.key]]
-        return place.view(len(place), site.planes, -1).transpose(0, 1) if site.nbytes else (
-            place.new_empty(site.planes, len(place), 0)
-        )
+        size = bits.packed_bytes(site.units)
+        return place.view(len(place), site.planes, size).transpose(0, 1)
 
     def pieces(self, key: str | Site) -> Tensor:
         """Which piece each unit is on: (examples, *site.shape) int64.
@@ -105,7 +104,7 @@ class Support:
         site = self.site(key)
         masks = [bits.unpack(plane, site.units, torch.int64) for plane in self.planes(site)]
         code = sum((mask << k for k, mask in enumerate(masks)), start=torch.zeros_like(masks[0]))
-        return code.view(-1, *site.shape)
+        return code.view(len(self), *site.shape)
 
     @overload
     def __getitem__(self, key: str | Site) -> Tensor: ...
@@ -116,7 +115,7 @@ class Support:
         if isinstance(key, str | Site):
             site = self.site(key)
             mask = bits.unpack(self.planes(site)[0], site.units)
-            return mask.view(-1, *site.shape)
+            return mask.view(len(self), *site.shape)
         if isinstance(key, int):
             if not -len(self) <= key < len(self):
                 raise IndexError(f"example {key} of a support of {len(self)} examples")
@@ -126,6 +125,8 @@ class Support:
         if isinstance(key, Tensor):
             key = key.to(self.device)
         rows = self.rows[key]
+        if rows.ndim == 1:  # an integer of another make: numpy's, or a tensor's
+            rows = rows[None]
         return Support(self.sites, rows, shared=self.shared and len(rows) == 1)
 
     def __iter__(self) -> Iterator[Support]:
@@ -147,7 +148,7 @@ class Support:
         return Support(self.sites, rows, shared=self.shared)
 
     def restrict(self, keys: Iterable[str | Site]) -> Support:
-        """The part of some sites only, to be held with `strict=False`; the others then stay live."""
+        """The part of some sites, to be held with `strict=False`; the others then stay live."""
         chosen = {self.site(key) for key in keys}
         sites = [site for site in self.sites if site in chosen]
         parts = [self.rows[:, self._places[site.key]] for site in sites]
@@ -156,7 +157,7 @@ class Support:
 
     @classmethod
     def cat(cls, supports: Sequence[Support]) -> Support:
-        """The examples of several supports, one after another; all of the same sites, none shared."""
+        """The examples of several supports in turn; all of the same sites, none of them shared."""
         if not supports:
             raise SupportMismatchError("there is no support to concatenate")
         first = supports[0]
@@ -214,7 +215,10 @@ class Support:
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Support:
-        """Read what `save` wrote. Nothing is unpickled; `SupportFileError` for anything else."""
+        """Read what `save` wrote. Nothing is unpickled; `SupportFileError` for anything else.
+
+        There is no checksum: bits altered within the masks themselves are read as they stand.
+        """
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -229,9 +233,16 @@ class Support:
                 return cls(sites, file.get_tensor("rows"), shared=bool(header["shared"]))
         except FileNotFoundError:
             raise SupportFileError(f"{path}: there is no such file") from None
-        except (SafetensorError, KeyError, TypeError, ValueError, SupportMismatchError) as error:
-            if isinstance(error, SupportFileError):
-                raise
+        except SupportFileError:
+            raise
+        except (
+            SafetensorError,
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ) as error:
             raise SupportFileError(
                 f"{path} is not a support that Support.save wrote, or is damaged: {error}"
             ) from error

@@ -1,4 +1,4 @@
-"""Replace a model's ReLUs by positive hard-thresholding, thresholds taken from the biases (§4.1)."""
+"""Replace a model's ReLUs by positive hard-thresholding, with thresholds from the biases (§4.1)."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from torch import Tensor, nn
 from ..errors import UnholdableError
 from .activations import Activation
 from .hard_threshold import HardThreshold
-from .intercept import Intercept
+from .intercept import Intercept, unwrap
 from .record import Inputs, _statistics_kept
 
 
 class _Feeders:
-    """Finds which module's output enters which ReLU."""
+    """Finds which module's output enters which ReLU, and whether its bias is one a channel."""
 
     def __init__(self) -> None:
-        self.made: dict[int, tuple[Tensor, nn.Module]] = {}  # the tensor is kept, so its id is unique
+        self.made: dict[int, tuple[Tensor, nn.Module]] = {}  # tensors are kept, so ids are unique
         self.found: dict[str, list[nn.Module | None]] = {}
-        self.other: list[str] = []
 
     def begin(self) -> None:
         pass
 
-    def note(self, module: nn.Module, args: Any, output: Any) -> None:
+    def note(self, module: nn.Module, _args: Any, output: Any) -> None:
         if isinstance(output, Tensor) and not list(module.children()):
             self.made[id(output)] = (output, module)
 
-    def handle(self, path: str, call: int, act: Activation, run: Callable[[], Any]) -> Any:
+    def handle(self, path: str, _call: int, act: Activation, run: Callable[[], Any]) -> Any:
         if act.kind == "relu":
             _, feeder = self.made.get(id(act.q), (None, None))
+            bias = getattr(feeder, "bias", None)
+            along = isinstance(feeder, nn.Linear | nn.LayerNorm) and act.q.ndim > 2
+            if isinstance(bias, Tensor) and (along or bias.shape != act.q.shape[1:2]):
+                feeder = None  # its bias does not lie along the channels
             self.found.setdefault(path, []).append(feeder)
-        elif act.unitwise:
-            self.other.append(f"{path} ({act.kind})")
         return act.live() if act.inplace else run()
 
 
@@ -47,33 +48,41 @@ def use_hard_threshold(
     learn: bool = False,
     width: float = 1.0,
 ) -> nn.Module:
-    """Swap every `nn.ReLU` of `model` for `HardThreshold`, in place; returns the model.
+    """Swap the `nn.ReLU`s that `x` runs through for `HardThreshold`, in place; returns the model.
 
     With `beta=None` the thresholds come from the biases, as §4.1 does after its warm-up: where a
     layer computes `ReLU(Wx + b)`, it then computes `Wx` where `Wx > -b`, so `beta = -b`, one a
-    channel, and the bias becomes zero. A batch norm's bias counts as well. Same support as before on
-    the first layer; values differ by `b`. With a number, biases stay and every threshold is that.
+    channel, and the bias becomes zero. A batch norm's bias counts as well. Same support as before
+    on the first layer; values differ by `b`. With a number, biases stay and all thresholds are it.
 
     `x` is a batch to run once, which shows what feeds which ReLU. Raises `UnholdableError`, before
     anything is changed, where a ReLU is no module of its own (`F.relu`), is fed by several layers
     whose biases would need several thresholds, or by no layer (a sum) and `beta` is None.
     """
+    root = unwrap(model)
     feeders = _Feeders()
     hook = nn.modules.module.register_module_forward_hook(feeders.note)
     try:
-        with torch.no_grad(), _statistics_kept(model), Intercept(model, feeders, strict=False):
+        with (
+            torch.no_grad(),
+            _statistics_kept(root),
+            Intercept(model, feeders, strict=False) as intercept,
+        ):
             model(*x) if isinstance(x, tuple) else model(x)
     finally:
         hook.remove()
-    modules = dict(model.named_modules())
+    modules = {intercept.names[id(module)]: module for module in root.modules()}
+    compiled = {id(getattr(module, "_orig_mod", None)) for module in root.modules()}
     problems = []
     for path, sources in feeders.found.items():
-        if not isinstance(modules[path], nn.ReLU):
+        if not path or not isinstance(modules[path], nn.ReLU):
             problems.append(f"{path or 'the model itself'} calls relu as a function")
+        elif id(modules[path]) in compiled:
+            problems.append(f"{path} is compiled on its own")
         elif beta is None and len({id(s) for s in sources}) > 1:
             problems.append(f"{path} is called {len(sources)} times, after different layers")
         elif beta is None and not hasattr(sources[0], "bias"):
-            problems.append(f"{path} is fed by no layer with a bias")
+            problems.append(f"{path} is fed by no layer with a bias for each channel")
     if problems:
         raise UnholdableError(
             "cannot put thresholds in place of these ReLUs: "
@@ -81,17 +90,22 @@ def use_hard_threshold(
             + ". Give each layer an nn.ReLU of its own"
             + (", or pass a number for beta" if beta is None else "")
         )
+    like = next(root.parameters(), torch.zeros(()))
+    swaps: dict[int, HardThreshold] = {}
+    biases: list[Tensor] = []
     for path, sources in feeders.found.items():
-        value: float | Tensor = 0.0 if beta is None else beta
+        value = like.new_tensor(0.0 if beta is None else beta)
         bias = getattr(sources[0], "bias", None)
         if beta is None and isinstance(bias, Tensor):
             value = -bias.detach()
-            with torch.no_grad():
-                bias.zero_()
-        parent, _, name = path.rpartition(".")
-        new = HardThreshold(value, learn=learn, width=width)
-        if isinstance(bias, Tensor):
-            new.to(bias.device, bias.dtype)
-        new.train(modules[path].training)
-        setattr(modules[parent], name, new)
+            biases.append(bias)
+        old = modules[path]
+        swaps[id(old)] = HardThreshold(value, learn=learn, width=width).train(old.training)
+    with torch.no_grad():
+        for bias in biases:
+            bias.zero_()
+    for parent in list(root.modules()):
+        for name, child in parent._modules.items():  # under each of its names
+            if new := swaps.get(id(child)):
+                setattr(parent, name, new)
     return model

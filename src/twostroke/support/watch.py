@@ -1,8 +1,8 @@
 """Refuse, by name, a model with non-linearities that no site accounts for.
 
-The first strict forward pass of a model is watched below autograd, where nothing hides: a hand-written
-`x * (x > 0)`, a custom autograd function or a scripted part shows there as well. What is non-linear and
-no site's doing is reported with the module that ran it.
+The first strict forward pass of a model is watched below autograd, where nothing hides: a
+hand-written `x * (x > 0)`, a custom autograd function or a scripted part shows there as well. What
+is non-linear and no site's doing is reported with the module that ran it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from ..errors import UnholdableError
 
 # the usual activations and gates, under every name that ATen has for them
 _NAMES = """
-abs absolute amax amin aminmax argmax celu clamp clamp_max clamp_min clip cos cummax cummin elu erf exp
-exp2 expm1 frac gelu glu hardshrink hardsigmoid hardswish hardtanh leaky_relu log log10 log1p log2
-log_sigmoid log_sigmoid_forward logcumsumexp logsumexp max max_pool2d_with_indices
-max_pool3d_with_indices maximum minimum mish neg_relu ge gt le lt prelu _prelu_kernel reciprocal relu
-relu6 rrelu rrelu_with_noise _rrelu_with_noise selu sgn sigmoid sign silu sin sinh softmax _softmax
-_safe_softmax log_softmax _log_softmax softplus softshrink sort square tan tanh threshold topk
+abs absolute amax amin aminmax argmax argmin atan celu clamp clamp_max clamp_min clip cos cosh
+cummax cummin elu erf erfc exp exp2 expm1 fmax fmin frac gelu glu hardshrink hardsigmoid hardswish
+hardtanh heaviside kthvalue leaky_relu log log10 log1p log2 log_sigmoid log_sigmoid_forward
+logaddexp logcumsumexp logsumexp max max_pool2d_with_indices max_pool3d_with_indices maximum median
+min minimum mish ge gt le lt pow prelu _prelu_kernel reciprocal relu relu6 rrelu rrelu_with_noise
+_rrelu_with_noise round selu sgn sigmoid sign silu sin sinh softmax _softmax _safe_softmax
+log_softmax _log_softmax softplus softshrink sort square tan tanh threshold topk
 _scaled_dot_product_attention_math _scaled_dot_product_efficient_attention
 _scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu
 _scaled_dot_product_cudnn_attention _thnn_fused_lstm_cell _thnn_fused_gru_cell lstm mkldnn_rnn_layer
-adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d _cudnn_rnn
-""".split()
+adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d _cudnn_rnn
+""".split()  # noqa: SIM905
 NONLINEAR = frozenset(_NAMES)
 # as a model's very last operation these belong to the loss, not to the network
 HEADS = frozenset(("softmax", "log_softmax", "sigmoid", "tanh", "softplus", "log_sigmoid_forward"))
@@ -45,32 +46,33 @@ def names_of(model: nn.Module) -> dict[int, str]:
     }
 
 
-class Watch(TorchDispatchMode):
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Collects culprits during one forward pass; a model that passed is not watched again."""
 
-    def __init__(self, model: nn.Module, where: Callable[[], str]) -> None:
-        super().__init__()
+    def __init__(self, model: nn.Module, where: Callable[[], str | None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self._model = model
         self._where = where
         # a model that was changed since is another model
         self._fingerprint = (model.training, tuple(type(m) for m in model.modules()))
         self._running = False
         self._paused = False
-        self._culprits: list[tuple[str, str, int]] = []
+        # path, name, and the result where it may be the model's output
+        self._culprits: list[tuple[str, str, Tensor | None]] = []
 
     def start(self) -> None:
         """A forward pass of the model begins."""
         self.stop()
         if _passed.get(self._model) != self._fingerprint:
             self._culprits.clear()
-            self.__enter__()
+            self.__enter__()  # type: ignore[no-untyped-call]
             self._running = True
 
     def stop(self) -> None:
         """Watch no longer; harmless when it was not running."""
         if self._running:
             self._running = False
-            self.__exit__(None, None, None)
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def finish(self, output: Any) -> None:
         """The forward pass ended with `output`, or None if it raised; judge what was seen."""
@@ -82,9 +84,10 @@ class Watch(TorchDispatchMode):
         last = output.data_ptr() if isinstance(output, Tensor) else None
         culprits = [
             f"{name} in {path or 'the model itself'}"
-            for path, name, place in self._culprits
-            if not (place == last and name in HEADS)
+            for path, name, head in self._culprits
+            if head is None or head.data_ptr() != last
         ]
+        self._culprits.clear()
         if culprits:
             raise UnholdableError(
                 "no support can be held for: "
@@ -104,14 +107,21 @@ class Watch(TorchDispatchMode):
             self._paused = paused
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         name = func._schema.name.split("::")[-1]
-        if not self._paused and name.removesuffix("_") in NONLINEAR:
+        path = self._where()
+        if not self._paused and path is not None and name.removesuffix("_") in NONLINEAR:
             tensors = [a for a in args if isinstance(a, Tensor)]
             # integers and constants are bookkeeping, not activations
             if any(t.is_floating_point() and t.ndim > 1 for t in tensors):
+                name = name.strip("_")
                 first = result[0] if isinstance(result, tuple | list) else result
-                self._culprits.append((self._where(), name.strip("_"), first.data_ptr()))
+                # a head is kept alive, so that no later tensor can lie in its place
+                self._culprits.append((path, name, first if name in HEADS else None))
         return result

@@ -1,0 +1,307 @@
+"""Speed of the core, paired and interleaved: python benchmarks/speed.py all --out results/speed.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+import twostroke as ts
+from twostroke.models import create_model
+from twostroke.training.run import versions
+
+
+def synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def paired(variants: dict[str, Callable[[], object]], turns: int) -> dict[str, dict[str, float]]:
+    """Median seconds of each variant, and the quartiles of its ratio to the first, turn by turn."""
+    for work in variants.values():
+        work()
+        work()
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for turn in range(turns):
+        order = list(variants) if turn % 2 else list(reversed(variants))
+        for name in order:
+            synchronise()
+            start = time.perf_counter()
+            variants[name]()
+            synchronise()
+            seconds[name].append(time.perf_counter() - start)
+    base = seconds[next(iter(variants))]
+    result = {}
+    for name, values in seconds.items():
+        ratios = [v / b for v, b in zip(values, base, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        result[name] = {
+            "median_ms": 1e3 * statistics.median(values),
+            "ratio": middle,
+            "ratio_q1": low,
+            "ratio_q3": high,
+            "turns": turns,
+        }
+    return result
+
+
+def show(title: str, result: dict[str, dict[str, float]]) -> None:
+    print(f"\n{title}")
+    for name, r in result.items():
+        print(
+            f"  {name:<28} {r['median_ms']:9.2f} ms   {r['ratio']:.3f} × "
+            f"({r['ratio_q1']:.3f} to {r['ratio_q3']:.3f}, {r['turns']} turns)"
+        )
+
+
+def problem(name: str, batch: int, options: argparse.Namespace):
+    torch.manual_seed(0)
+    model = create_model(name, classes=10).train().to(options.device)
+    x = torch.randn(batch, 3, 32, 32, device=options.device)
+    if options.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
+    y = torch.randint(0, 10, (batch,), device=options.device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+
+    def step(context=None) -> None:
+        with torch.autocast(options.device, torch.bfloat16, enabled=options.bf16):
+            if context is None:
+                loss = F.cross_entropy(model(x), y)
+            else:
+                with context:
+                    loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return model, x, step
+
+
+def step_speed(options: argparse.Namespace) -> dict:
+    results = {}
+    for name in options.models:
+        model, x, step = problem(name, options.batch, options)
+        with torch.autocast(options.device, torch.bfloat16, enabled=options.bf16):
+            support = ts.record(model, x)
+        variants = {
+            "plain ReLU step": lambda step=step: step(),
+            "held step": lambda step=step, m=model, s=support: step(ts.hold(m, s)),
+            "held step, gated": lambda step=step, m=model, s=support: step(
+                ts.hold(m, s, gated=True)
+            ),
+            "batch-wise step": lambda step=step, m=model: step(
+                ts.hold(m, ts.BatchEnergy(density=0.9), gated=True)
+            ),
+        }
+        results[name] = paired(variants, options.turns)
+        show(f"one training step, {name}, batch {options.batch}", results[name])
+        if options.device == "cpu":
+            results[name]["peak_memory_mb"] = {
+                kind: peak_memory(name, kind, options.batch) for kind in ("plain", "held")
+            }
+            print(f"  peak memory above start (MB): {results[name]['peak_memory_mb']}")
+    return results
+
+
+def peak_memory(name: str, kind: str, batch: int) -> float:
+    """Largest resident memory of three steps in a fresh process, above what stood before them."""
+    code = f"""
+import argparse, resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import speed, torch, twostroke as ts
+options = argparse.Namespace(device="cpu", channels_last=False, bf16=False)
+model, x, step = speed.problem({name!r}, {batch}, options)
+support = ts.record(model, x[:2])
+support = ts.Support(support.sites, support.rows.repeat({batch} // 2, 1))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(3):
+    step(ts.hold(model, support) if {kind!r} == "held" else None)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    runs = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for _ in range(3)
+    ]
+    return statistics.median(runs)
+
+
+def record_speed(options: argparse.Namespace) -> dict:
+    results = {}
+    for name in options.models:
+        model, x, _ = problem(name, options.batch, options)
+        model.eval()
+
+        @torch.no_grad()
+        def forward(model=model, x=x) -> None:
+            with torch.autocast(options.device, torch.bfloat16, enabled=options.bf16):
+                model(x)
+
+        def record(model=model, x=x) -> None:
+            with torch.autocast(options.device, torch.bfloat16, enabled=options.bf16):
+                ts.record(model, x)
+
+        results[name] = paired({"plain forward": forward, "record": record}, options.turns)
+        show(f"support stroke, {name}, batch {options.batch}", results[name])
+    return results
+
+
+def fit_speed(options: argparse.Namespace) -> dict:
+    """Whole epochs on the embedded digits: fit's training time against a loop written by hand."""
+    data = ts.data.load("mnist-12k").to(options.device)
+    size = 100
+
+    def net() -> torch.nn.Module:
+        torch.manual_seed(0)
+        return create_model("allcnn-mini", in_channels=1).to(options.device)
+
+    def bare() -> float:
+        model = net().train()
+        optimizer = torch.optim.SGD(
+            model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
+        )
+        total = 100 * options.epochs
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: 1 - s / total)
+        images, labels = data.train.images, data.train.labels
+        mean, std = data.train.mean.view(-1, 1, 1), data.train.std.view(-1, 1, 1)
+        start = time.perf_counter()
+        for _ in range(options.epochs):
+            for part in torch.randperm(len(images), device=images.device).split(size):
+                x = (images[part].float() / 255 - mean) / std
+                loss = F.cross_entropy(model(x), labels[part])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+        synchronise()
+        return time.perf_counter() - start
+
+    def ours(kind) -> float:
+        result = ts.fit(
+            net(),
+            data,
+            alternation=kind,
+            epochs=options.epochs,
+            batch_size=size,
+            device=options.device,
+        )
+        return result.history.seconds
+
+    arms = {
+        "bare loop": bare,
+        "fit, no alternation": lambda: ours(None),
+        "fit, instance-wise, gap 2": lambda: ours(ts.InstanceWise(warmup=0, gap=2, drift=None)),
+        "fit, instance-wise, online": lambda: ours(
+            ts.InstanceWise(warmup=0, gap=2, drift=None, refresh="online")
+        ),
+        "fit, batch-wise": lambda: ours(ts.BatchWise()),
+    }
+    bare()
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(max(3, options.turns // 3)):
+        for name, work in arms.items():
+            seconds[name].append(work())
+    result = {}
+    print(f"\nimages a second over {options.epochs} epochs of mnist-12k, allcnn-mini")
+    for name, values in seconds.items():
+        ratios = [b / v for v, b in zip(values, seconds["bare loop"], strict=True)]
+        rate = 10_000 * options.epochs / statistics.median(values)
+        result[name] = {
+            "images_per_second": rate,
+            "relative": statistics.median(ratios),
+            "lowest": min(ratios),
+            "highest": max(ratios),
+        }
+        print(
+            f"  {name:<28} {rate:8.0f}   {statistics.median(ratios):.3f} of the bare loop "
+            f"({min(ratios):.3f} to {max(ratios):.3f})"
+        )
+    return result
+
+
+def import_time(options: argparse.Namespace) -> dict:
+    def seconds(module: str) -> float:
+        code = (
+            f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        return float(done.stdout)
+
+    seconds("twostroke")
+    pairs = [(seconds("torch"), seconds("twostroke")) for _ in range(options.turns)]
+    extra = [b - a for a, b in pairs]
+    result = {"torch": statistics.median(a for a, _ in pairs), "extra": statistics.median(extra)}
+    print(
+        f"\nimport twostroke: {result['extra']:.3f} s over import torch ({result['torch']:.2f} s), "
+        f"{min(extra):.3f} to {max(extra):.3f} in {options.turns} pairs"
+    )
+    return result | {"extra_lowest": min(extra), "extra_highest": max(extra)}
+
+
+def bits_speed(options: argparse.Namespace) -> dict:
+    from twostroke.support import bits
+
+    q = torch.randn(64, 96, 32, 32, device=options.device)
+    mask = q > 0
+    packed = bits.pack(mask)
+    result = paired(
+        {
+            "torch.relu": lambda: torch.relu(q),
+            "select (packed)": lambda: bits.select(q, packed),
+            "q * mask (bool)": lambda: q * mask,
+            "torch.where(mask, q, 0)": lambda: torch.where(mask, q, 0.0),
+            "pack": lambda: bits.pack(mask),
+            "q > 0": lambda: q > 0,
+        },
+        5 * options.turns,
+    )
+    show("6.3 million units", result)
+    return result
+
+
+PARTS = {
+    "step": step_speed,
+    "record": record_speed,
+    "fit": fit_speed,
+    "imports": import_time,
+    "bits": bits_speed,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=["all", *PARTS], nargs="+")
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--models", nargs="+", default=["allcnn-c", "resnet18"])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    chosen = list(PARTS) if "all" in options.part else options.part
+    results = {part: PARTS[part](options) for part in chosen}
+    if options.out:
+        kept = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+        document = {"versions": versions(), "options": kept, "results": results}
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""`twostroke sites` and `twostroke models`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+
+def sites(
+    model: tyro.conf.Positional[str],
+    *,
+    image: int = 32,
+    channels: int = 3,
+    classes: int = 10,
+    pooling: bool = False,
+    strict: bool = True,
+) -> None:
+    """List what would be held in a model: module path and call index, kind, shape, units.
+
+    Args:
+        model: Name of a model; `twostroke models` lists them.
+        image: Height and width of the images, in pixels.
+        channels: Channels of the images.
+        classes: Number of classes.
+        pooling: List max pooling too, which can be held as well.
+        strict: Refuse a model with non-linearities that cannot be held; --no-strict lists the rest.
+    """
+    import torch
+
+    from ..errors import SettingsError
+    from ..models import create_model
+    from ..support import sites as find_sites
+
+    if image < 1:
+        raise SettingsError(f"--image is a number of pixels, 1 or more, not {image}")
+    net = create_model(model, classes=classes, in_channels=channels).eval()
+    try:
+        found = find_sites(
+            net, torch.zeros(2, channels, image, image), pooling=pooling, strict=strict
+        )
+    except RuntimeError as error:
+        raise SettingsError(
+            f"{model} does not take images of {channels}×{image}×{image}: {error}"
+        ) from error
+    table = Table(title=f"{model} at {channels}×{image}×{image}", title_justify="left")
+    table.add_column("site", overflow="fold")
+    table.add_column("kind")
+    for head in ("shape", "units", "bytes an example"):
+        table.add_column(head, justify="right")
+    for site in found:
+        shape = "×".join(map(str, site.shape))
+        table.add_row(site.key, site.kind, shape, f"{site.units:,}", f"{site.nbytes:,}")
+    table.add_section()
+    units, nbytes = sum(s.units for s in found), sum(s.nbytes for s in found)
+    table.add_row(f"{len(found)} sites", "", "", f"{units:,}", f"{nbytes:,}")
+    Console().print(table)
+
+
+def models(
+    pattern: Annotated[str, tyro.conf.arg(metavar="PATTERN")] = "",
+    *,
+    all: bool = False,
+) -> None:
+    """List the models that can be named.
+
+    Args:
+        pattern: Only names that match, like 'res*' or 'torchvision/*'.
+        all: List torchvision's and timm's too; without it they are only counted.
+    """
+    from ..models import MODELS, list_models
+
+    console = Console()
+    if pattern or all:
+        for name in list_models(pattern or "*"):
+            console.print(name, highlight=False)
+        return
+    table = Table()
+    table.add_column("model")
+    table.add_column("what it is")
+    for name, entry in MODELS.items():
+        table.add_row(name, entry.description)
+    console.print(table)
+    for source in ("torchvision", "timm"):
+        count = len(list_models(f"{source}/*"))
+        more = f"{count} more from {source}: twostroke models --pattern '{source}/*'"
+        console.print(more if count else f"none from {source}: pip install 'twostroke[{source}]'")

@@ -1,0 +1,262 @@
+"""`twostroke train`: one run, into a folder."""
+
+from __future__ import annotations
+
+import difflib
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+
+from ..alternation import Alternation, BatchWise, InstanceWise, Live, Plateau
+from ..data import load
+from ..errors import SettingsError
+from ..models import create_model
+from ..report import draw_curves
+from ..training import EpochRecord, RunFolder, Settings, Status, fit
+from ..training.run import read_toml
+from .progress import RunBar
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What one run is made of; `config.toml` in its folder holds the same names."""
+
+    data: str = "mnist-12k"
+    """Data set: a name, folder:PATH (PATH/train/CLASS/*.jpg, PATH/val/...) or npz:PATH."""
+    data_root: Path | None = None
+    """Where named data sets lie or are downloaded to."""
+    augment: str = "none"
+    """Augmentation, replayable: none, shift, flip-shift."""
+    model: str = "allcnn-mini"
+    """Model; `twostroke models` lists them."""
+    alternation: Literal["none", "instance", "batch"] = "none"
+    """none is ordinary training, instance one mask an example, batch one mask a mini-batch."""
+    epochs: int = 10
+    """Epochs in all."""
+    lr: float = 0.1
+    """Peak learning rate."""
+    schedule: str = "one-cycle"
+    """Learning rate by progress: one-cycle, cosine, step, constant."""
+    batch_size: int = 128
+    """Examples a step."""
+    optimizer: str = "sgd"
+    """sgd (Nesterov momentum) or adamw."""
+    momentum: float = 0.9
+    """Momentum of sgd."""
+    weight_decay: float = 5e-4
+    """Weight decay."""
+    clip: float | None = None
+    """Largest norm of the gradient."""
+    target_error: float | None = None
+    """Stop when the live test error, in %, is this or lower."""
+    seed: int = 0
+    """Of the initial weights, the order of examples, augmentation and dropout."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1; auto takes the GPU where there is one."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 computes in bfloat16 where that is safe (autocast)."""
+    channels_last: bool = False
+    """Keep images channels-last in memory, which GPUs prefer."""
+    warmup: str = "2"
+    """Epochs of ordinary training before the first support stroke, or 'plateau'."""
+    gap: int = 2
+    """instance: length of a weight stroke, in epochs at most."""
+    drift: float = 0.08
+    """instance: end a weight stroke when this share of the units has changed sides; 0 holds on."""
+    refresh: Literal["sweep", "online"] = "sweep"
+    """instance: find supports in a pass of its own, or while an ordinary epoch runs."""
+    penalty: float = 0.0
+    """instance: weight of the term that keeps pre-activations on their held side."""
+    gated: bool | None = None
+    """Hold m ∘ ReLU(q) instead of m ∘ q; left out, it is on for batch and off for instance."""
+    density: float = 0.9
+    """batch: share of the units that the mask keeps."""
+
+    def settings(self) -> Settings:
+        """The part that is the same for every alternation."""
+        shared = {f.name for f in fields(Settings)} & {f.name for f in fields(self)}
+        return Settings(**{name: getattr(self, name) for name in shared})
+
+    def kind(self) -> Alternation:
+        """The alternation that is asked for."""
+        if self.warmup == "plateau":
+            warmup: int | Plateau = Plateau()
+        elif self.warmup.isdecimal():
+            warmup = int(self.warmup)
+        else:
+            raise SettingsError(f"warmup is a number of epochs or 'plateau', not {self.warmup!r}")
+        if self.alternation == "instance":
+            return InstanceWise(
+                warmup=warmup,
+                gap=self.gap,
+                drift=self.drift or None,
+                refresh=self.refresh,
+                penalty=self.penalty,
+                gated=bool(self.gated),
+            )
+        if self.alternation == "batch":
+            return BatchWise(warmup=warmup, density=self.density, gated=self.gated is not False)
+        return Live()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Where a run goes and where it comes from."""
+
+    out: Path | None = None
+    """Folder for the run; must not hold one already."""
+    config: Path | None = None
+    """TOML file with any of the options below, such as config.toml of another run."""
+    resume: Path | None = None
+    """Folder of a run that was stopped: go on with it, with its own settings."""
+
+
+def train(
+    options: Annotated[TrainOptions, tyro.conf.arg(name="")] = TrainOptions(),
+    what: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),
+) -> int:
+    """Train a model, by alternation or by plain SGD, and keep the run in a folder.
+
+    Ctrl-C stops after the step under way; `twostroke train --resume FOLDER` goes on from the last
+    whole epoch. Exit codes: 0 finished, 1 diverged, 2 bad input, 130 interrupted.
+    """
+    console = Console()
+    resume = options.resume is not None
+    if options.resume is not None:
+        if options.out is not None or options.config is not None or what != TrainConfig():
+            raise SettingsError(
+                "--resume goes on with a run as it was: give no other option beside it"
+            )
+        run = RunFolder(options.resume)
+        what = from_toml(run.config_file)
+    else:
+        if options.out is None:
+            raise SettingsError("say where the run is to go: --out runs/NAME")
+        if options.config is not None:
+            what = merge(from_toml(options.config), what)
+    settings, kind = what.settings(), what.kind()
+    settings.torch_device()
+    data = load(
+        what.data,
+        root=what.data_root,
+        augmentation=None if what.augment == "none" else what.augment,
+    )
+    torch_seed(what.seed)
+    model = create_model(what.model, classes=len(data.classes), in_channels=data.train.shape[0])
+    if options.resume is None:
+        assert options.out is not None
+        run = RunFolder.create(options.out, _plain(what))
+    name = f"{what.model}, {what.alternation}"
+    history = run.history() if resume and run.metrics_file.exists() else None
+    done = len(history) if history else 0
+    console.print(
+        f"{what.model} on {data.name} ({data.note}), {_describe(kind)}, "
+        + (f"from epoch {done + 1} of {what.epochs}" if resume else f"{what.epochs} epochs"),
+        highlight=False,
+    )
+    with RunBar(console, what.alternation) as bar, _stoppable():
+
+        def after(record: EpochRecord) -> None:
+            bar.epoch(record)
+
+        result = fit(
+            model,
+            data,
+            alternation=kind,
+            settings=settings,
+            callback=after,
+            progress=bar.step,
+            folder=run.path,
+            resume=resume,
+            identity=_plain(what),
+        )
+    run.save_history(result.history)
+    run.save_model(model)
+    draw_curves({name: result.history}, run.curves_file, title=f"{what.model} on {data.name}")
+    last = (
+        f"live test error {result.error:.2f} %" if len(result.history) else "no epoch was completed"
+    )
+    detail = f" ({result.detail})" if result.detail else ""
+    console.print(f"{result.status.value}{detail}", highlight=False)
+    console.print(f"{last}; everything is in {run.path}", highlight=False, soft_wrap=True)
+    if result.status is Status.INTERRUPTED:
+        console.print(
+            f"go on with: twostroke train --resume {run.path}", highlight=False, soft_wrap=True
+        )
+        return 130
+    return 1 if result.status is Status.DIVERGED else 0
+
+
+def torch_seed(seed: int) -> None:
+    """Seed the initial weights."""
+    import torch
+
+    torch.manual_seed(seed)
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in asdict(config).items()
+        if value is not None
+    }
+
+
+def from_toml(path: Path) -> TrainConfig:
+    """Options from a file; an unknown or ill-typed one raises `SettingsError` with the near match."""
+    known = {f.name: str(f.type) for f in fields(TrainConfig)}
+    values = read_toml(path)
+    for name, value in values.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f", did you mean {near[0]!r}?" if near else f": there are {', '.join(known)}"
+            raise SettingsError(f"{path}: there is no option {name!r}{hint}")
+        wanted = known[name]
+        fits = (
+            isinstance(value, bool)
+            if "bool" in wanted
+            else isinstance(value, int | float) and not isinstance(value, bool)
+            if "float" in wanted
+            else isinstance(value, int) and not isinstance(value, bool)
+            if wanted == "int"
+            else isinstance(value, str)
+        )
+        if not fits:
+            raise SettingsError(f"{path}: {name} is {value!r}, where {wanted} is wanted")
+    if "data_root" in values:
+        values["data_root"] = Path(values["data_root"])
+    return TrainConfig(**values)
+
+
+def merge(base: TrainConfig, given: TrainConfig) -> TrainConfig:
+    """Options of the command line on top of those of a file: what differs from the default wins."""
+    default = asdict(TrainConfig())
+    changed = {k: v for k, v in asdict(given).items() if v != default[k]}
+    return TrainConfig(**(asdict(base) | changed))
+
+
+def _describe(kind: Alternation) -> str:
+    if isinstance(kind, InstanceWise):
+        return "instance-wise alternation"
+    return "batch-wise alternation" if isinstance(kind, BatchWise) else "no alternation"
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM stops like Ctrl-C, so that a scheduler's kill loses nothing."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

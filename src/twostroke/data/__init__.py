@@ -1,0 +1,34 @@
+"""Data sets whose examples carry their index, and augmentation that can be replayed.
+
+A stored mask belongs to one view of one example, so a source here is asked for examples by index
+and for augmented views by number, and answers the same every time.
+
+- `examples`: `Examples` in memory, and `ExampleSource`, what training asks of any source
+- `wrapped`: `DatasetExamples` around a torch Dataset; `check_replayable` tries a source out
+- `bundle`: `Data`, a training and a test source; `from_tensors` and `as_data` make it
+- `augment`: `FlipShift`, drawn from (seed, index, view), and `draw_integers` to write your own
+- `catalog`: `load` by name, from `mnist12k` (embedded), `vision`, `npz` and `folder`
+"""
+
+from twostroke.data.augment import Augmentation, FlipShift, augmentation, draw_integers
+from twostroke.data.bundle import Data, as_data, from_tensors
+from twostroke.data.catalog import default_root, list_data, load
+from twostroke.data.examples import Examples, ExampleSource
+from twostroke.data.wrapped import DatasetExamples, check_replayable
+
+__all__ = [
+    "Augmentation",
+    "Data",
+    "DatasetExamples",
+    "ExampleSource",
+    "Examples",
+    "FlipShift",
+    "as_data",
+    "augmentation",
+    "check_replayable",
+    "default_root",
+    "draw_integers",
+    "from_tensors",
+    "list_data",
+    "load",
+]

@@ -1,0 +1,186 @@
+"""`Data`: a training and a test source with their name and what they really are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from twostroke.data.augment import Augmentation, draw_integers
+from twostroke.data.checks import class_names, highest_label
+from twostroke.data.examples import Examples, ExampleSource
+from twostroke.data.wrapped import DatasetExamples
+from twostroke.errors import DataError, SettingsError
+
+
+@runtime_checkable
+class _Divisible(Protocol):
+    def subset(self, indices: Tensor) -> ExampleSource: ...
+
+
+@runtime_checkable
+class _Movable(Protocol):
+    def to(self, device: torch.device | str) -> Self: ...
+
+
+@dataclass
+class Data:
+    """What a run trains and tests on.
+
+    `classes` left empty are the training source's. `note` says what data this really is, e.g.
+    "10,000 + 2,000 images of MNIST", for reports to repeat.
+
+    Raises:
+        DataError: image shapes or classes of the parts differ.
+    """
+
+    name: str
+    train: ExampleSource
+    test: ExampleSource
+    classes: tuple[str, ...] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        self.classes = self.classes or self.train.classes
+        if self.train.shape != self.test.shape:
+            raise DataError(
+                f"{self.name}: training images have the shape {self.train.shape}, "
+                f"test images {self.test.shape}"
+            )
+        for part, source in (("training", self.train), ("test", self.test)):
+            if source.classes != self.classes:
+                raise DataError(
+                    f"{self.name}: the {part} set has the classes {_listed(source.classes)}, "
+                    f"but {_listed(self.classes)} are expected"
+                )
+
+    def to(self, device: torch.device | str) -> Data:
+        """Return the data on `device`; sources without a method `to` stay as they are."""
+        train = self.train.to(device) if isinstance(self.train, _Movable) else self.train
+        if self.test is self.train:
+            test = train
+        else:
+            test = self.test.to(device) if isinstance(self.test, _Movable) else self.test
+        return replace(self, train=train, test=test)
+
+    def split_validation(
+        self,
+        *,
+        share: float | None = None,
+        count: int | None = None,
+        seed: int = 0,
+    ) -> Data:
+        """Set part of the training set aside: choose settings on it, and keep `test` unseen.
+
+        Returns new data whose `test` is the part set aside, `count` examples or `share` of all,
+        drawn at random from `seed`, and whose `train` is the rest. Both keep their order.
+
+        Raises:
+            SettingsError: not exactly one of `share` and `count`, or a part would be empty.
+            DataError: the training source has no method `subset`.
+        """
+        total = len(self.train)
+        if (share is None) == (count is None):
+            raise SettingsError("split_validation takes either share=... or count=...")
+        if share is not None:
+            if not 0 < share < 1:
+                raise SettingsError(f"share must be between 0 and 1, got {share}")
+            count = round(share * total)
+        assert count is not None
+        if not 0 < count < total:
+            raise SettingsError(
+                f"cannot set {count:,} of {total:,} training examples aside: both parts need some"
+            )
+        if not isinstance(self.train, _Divisible):
+            raise DataError(
+                f"{type(self.train).__name__} cannot be split: give it a method subset(indices)"
+            )
+        # sorting by a hash is a permutation that no version of PyTorch will change
+        draws = draw_integers(torch.arange(total), (1 << 31) - 1, seed=seed, view=0)
+        order = torch.argsort(draws, stable=True)
+        held_out, rest = order[:count].sort().values, order[count:].sort().values
+        return replace(
+            self,
+            train=self.train.subset(rest),
+            test=self.train.subset(held_out),
+            note=f"{self.note}; of the training set, {total - count:,} to train and {count:,} "
+            f"to validate (seed {seed})".removeprefix("; "),
+        )
+
+
+def from_tensors(
+    x: Tensor,  # (count, channels, height, width), uint8 or floating
+    y: Tensor,  # (count,) integer
+    x_test: Tensor,  # (count_test, channels, height, width)
+    y_test: Tensor,  # (count_test,)
+    *,
+    classes: Sequence[str] | None = None,
+    augmentation: Augmentation | None = None,
+    name: str = "tensors",
+    note: str = "",
+) -> Data:
+    """Make `Data` of four tensors; both sets are normalised by the training set's mean and std.
+
+    `classes` left out are "0", "1", ... up to the highest label of either set. `augmentation` is
+    the training set's.
+
+    Raises:
+        DataError: as `Examples` and `Data` do; the text says which set is meant.
+    """
+    if classes is None:
+        classes = class_names(None, highest=max(highest_label(y), highest_label(y_test)))
+    train = _examples("training", x, y, classes=classes, augmentation=augmentation)
+    test = _examples("test", x_test, y_test, classes=classes, mean=train.mean, std=train.std)
+    note = note or f"{len(train):,} + {len(test):,} examples given as tensors"
+    return Data(name, train, test, train.classes, note)
+
+
+def as_data(obj: object, *, classes: Sequence[str] | None = None) -> Data:
+    """Make `Data` of whatever a caller is likely to have.
+
+    Taken are `Data` as it is; four tensors (x, y, x_test, y_test); two tensors (x, y), which are
+    then tested on as well, and `note` says so; and two Datasets or two sources of examples
+    (train, test). `classes` names the labels where the parts do not.
+
+    Raises:
+        DataError: anything else, or parts that do not fit together.
+    """
+    if isinstance(obj, Data):
+        return obj
+    parts: tuple[Any, ...] = tuple(obj) if isinstance(obj, tuple | list) else ()
+    if len(parts) in (2, 4) and all(isinstance(part, Tensor) for part in parts):
+        if len(parts) == 4:
+            return from_tensors(*parts, classes=classes)
+        only = _examples("training", *parts, classes=classes)
+        note = f"{len(only):,} examples given as tensors; no test set given, tested on the same"
+        return Data("tensors", only, only, only.classes, note)
+    if len(parts) == 2 and all(isinstance(part, ExampleSource) for part in parts):
+        train, test = parts
+    elif len(parts) == 2 and all(isinstance(part, Dataset) for part in parts):
+        train = DatasetExamples(parts[0], classes=classes)
+        named = classes is not None or not hasattr(parts[1], "classes")
+        test = DatasetExamples(parts[1], classes=train.classes if named else None)
+    else:
+        given = ", ".join(type(part).__name__ for part in parts)
+        raise DataError(
+            "data must be Data, tensors (x, y) or (x, y, x_test, y_test), or two map-style "
+            f"Datasets (train, test); got {type(obj).__name__}{f' of ({given})' if given else ''}"
+        )
+    note = f"{len(train):,} + {len(test):,} examples of {type(parts[0]).__name__}"
+    return Data(type(parts[0]).__name__, train, test, note=note)
+
+
+def _examples(part: str, images: Tensor, labels: Tensor, **options: Any) -> Examples:
+    try:
+        return Examples(images, labels, **options)
+    except DataError as error:
+        raise DataError(f"{part} set: {error}") from error
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:6])
+    return f"({shown}, ... {len(names)} in all)" if len(names) > 6 else f"({shown})"

@@ -1,0 +1,135 @@
+"""Checks of images, labels, indices and class names; what they raise names the culprit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from twostroke.errors import DataError
+
+_CHUNK = 512  # examples looked at together, so that checks need little memory beside the images
+
+
+def as_indices(
+    indices: Tensor,  # (count,) integer
+    count: int,
+) -> Tensor:
+    """Return `indices` as int64, checked against [0, count) if they are on the CPU.
+
+    Raises:
+        DataError: not one-dimensional, not integers, or out of range.
+    """
+    if indices.dim() != 1 or indices.is_floating_point() or indices.dtype == torch.bool:
+        raise DataError(
+            "indices must be a one-dimensional tensor of integers, got "
+            f"{indices.dtype} of shape {tuple(indices.shape)}"
+        )
+    indices = indices.to(torch.int64)
+    if indices.device.type == "cpu" and len(indices):
+        low, high = (int(end) for end in torch.aminmax(indices))
+        if low < 0 or high >= count:
+            bad = low if low < 0 else high
+            raise DataError(f"index {bad} is out of range: there are {count:,} examples, from 0")
+    return indices
+
+
+def class_names(
+    names: Sequence[str] | None,
+    *,
+    highest: int = 0,  # the highest label, for numbering classes without names
+) -> tuple[str, ...]:
+    """Return checked class names, or "0", "1", ..., str(highest) where there are none.
+
+    Raises:
+        DataError: no name at all, one that is not a string, or the same name twice.
+    """
+    if names is None:
+        return tuple(str(label) for label in range(max(highest, 0) + 1))
+    if isinstance(names, str) or not names or not all(isinstance(name, str) for name in names):
+        raise DataError(f"classes must be a non-empty sequence of strings, got {names!r}")
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise DataError(f"two classes have the same name: {', '.join(twice)}")
+    return tuple(names)
+
+
+def highest_label(labels: object) -> int:
+    """Return the highest label, or 0 for what holds no labels (which `Examples` then refuses)."""
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or not labels.numel():
+        return 0
+    return int(labels.to(torch.int64).max())
+
+
+def as_channels(
+    what: str,
+    values: Tensor | Sequence[float],  # (channels,)
+    channels: int,
+) -> Tensor:
+    """Return one finite number per channel as a float32 tensor.
+
+    Raises:
+        DataError: another count of numbers, or one that is NaN or infinite. `what` names it.
+    """
+    tensor = torch.as_tensor(values, dtype=torch.float32)
+    if tensor.shape != (channels,) or not bool(tensor.isfinite().all()):
+        raise DataError(
+            f"{what} must be {channels} finite numbers, one per channel, got {tensor.tolist()}"
+        )
+    return tensor
+
+
+def check_images(
+    images: Tensor,  # (count, channels, height, width)
+) -> None:
+    """Refuse images of a wrong shape or type, none at all, and pixels that are not numbers.
+
+    Raises:
+        DataError: any of these; the text names the first bad image.
+    """
+    if not isinstance(images, Tensor):
+        raise DataError(f"images must be a tensor, not a {type(images).__name__}")
+    if images.dim() != 4:
+        fix = {
+            2: "; for plain vectors use x[:, :, None, None]",
+            3: "; for images without channels use x[:, None]",
+        }
+        raise DataError(
+            "images must be (count, channels, height, width), got shape "
+            f"{tuple(images.shape)}{fix.get(images.dim(), '')}"
+        )
+    if images.numel() == 0:
+        raise DataError(f"no examples: images have the shape {tuple(images.shape)}")
+    if images.is_floating_point():
+        for start, chunk in chunks(images):
+            bad = (~chunk.isfinite().flatten(1).all(1)).nonzero()
+            if len(bad):
+                raise DataError(f"image {start + int(bad[0])} has a pixel that is NaN or infinite")
+    elif images.dtype != torch.uint8:
+        raise DataError(f"images must be uint8 or floating, got {images.dtype}; use x.float()")
+
+
+def check_labels(
+    labels: Tensor,  # (count,)
+    count: int,
+) -> None:
+    """Refuse labels that are not integers, or not one for each of `count` images.
+
+    Raises:
+        DataError: either of these.
+    """
+    if not isinstance(labels, Tensor):
+        raise DataError(f"labels must be a tensor, not a {type(labels).__name__}")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise DataError(f"labels must be integers, got {labels.dtype}; use y.long()")
+    if labels.dim() != 1:
+        raise DataError(f"labels must be (count,), got shape {tuple(labels.shape)}")
+    if len(labels) != count:
+        raise DataError(f"{count:,} images, but {len(labels):,} labels")
+
+
+def chunks(images: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Walk over a few hundred examples at a time: each part's first index, and the part."""
+    for start in range(0, len(images), _CHUNK):
+        yield start, images[start : start + _CHUNK]

@@ -1,0 +1,79 @@
+"""Learning curves as in the paper's Fig. 1 and 3: loss and error by epoch, support strokes marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+from ..training import History
+
+COLOURS = ("#3b6ea8", "#d1602f", "#3f8f5f", "#8a5aa8", "#b58a1f", "#5f6b73")
+
+
+def draw_curves(
+    runs: Mapping[str, History], path: str | PathLike[str], *, title: str = "", note: str = ""
+) -> None:
+    """Draw the runs' loss (left) and live test error (right) against epochs, and save a PNG.
+
+    Full lines are the network's own loss on the probe, dashed ones its loss under the held masks; a
+    dot with a number marks the epoch at whose beginning a round's support was found. `note` stands
+    below, for what a reader must know of the data.
+    """
+    # the object interface: no global state of pyplot, no window
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for (name, history), colour in zip(runs.items(), COLOURS * len(runs), strict=False):
+        epochs = history.column("epoch")
+        left.plot(epochs, history.column("loss_live"), color=colour, label=name)
+        held = [(r.epoch, r.loss_held) for r in history if r.loss_held is not None]
+        if held:
+            left.plot(*zip(*held, strict=True), "--", color=colour, lw=1, label=f"{name}, held")
+        right.plot(epochs, history.column("error"), color=colour, label=name)
+        _mark_rounds(right, history, colour)
+    left.set(ylabel="loss on training examples", yscale="log")
+    right.set(ylabel="error on test examples, live network (%)", yscale="log")
+    _plain_percent(right)
+    for axes in (left, right):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25, which="both", lw=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+        if any(len(history) for history in runs.values()):
+            axes.legend(frameon=False, fontsize=8)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    if note:
+        figure.supxlabel(note, fontsize=7.5, color="#555555")
+    figure.savefig(path, dpi=130)
+
+
+def _mark_rounds(axes: Any, history: History, colour: str) -> None:
+    before = 0
+    for record in history:
+        if record.round > before:
+            axes.plot(record.epoch, record.error, "o", color=colour, ms=4)
+            axes.annotate(
+                str(record.round),
+                (record.epoch, record.error),
+                textcoords="offset points",
+                xytext=(0, 5),
+                ha="center",
+                fontsize=7,
+                color=colour,
+            )
+        before = record.round
+
+
+def _plain_percent(axes: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    for which in ("major", "minor"):
+        locator = LogLocator(subs=(1.0,) if which == "major" else (2.0, 3.0, 5.0), numticks=12)
+        getattr(axes.yaxis, f"set_{which}_locator")(locator)
+        getattr(axes.yaxis, f"set_{which}_formatter")(FuncFormatter(lambda v, _: f"{v:g}"))

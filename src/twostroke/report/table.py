@@ -1,0 +1,60 @@
+"""Tables of runs, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.table import Table
+
+from ..training import History
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def comparison(
+    runs: Mapping[str, History],
+    *,
+    mask_errors: Mapping[str, float] | None = None,
+    targets: tuple[float, ...] = (),
+    title: str | None = None,
+) -> Table:
+    """A line a run: epochs, final live error, losses, seconds; epochs and seconds to each target error.
+
+    `mask_errors` adds the column of the error with masks at test (MaskT), in %; `targets` are in %.
+    """
+    table = Table(title=title, title_justify="left")
+    table.add_column("run")
+    heads = ["epochs", "error live %"]
+    heads += ["error MaskT %"] if mask_errors is not None else []
+    heads += ["loss held", "loss live", "seconds"]
+    heads += [f"epochs to {t:g} %" for t in targets] + [f"seconds to {t:g} %" for t in targets]
+    for head in heads:
+        table.add_column(head, justify="right")
+    for name, history in runs.items():
+        if not len(history):
+            table.add_row(name, "0", *["–"] * (len(heads) - 1))
+            continue
+        last = history[-1]
+        held = [r.loss_held for r in history if r.loss_held is not None]
+        cells = [str(len(history)), _number(last.error, 2)]
+        if mask_errors is not None:
+            cells.append(_number(mask_errors.get(name), 2))
+        cells += [_number(held[-1] if held else None, 4), _number(last.loss_live, 4)]
+        cells.append(_number(history.seconds, 1))
+        reached = [to_target(history, target) for target in targets]
+        cells += [str(r[0]) if r else "–" for r in reached]
+        cells += [_number(r[1], 1) if r else "–" for r in reached]
+        table.add_row(name, *cells)
+    return table
+
+
+def to_target(history: History, target: float) -> tuple[int, float] | None:
+    """Epochs and training seconds until the live error was first at most `target` %, or None."""
+    seconds = 0.0
+    for record in history:
+        seconds += record.seconds
+        if record.error <= target:
+            return record.epoch, seconds
+    return None

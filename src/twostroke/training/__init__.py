@@ -1,0 +1,26 @@
+"""Training: the driver `fit`, its settings, what it reports, and how it goes on after a stop.
+
+`settings` · `fit` the loop · `evaluate` live or with masks at test · `history` epochs, status, result ·
+`checkpoint` resumable state · `run` a run's folder.
+"""
+
+from .evaluate import MASK_AT_TEST, Evaluation, evaluate
+from .fit import Progress, fit
+from .history import EpochRecord, FitResult, History, Status
+from .run import RunFolder, versions
+from .settings import Settings
+
+__all__ = [
+    "MASK_AT_TEST",
+    "EpochRecord",
+    "Evaluation",
+    "FitResult",
+    "History",
+    "Progress",
+    "RunFolder",
+    "Settings",
+    "Status",
+    "evaluate",
+    "fit",
+    "versions",
+]

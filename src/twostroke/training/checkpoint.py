@@ -1,0 +1,180 @@
+"""Checkpoints between epochs: safetensors and JSON, written whole or not at all.
+
+Everything random in a run follows from its seed and the epoch's number, so a checkpoint holds no
+generator states: a run that goes on from one computes what it would have computed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ..alternation import Alternator
+from ..errors import RunFolderError, SupportFileError
+from ..support import Support
+from .history import EpochRecord, History
+
+_FORMAT = "twostroke-checkpoint"
+_VERSION = 1
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write safetensors to a file beside, then put it in place; `RunFolderError` if that fails."""
+    partial = path.with_name(path.name + ".partial")
+    plain = {name: t.detach().contiguous().cpu().clone() for name, t in tensors.items()}
+    try:
+        save_file(plain, partial, metadata=metadata)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise RunFolderError(
+            f"{path} could not be written ({error}); what was there before is untouched. Is the disk "
+            "full or the folder read-only?"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class Checkpoint:
+    """The resumable state of a run, in `checkpoint.safetensors` and `support.safetensors`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "checkpoint.safetensors"
+        self._support = folder / "support-{}.safetensors"
+        self._saved_round: int | None = None
+
+    def save(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        scheduler: LRScheduler,
+        alternator: Alternator,
+        history: History,
+        identity: Mapping[str, Any],
+    ) -> None:
+        """Keep the state after the last epoch of `history`; `identity` must be equal at resume."""
+        values, support = alternator.state()
+        tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
+        packed = optimizer.state_dict()
+        plain: dict[str, Any] = {}
+        for index, entries in packed["state"].items():
+            for name, value in entries.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{index}.{name}"] = value
+                else:
+                    plain[f"{index}.{name}"] = value
+        document = {
+            "version": _VERSION,
+            "identity": dict(identity),
+            "history": [asdict(record) for record in history],
+            "optimizer": {"groups": packed["param_groups"], "plain": plain},
+            "scheduler": {
+                # functions, as LambdaLR has them, are made anew from the settings
+                k: v
+                for k, v in scheduler.state_dict().items()
+                if not _has_function(v)
+            },
+            "alternation": values,
+        }
+        if support is not None and self._saved_round != alternator.round:
+            # its own file, a name a round: the one before stays until the checkpoint is in place
+            support.save(Path(str(self._support).format(alternator.round)))
+        save_tensors(self.file, tensors, {_FORMAT: json.dumps(document)})
+        if support is not None and self._saved_round != alternator.round:
+            keep = Path(str(self._support).format(alternator.round))
+            for old in keep.parent.glob(self._support.name.format("*")):
+                if old != keep:
+                    old.unlink()
+            self._saved_round = alternator.round
+
+    def load(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        scheduler: LRScheduler,
+        alternator: Alternator,
+        identity: Mapping[str, Any],
+    ) -> History:
+        """Put a saved state back; gives the epochs that were run. Nothing is unpickled.
+
+        Raises `RunFolderError` for a file that is missing, damaged, or of a run with other settings
+        (named), before anything is changed.
+        """
+        try:
+            with safe_open(self.file, framework="pt") as file:
+                document = json.loads((file.metadata() or {})[_FORMAT])
+                if document["version"] != _VERSION:
+                    raise RunFolderError(
+                        f"{self.file}: checkpoint format {document['version']!r}, this version reads "
+                        f"{_VERSION}"
+                    )
+                _compare(self.file, document["identity"], json.loads(json.dumps(dict(identity))))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            history = History(EpochRecord(**record) for record in document["history"])
+            groups, plain = document["optimizer"]["groups"], document["optimizer"]["plain"]
+            values, schedule = document["alternation"], document["scheduler"]
+            support = None
+            if "round_view" in values:
+                support = Support.load(str(self._support).format(values["round"]))
+        except FileNotFoundError:
+            raise RunFolderError(f"{self.file}: there is no checkpoint to go on from") from None
+        except RunFolderError:
+            raise
+        except SupportFileError as error:
+            raise RunFolderError(str(error)) from error
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise RunFolderError(f"{self.file} is not a checkpoint, or damaged: {error}") from error
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in plain.items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = value
+        weights = {}
+        for name, tensor in tensors.items():
+            part, _, key = name.partition(".")
+            if part == "model":
+                weights[key] = tensor
+            else:
+                number, _, key = key.partition(".")
+                state.setdefault(int(number), {})[key] = tensor
+        model.load_state_dict(weights)
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        scheduler.load_state_dict(scheduler.state_dict() | schedule)
+        alternator.restore(values, support)
+        return history
+
+
+def _compare(file: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
+    for name in saved.keys() | now.keys():
+        if saved.get(name) != now.get(name):
+            raise RunFolderError(
+                f"{file} is of a run with {name} = {saved.get(name)!r}, not {now.get(name)!r}: resume "
+                "with the settings that it was started with"
+            )
+
+
+def _has_function(value: Any) -> bool:
+    values = value if isinstance(value, list | tuple) else [value]
+    return any(callable(v) or v is None for v in values)
+
+
+def good_weights(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the weights, to fall back on."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Seed of everything random in an epoch."""
+    return int(
+        torch.randint(
+            2**62, (1,), generator=torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+        )
+    )

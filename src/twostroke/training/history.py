@@ -1,0 +1,138 @@
+"""What is known of a run, epoch by epoch, and how it ended."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..errors import RunFolderError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch. Losses are means; shares are 0 to 1; errors are in %; times in seconds.
+
+    `loss_train` is the mean over the epoch of what was descended on, held or live. `loss_live` and
+    `loss_held` are those of the epoch's last weights on the same probe of training examples, by the
+    network itself and under the held masks (None where nothing is held): they part when supports are
+    held for too long. `error` and `loss_test` are the live network's on the test set. `drift` is the
+    share of the probe's units whose mask, estimated anew, differs from the held one.
+    """
+
+    epoch: int
+    phase: str
+    round: int
+    steps: int
+    lr: float
+    loss_train: float
+    loss_live: float
+    loss_held: float | None
+    loss_test: float
+    error: float
+    drift: float | None
+    density: float
+    seconds: float
+    stroke_seconds: float
+    eval_seconds: float
+
+
+class History:
+    """The epochs of a run, in order."""
+
+    def __init__(self, epochs: Iterable[EpochRecord] = ()) -> None:
+        self.epochs = list(epochs)
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __iter__(self) -> Iterator[EpochRecord]:
+        return iter(self.epochs)
+
+    def __getitem__(self, index: int) -> EpochRecord:
+        return self.epochs[index]
+
+    def append(self, record: EpochRecord) -> None:
+        """Add an epoch."""
+        self.epochs.append(record)
+
+    def column(self, name: str) -> list[Any]:
+        """One quantity over the epochs."""
+        return [getattr(record, name) for record in self.epochs]
+
+    @property
+    def seconds(self) -> float:
+        """Training time, support strokes included, evaluation not."""
+        return sum(record.seconds for record in self.epochs)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write as CSV: a line an epoch, numbers in full precision, empty where there is none."""
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, [f.name for f in fields(EpochRecord)])
+            writer.writeheader()
+            writer.writerows(asdict(record) for record in self.epochs)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> History:
+        """Read what `save` wrote; `RunFolderError` names the file and the line that is off."""
+        path = Path(path)
+        kinds = {f.name: str(f.type) for f in fields(EpochRecord)}
+        epochs = []
+        try:
+            with path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    epochs.append(EpochRecord(**{k: _read(kinds[k], v) for k, v in row.items()}))
+        except FileNotFoundError:
+            raise RunFolderError(f"{path}: there is no such file") from None
+        except (KeyError, TypeError, ValueError) as error:
+            line = len(epochs) + 2
+            raise RunFolderError(f"{path}, line {line}: not metrics of a run ({error})") from error
+        return cls(epochs)
+
+
+def _read(kind: str, text: str) -> Any:
+    if text == "" and "None" in kind:
+        return None
+    return {"int": int, "str": str}.get(kind, float)(text)
+
+
+class Status(Enum):
+    """How a run ended; the value is the advice that goes with it."""
+
+    FINISHED = "All epochs were run."
+    TARGET = "The target error was reached; the remaining epochs were not run."
+    DIVERGED = (
+        "The loss exploded or became undefined. The weights are those of the last good epoch. Lower "
+        "the learning rate, clip gradients (clip=5), or, where supports were held, shorten the weight "
+        "stroke (gap) or tighten its drift limit (drift)."
+    )
+    INTERRUPTED = "Stopped on request. What was done is kept."
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What `fit` returns: always this, whatever happened.
+
+    `model` is the module that was given, trained in place; nothing wraps it. `detail` says in which
+    epoch and step a run diverged or was stopped.
+    """
+
+    status: Status
+    model: nn.Module
+    history: History
+    detail: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def error(self) -> float:
+        """Live test error of the last epoch, in %; NaN when there was none."""
+        return self.history[-1].error if len(self.history) else float("nan")

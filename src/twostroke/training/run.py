@@ -1,0 +1,139 @@
+"""A run's folder: what was asked for, what came out, and with which versions.
+
+`config.toml` repeats the run; `metrics.csv` has a line an epoch; `model.safetensors` the last weights;
+`versions.json` the software and the machine; `checkpoint.safetensors` and `support-N.safetensors` what is
+needed to go on; `curves.png` the picture.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from .._version import __version__
+from ..errors import RunFolderError
+from .checkpoint import save_tensors
+from .history import History
+
+
+class RunFolder:
+    """Reads and writes the files of one run."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], config: Mapping[str, Any]) -> RunFolder:
+        """Make the folder and write its configuration; a folder that holds anything is refused."""
+        run = cls(path)
+        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+            raise RunFolderError(
+                f"{run.path} already holds something: choose another --out, remove it, or go on with "
+                f"the run in it by `twostroke train --resume {run.path}`"
+            )
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            run.config_file.write_text(
+                tomli_w.dumps({k: v for k, v in config.items() if v is not None})
+            )
+            run.versions_file.write_text(json.dumps(versions(), indent=2) + "\n")
+        except OSError as error:
+            raise RunFolderError(f"{run.path} cannot be written: {error}") from error
+        return run
+
+    @property
+    def config_file(self) -> Path:
+        """Settings of the run."""
+        return self.path / "config.toml"
+
+    @property
+    def versions_file(self) -> Path:
+        """Software and machine."""
+        return self.path / "versions.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One line an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def model_file(self) -> Path:
+        """Last weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def curves_file(self) -> Path:
+        """Picture."""
+        return self.path / "curves.png"
+
+    def config(self) -> dict[str, Any]:
+        """The configuration; `RunFolderError` when this is no run's folder."""
+        return read_toml(self.config_file)
+
+    def history(self) -> History:
+        """The epochs that were run."""
+        if not self.path.is_dir():
+            raise RunFolderError(f"{self.path}: there is no such folder")
+        return History.load(self.metrics_file)
+
+    def save_history(self, history: History) -> None:
+        """Write the metrics."""
+        try:
+            history.save(self.metrics_file)
+        except OSError as error:
+            raise RunFolderError(f"{self.metrics_file} could not be written: {error}") from error
+
+    def save_model(self, model: nn.Module) -> None:
+        """Write the weights, under the model's own names."""
+        save_tensors(self.model_file, model.state_dict(), {"twostroke": __version__})
+
+    def load_model(self, model: nn.Module) -> None:
+        """Put the run's weights into a model of the same kind."""
+        try:
+            weights = load_file(self.model_file)
+        except (OSError, SafetensorError) as error:
+            raise RunFolderError(f"{self.model_file} cannot be read: {error}") from error
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise RunFolderError(
+                f"{self.model_file} holds the weights of another model: {error}"
+            ) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file; `RunFolderError` names the file and what is off."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise RunFolderError(f"{path}: there is no such file") from None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path} is not a TOML file: {error}") from error
+
+
+def versions() -> dict[str, Any]:
+    """Software and machine, for reports."""
+    cuda = torch.cuda.is_available()
+    return {
+        "twostroke": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu_cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if cuda else None,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }

@@ -1,0 +1,158 @@
+"""Settings of a training run, checked at construction so that nothing fails after an hour."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ..errors import SettingsError
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[[Optimizer, int], LRScheduler]
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to train; the same for every kind of alternation, so that arms can be compared.
+
+    optimizer: "sgd" (momentum, Nesterov) or "adamw", or a function of the parameters that returns
+        any torch optimiser; then `lr`, `momentum` and `weight_decay` are its own business.
+    schedule: learning rate by progress: "one-cycle" (linear up over the first `warm` share, linear
+        down to 0), "cosine", "step" (a tenth at 4/7, 5/7 and 6/7, as ALL-CNN was trained),
+        "constant", or a function of the optimiser and the number of steps that returns a scheduler,
+        which is stepped after every batch.
+    clip: largest norm of the gradient, or None.
+    probe: training examples on which held and live loss, density and drift are watched.
+    target_error: stop when the live test error (in %) is this or lower.
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    optimizer: str | MakeOptimizer = "sgd"
+    schedule: str | MakeScheduler = "one-cycle"
+    warm: float = 0.25
+    clip: float | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    probe: int = 1000
+    target_error: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 1), ("batch_size", 1), ("probe", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < low:
+                raise SettingsError(
+                    f"{name} must be a whole number of at least {low}, not {value!r}"
+                )
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise SettingsError(f"the learning rate must be positive, not {self.lr}")
+        if not 0 <= self.momentum < 1:
+            raise SettingsError(f"momentum must be in [0, 1), not {self.momentum}")
+        if not self.weight_decay >= 0:
+            raise SettingsError(f"weight_decay must not be negative, as {self.weight_decay} is")
+        if not 0 <= self.warm < 1:
+            raise SettingsError(f"warm is a share of the run in [0, 1), not {self.warm}")
+        if self.clip is not None and not self.clip > 0:
+            raise SettingsError(f"clip must be positive, not {self.clip}")
+        if self.precision not in ("fp32", "bf16"):
+            raise SettingsError(f"precision is 'fp32' or 'bf16', not {self.precision!r}")
+        _choose("optimizer", self.optimizer, OPTIMIZERS)
+        _choose("schedule", self.schedule, SCHEDULES)
+        if self.target_error is not None and not 0 <= self.target_error <= 100:
+            raise SettingsError(f"target_error is in %, between 0 and 100, not {self.target_error}")
+
+    def but(self, **changes: Any) -> Settings:
+        """A copy with some settings changed; an unknown name raises `SettingsError`."""
+        known = [field.name for field in fields(self)]
+        for name in changes:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f", did you mean {near[0]!r}?" if near else f": there are {', '.join(known)}"
+                raise SettingsError(f"there is no setting {name!r}{hint}")
+        return replace(self, **changes)
+
+    def torch_device(self) -> torch.device:
+        """The device to train on; `SettingsError` when it is not there."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+            raise SettingsError(
+                f"device {self.device!r} cannot be used here ({str(error).splitlines()[0]}): "
+                f"there is {', '.join(known)}"
+            ) from None
+        return device
+
+    def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """The optimiser for some parameters."""
+        if not isinstance(self.optimizer, str):
+            return self.optimizer(parameters)
+        return OPTIMIZERS[self.optimizer](parameters, self)
+
+    def make_scheduler(self, optimizer: Optimizer, steps: int) -> LRScheduler:
+        """The scheduler for a run of so many steps."""
+        if not isinstance(self.schedule, str):
+            return self.schedule(optimizer, steps)
+        factor = SCHEDULES[self.schedule]
+        return torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: factor(min(step, steps) / max(steps, 1), self.warm)
+        )
+
+
+def _choose(name: str, value: object, known: dict[str, Any]) -> None:
+    if isinstance(value, str) and value not in known:
+        near = difflib.get_close_matches(value, known, 1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise SettingsError(f"{name} is one of {', '.join(known)}, not {value!r}{hint}")
+
+
+def _sgd(parameters: Iterable[nn.Parameter], settings: Settings) -> Optimizer:
+    return torch.optim.SGD(
+        parameters,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.momentum > 0,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def _adamw(parameters: Iterable[nn.Parameter], settings: Settings) -> Optimizer:
+    return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+
+
+def _one_cycle(t: float, warm: float) -> float:
+    return t / warm if t < warm else (1 - t) / (1 - warm)
+
+
+def _cosine(t: float, warm: float) -> float:
+    return t / warm if t < warm else (1 + math.cos(math.pi * (t - warm) / (1 - warm))) / 2
+
+
+OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], Settings], Optimizer]] = {
+    "sgd": _sgd,
+    "adamw": _adamw,
+}
+# learning rate relative to its peak, by progress through the run and the share spent warming up
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "one-cycle": _one_cycle,
+    "cosine": _cosine,
+    "step": lambda t, warm: 0.1 ** sum(t >= k / 7 for k in (4, 5, 6)),
+    "constant": lambda t, warm: 1.0,
+}

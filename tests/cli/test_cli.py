@@ -1,0 +1,207 @@
+"""Every command as a user types it, errors included, in this process (one runs as a program)."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from tests.toy import toy_tensors
+from twostroke.cli import main
+from twostroke.training import History
+
+QUICK = ["--epochs", "2", "--batch-size", "40", "--lr", "0.05"]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Toy images, enlarged so that allcnn-mini takes them."""
+    path = tmp_path_factory.mktemp("data") / "toy.npz"
+    sets = {}
+    for name, seed in (("train", 0), ("test", 1)):
+        x, y = toy_tensors(120, seed)
+        x = ((x + 3) * 40).clamp(0, 255).byte().repeat_interleave(2, 2).repeat_interleave(2, 3)
+        sets |= {f"x_{name}": x.numpy(), f"y_{name}": y.numpy()}
+    np.savez(path, **sets)
+    return f"npz:{path}"
+
+
+def run(capsys, *arguments):
+    """Exit code, what was printed, and what was complained of."""
+    code = 0
+    try:
+        main([str(a) for a in arguments])
+    except SystemExit as stop:
+        code = stop.code or 0
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize("kind", ["none", "instance", "batch"])
+def test_train_fills_a_folder_that_repeats_the_run(capsys, digits, tmp_path, kind):
+    a, b = tmp_path / "a", tmp_path / "b"
+    code, out, _ = run(
+        capsys, "train", "--data", digits, "--alternation", kind, "--warmup", 1, *QUICK, "--out", a
+    )
+    assert code == 0
+    assert str(a) in out.replace("\n", "")
+    assert "error" in out
+    names = {p.name for p in a.iterdir()}
+    assert names >= {
+        "config.toml",
+        "metrics.csv",
+        "model.safetensors",
+        "curves.png",
+        "versions.json",
+        "checkpoint.safetensors",
+    }
+    assert json.loads((a / "versions.json").read_text())["torch"]
+    config = tomllib.loads((a / "config.toml").read_text())
+    assert config["alternation"] == kind
+    assert config["epochs"] == 2
+    assert (a / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    code, _, _ = run(capsys, "train", "--config", a / "config.toml", "--out", b)
+    assert code == 0
+    first, second = (load_file(f / "model.safetensors") for f in (a, b))
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_the_command_line_wins_over_the_file(capsys, digits, tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text(f'data = "{digits}"\nepochs = 7\nlr = 0.05\nbatch_size = 40\n')
+    code, _, _ = run(capsys, "train", "--config", file, "--epochs", 1, "--out", tmp_path / "a")
+    assert code == 0
+    assert len(History.load(tmp_path / "a" / "metrics.csv")) == 1
+
+
+def test_compare_draws_and_tells(capsys, digits, tmp_path):
+    for name in ("a", "b"):
+        run(capsys, "train", "--data", digits, *QUICK, "--out", tmp_path / name)
+    out = tmp_path / "both.png"
+    code, text, _ = run(
+        capsys, "compare", tmp_path / "a", tmp_path / "b", "--out", out, "--targets", 60, 0
+    )
+    assert code == 0
+    assert "epochs to" in " ".join(text.split())
+    assert out.read_bytes()[:4] == b"\x89PNG"
+    code, _, err = run(capsys, "compare", tmp_path / "a", "--out", out)
+    assert code == 2
+    assert "there already" in err
+    code, _, err = run(capsys, "compare", tmp_path / "c", "--out", tmp_path / "x.png")
+    assert code == 2
+    assert "no such folder" in err
+
+
+def test_sites_and_models(capsys):
+    code, out, _ = run(capsys, "sites", "allcnn-mini", "--image", 28, "--channels", 1)
+    assert code == 0
+    assert "relu" in out
+    assert "bytes" in out
+    code, out, _ = run(capsys, "models")
+    assert code == 0
+    assert "allcnn-c" in out
+    assert "torchvision" in out
+    code, out, _ = run(capsys, "models", "--pattern", "allcnn*")
+    assert {"allcnn-a", "allcnn-mini"} <= set(out.split())
+    code, _, err = run(capsys, "sites", "vit_b_16", "--image", 224)
+    assert code == 2
+    assert "gelu" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "alcnn-c"], "allcnn-c"),
+        (["--data", "mnist-21k"], "mnist-12k"),
+        (["--data", "npz:nowhere.npz"], "nowhere.npz"),
+        (["--data", "folder:nowhere"], "nowhere"),
+        (["--batch-size", "5000"], "larger than the 120"),
+        (["--lr", "-1"], "learning rate"),
+        (["--device", "cuda:9"], "cuda:9"),
+        (["--schedule", "one-cycel"], "one-cycle"),
+        (["--warmup", "soon"], "plateau"),
+        (["--augment", "flipshift"], "flip-shift"),
+        (["--resume", "nowhere"], "nowhere"),
+        (["--config", "nowhere.toml"], "nowhere.toml"),
+    ],
+)
+def test_bad_input_names_culprit_and_fix_and_leaves_no_folder(
+    capsys, digits, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    base = [] if arguments[0] in ("--data", "--resume", "--config") else ["--data", digits]
+    out = [] if arguments[0] == "--resume" else ["--out", "a"]
+    code, _, err = run(capsys, "train", *base, *out, *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") <= 3
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(capsys, digits, tmp_path):
+    run(capsys, "train", "--data", digits, *QUICK, "--out", tmp_path / "a")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
+    code, _, err = run(capsys, "train", "--data", digits, *QUICK, "--out", tmp_path / "a")
+    assert code == 2
+    assert "already holds something" in err
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("epochz = 3", "epochs"), ('epochs = "three"', "epochs"), ("epochs = ", "not a TOML")],
+)
+def test_a_bad_config_is_named(capsys, tmp_path, text, message):
+    (tmp_path / "c.toml").write_text(text)
+    code, _, err = run(capsys, "train", "--config", tmp_path / "c.toml", "--out", tmp_path / "a")
+    assert code == 2
+    assert message in err
+    assert "c.toml" in err
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_program_says_how_to_go_on_and_goes_on(capsys, digits, tmp_path, sent):
+    folder = tmp_path / "a"
+    options = ["--data", digits, "--epochs", "400", "--batch-size", "40", "--lr", "0.01"]
+    program = subprocess.Popen(
+        [sys.executable, "-m", "twostroke", "train", *options, "--out", folder],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for _ in range(600):
+        if (folder / "checkpoint.safetensors").exists() or program.poll() is not None:
+            break
+        time.sleep(0.1)
+    program.send_signal(sent)
+    out, _ = program.communicate(timeout=60)
+    assert program.returncode == 130, out
+    assert "--resume" in out
+    done = len(History.load(folder / "metrics.csv"))
+    assert 1 <= done < 400
+    config = (folder / "config.toml").read_text()
+    assert "epochs = 400" in config
+
+
+def test_help_and_version(capsys):
+    assert "train" in run(capsys, "--help")[1]
+    assert run(capsys, "--version")[1].startswith("twostroke 0.")
+    code, out, _ = run(capsys, "train", "--help")
+    assert code == 0
+    assert "--alternation" in out
+    assert run(capsys, "dmeo")[0] == 2
+
+
+def test_import_is_light():
+    """Neither pictures nor data sets nor the command line are loaded before they are asked for."""
+    code = (
+        "import sys, twostroke; heavy = ('matplotlib', 'torchvision', 'tyro', 'rich', 'PIL', 'timm');"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

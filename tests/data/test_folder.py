@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from twostroke.data import Examples, load
+from twostroke.errors import DataError
+
+
+def picture(file: Path, value: int, *, mode: str = "RGB", size: tuple[int, int] = (5, 4)) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    colour = value if mode in ("L", "I;16") else (value, 2 * value, 3 * value, 9)[: len(mode)]
+    Image.new(mode, size, colour).save(file)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for split in ("train", "test"):
+        picture(tmp_path / split / "cat" / "b.png", 2)
+        picture(tmp_path / split / "cat" / "a.PNG", 1)
+        picture(tmp_path / split / "dog" / "deep" / "c.png", 3)
+        (tmp_path / split / "cat" / "notes.txt").write_text("passed over")
+        (tmp_path / split / "cat" / "._a.png").write_text("passed over")
+        (tmp_path / split / ".thumbnails").mkdir()
+    return tmp_path
+
+
+def test_pictures_become_one_tensor_in_the_order_of_their_names(root: Path) -> None:
+    data = load(f"folder:{root}")
+    assert data.classes == ("cat", "dog")
+    assert isinstance(data.train, Examples)
+    assert data.train.images.shape == (3, 3, 4, 5)
+    assert data.train.images[:, :, 1, 1].tolist() == [[1, 2, 3], [2, 4, 6], [3, 6, 9]]
+    assert data.train.labels.tolist() == [0, 0, 1]
+    assert data.note == f"3 + 3 images of {root.name} (tested on test)"
+
+
+def test_rows_and_columns_are_not_mixed_up(root: Path) -> None:
+    pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    Image.fromarray(pixels).save(root / "train" / "dog" / "deep" / "c.png")
+    train = load(f"folder:{root}").train
+    assert isinstance(train, Examples)
+    assert torch.equal(train.images[2], torch.from_numpy(pixels).permute(2, 0, 1))
+
+
+def test_val_stands_in_for_test(root: Path) -> None:
+    (root / "test").rename(root / "val")
+    assert "(tested on val)" in load(f"folder:{root}").note
+
+
+def test_grey_pictures_have_one_channel_and_mixed_ones_three(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        picture(tmp_path / split / "cat" / "a.png", 7, mode="L")
+    assert load(f"folder:{tmp_path}").train.shape == (1, 4, 5)
+    picture(tmp_path / "train" / "cat" / "b.png", 7, mode="RGBA")
+    train = load(f"folder:{tmp_path}").train
+    assert isinstance(train, Examples)
+    assert train.images[:, :, 0, 0].tolist() == [[7, 7, 7], [7, 14, 21]]
+
+
+def truncate(file: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(file)
+    file.write_bytes(file.read_bytes()[:70])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (lambda root: shutil.rmtree(root / "test"), "no folder test or val"),
+        (lambda root: shutil.rmtree(root / "train"), "no folder train"),
+        (lambda root: (root / "train" / "dog" / "deep" / "c.png").unlink(), "dog has no pictures"),
+        (lambda root: shutil.rmtree(root / "test" / "dog"), "test lacks dog"),
+        (lambda root: picture(root / "test" / "eel" / "a.png", 1), "train lacks eel"),
+        (
+            lambda root: [shutil.rmtree(folder) for folder in (root / "test").iterdir()],
+            "test has no class folders",
+        ),
+        (
+            lambda root: picture(root / "test" / "dog" / "d.png", 1, size=(4, 5)),
+            r"test/dog/d.png has 4 x 5 pixels, but .*train/cat/a.PNG has 5 x 4; resize",
+        ),
+        (
+            lambda root: (root / "train" / "cat" / "b.png").write_bytes(b"no picture"),
+            r"train/cat/b.png is not a picture, or is broken",
+        ),
+        (lambda root: truncate(root / "test" / "cat" / "b.png"), r"test/cat/b.png is not .*broken"),
+        (
+            lambda root: picture(root / "train" / "cat" / "b.png", 1, mode="I;16"),
+            r"train/cat/b.png has pixels of mode I;16",
+        ),
+    ],
+)
+def test_bad_folders_are_named(root: Path, spoil: Callable[[Path], object], text: str) -> None:
+    load(f"folder:{root}")
+    spoil(root)
+    with pytest.raises(DataError, match=text):
+        load(f"folder:{root}")

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from twostroke.data import Examples, load
+from twostroke.errors import DataError
+
+
+def arrays(shape: tuple[int, ...] = (6, 5, 7)) -> dict[str, Any]:
+    x = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    y = np.arange(len(x)) % 2
+    return {"x_train": x, "y_train": y, "x_test": x[:2], "y_test": y[:2].astype(np.uint8)}
+
+
+def save(folder: Path, **changed: Any) -> str:
+    kept = {key: value for key, value in {**arrays(), **changed}.items() if value is not None}
+    np.savez_compressed(folder / "digits.npz", **kept)
+    return f"npz:{folder / 'digits.npz'}"
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((6, 5, 7), None),
+        ((6, 5, 7, 3), (0, 3, 1, 2)),
+        ((6, 3, 5, 7), (0, 1, 2, 3)),
+        ((6, 5, 7, 1), (0, 3, 1, 2)),
+        ((6, 2, 5, 4), (0, 1, 2, 3)),  # both would do: channels come first
+    ],
+)
+def test_layouts(tmp_path: Path, shape: tuple[int, ...], axes: tuple[int, ...] | None) -> None:
+    data = load(save(tmp_path, **arrays(shape)))
+    x = arrays(shape)["x_train"]
+    expected = x[:, None] if axes is None else x.transpose(axes)
+    assert isinstance(data.train, Examples)
+    assert torch.equal(data.train.images, torch.from_numpy(expected.copy()))
+    assert data.train.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert len(data.test) == 2
+    assert data.note == "6 + 2 images of digits.npz"
+
+
+def test_classes(tmp_path: Path) -> None:
+    assert load(save(tmp_path, classes=np.array(["cat", "dog"]))).classes == ("cat", "dog")
+    assert load(save(tmp_path)).classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"y_test": None}, "no array y_test; it holds x_train, y_train, x_test"),
+        ({"x_train": arrays()["x_train"] / 255}, "x_train must be uint8"),
+        ({"x_test": arrays()["x_test"][0]}, "x_test must be count x height .* 5 x 7"),
+        ({"x_test": np.zeros((2, 5, 5, 7), np.uint8)}, "x_test must be count .* 2 x 5 x 5 x 7"),
+        ({"y_train": np.zeros((6, 1), int)}, "y_train must be a row of integers"),
+        ({"y_train": np.zeros(6)}, "y_train must be a row of integers, got float64"),
+        ({"y_train": np.array([0, 1, None, 0, 1, 0])}, "y_train cannot be read: .*pickle"),
+        ({"y_train": np.zeros(5, int)}, "training set: 6 images, but 5 labels"),
+        ({"x_train": arrays()["x_train"][:0]}, "training set: no examples"),
+        ({"x_test": arrays()["x_test"][:, 1:]}, "test images"),
+        ({"classes": np.array(["cat"])}, "training set: example 1 has label 1"),
+        ({"classes": np.array([1, 2])}, "classes must be a row of strings"),
+    ],
+)
+def test_bad_arrays_are_named(tmp_path: Path, changed: dict[str, Any], text: str) -> None:
+    with pytest.raises(DataError, match=rf"digits.npz.*{text}"):
+        load(save(tmp_path, **changed))
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent.npz: no such file"):
+        load(f"npz:{tmp_path / 'absent.npz'}")
+    for content in (b"", b"no archive at all", b"PK\x03\x04 but no more"):
+        (tmp_path / "bad.npz").write_bytes(content)
+        with pytest.raises(DataError, match=r"bad.npz is not an .npz file"):
+            load(f"npz:{tmp_path / 'bad.npz'}")
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    with pytest.raises(DataError, match=r"one.npy holds a single array"):
+        load(f"npz:{tmp_path / 'one.npy'}")
+
+
+def test_truncated_and_altered_files_are_named(tmp_path: Path) -> None:
+    name = save(tmp_path)
+    file = tmp_path / "digits.npz"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"digits.npz is not an .npz file, or is truncated"):
+        load(name)
+    start = whole.index(b"x_train.npy") + 60  # inside the first array's compressed bytes
+    file.write_bytes(whole[:start] + bytes(20) + whole[start + 20 :])
+    with pytest.raises(DataError, match=r"digits.npz: x_train cannot be read"):
+        load(name)

@@ -1,0 +1,58 @@
+import dataclasses
+
+import matplotlib.image
+import pytest
+from rich.console import Console
+
+import twostroke as ts
+from twostroke.report import comparison, draw_curves
+from twostroke.report.table import to_target
+
+
+def history(errors, **changes):
+    base = {f.name: 0.5 for f in dataclasses.fields(ts.EpochRecord)} | {"phase": "held"}
+    return ts.History(
+        ts.EpochRecord(
+            **(base | {"epoch": i + 1, "error": e, "seconds": 2.0, "round": i} | changes)
+        )
+        for i, e in enumerate(errors)
+    )
+
+
+def test_epochs_and_seconds_to_a_target():
+    run = history([9.0, 4.0, 5.0, 3.0])
+    assert to_target(run, 4.0) == (2, 4.0)
+    assert to_target(run, 3.5) == (4, 8.0)
+    assert to_target(run, 1.0) is None
+
+
+def test_table_has_a_line_a_run(capsys):
+    table = comparison(
+        {"sgd": history([9.0, 4.25]), "none": ts.History()},
+        mask_errors={"sgd": 12.5},
+        targets=(5.0,),
+    )
+    Console(width=200).print(table)
+    out = capsys.readouterr().out
+    line = next(row for row in out.splitlines() if "sgd" in row)
+    assert [cell.strip() for cell in line.strip("│").split("│")] == [
+        "sgd",
+        "2",
+        "4.25",
+        "12.50",
+        "0.5000",
+        "0.5000",
+        "4.0",
+        "2",
+        "4.0",
+    ]
+    assert any("none" in row and "–" in row for row in out.splitlines())
+
+
+@pytest.mark.parametrize("held", [0.4, None])
+def test_curves_are_drawn_whatever_is_missing(tmp_path, held):
+    runs = {"a": history([9.0, 4.0], loss_held=held), "b": history([0.0, 0.0]), "c": ts.History()}
+    draw_curves(runs, tmp_path / "c.png", title="t", note="n")
+    picture = matplotlib.image.imread(tmp_path / "c.png")
+    assert picture.shape[0] > 300
+    assert picture[..., :3].std() > 0.01

@@ -1,0 +1,51 @@
+import dataclasses
+import math
+
+import pytest
+
+import twostroke as ts
+from twostroke.errors import RunFolderError
+
+
+def record(**changes):
+    values = {f.name: 1.0 / 3.0 for f in dataclasses.fields(ts.EpochRecord)} | {
+        "epoch": 1,
+        "phase": "held",
+        "round": 2,
+        "steps": 30,
+    }
+    return ts.EpochRecord(**(values | changes))
+
+
+def test_csv_keeps_every_digit_and_what_is_missing(tmp_path):
+    history = ts.History(
+        [record(drift=None, loss_held=None), record(epoch=2, density=math.pi, error=1e-300)]
+    )
+    history.save(tmp_path / "m.csv")
+    assert ts.History.load(tmp_path / "m.csv").epochs == history.epochs
+    assert [p.name for p in tmp_path.iterdir()] == ["m.csv"]
+
+
+@pytest.mark.parametrize("text", ["", "epoch,loss\n1,2\n", "nonsense"])
+def test_a_file_that_is_no_metrics_is_named(tmp_path, text):
+    path = tmp_path / "m.csv"
+    path.write_text(text)
+    if text == "":
+        assert len(ts.History.load(path)) == 0
+        return
+    if text == "nonsense":
+        assert len(ts.History.load(path)) == 0  # a header without lines
+        return
+    with pytest.raises(RunFolderError, match=r"m\.csv, line 2"):
+        ts.History.load(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(RunFolderError, match="no such file"):
+        ts.History.load(tmp_path / "m.csv")
+
+
+def test_seconds_add_up_and_every_status_carries_advice():
+    assert ts.History([record(seconds=1.5), record(seconds=2.0)]).seconds == 3.5
+    assert all(len(status.value) > 10 for status in ts.Status)
+    assert math.isnan(ts.FitResult(ts.Status.INTERRUPTED, None, ts.History()).error)
