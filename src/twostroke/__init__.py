@@ -10,9 +10,9 @@ stroke holds that support fixed, so that the network is linear, and descends on 
     result = twostroke.fit(model, data, alternation=twostroke.InstanceWise())
 """
 
-from . import data, errors, models
+from . import data, errors, models, solvers
 from ._version import __version__
-from .alternation import Alternator, BatchWise, InstanceWise, Live, Phase, Plateau
+from .alternation import Alternator, BatchWise, InstanceWise, Live, Phase, Plateau, SlowSupport
 from .support import (
     BatchEnergy,
     Energy,
@@ -69,6 +69,7 @@ __all__ = [
     "Settings",
     "Share",
     "Site",
+    "SlowSupport",
     "Status",
     "Support",
     "__version__",
@@ -82,5 +83,6 @@ __all__ = [
     "record",
     "recording",
     "sites",
+    "solvers",
     "use_hard_threshold",
 ]

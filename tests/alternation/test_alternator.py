@@ -27,6 +27,7 @@ def epoch(alternator, model, number, *, lr=0.0, loss=None):
             for p in model.parameters():
                 p -= lr * p.grad
                 p.grad = None
+        alternator.after_step()
         total += value.item() / 4
     alternator.end_epoch(total if loss is None else loss)
     return phases
@@ -222,9 +223,44 @@ def test_what_cannot_be_held_is_refused_before_any_work():
         start(ts.InstanceWise(), linear)
 
 
-@pytest.mark.parametrize("refresh", ["sweep", "online"])
-def test_state_goes_on_where_it_was(refresh):
-    kind = ts.InstanceWise(warmup=1, gap=2, drift=0.5, refresh=refresh)
+def test_slow_support_is_that_of_the_average_and_lags():
+    model = toy_net()
+    alternator = start(ts.SlowSupport(decay=0.5, warmup=1), model)
+    assert epoch(alternator, model, 0, lr=0.5) == [Phase.LIVE] * 4
+    mean = toy_net()
+    for number in (1, 2):
+        assert epoch(alternator, model, number, lr=0.5) == [Phase.HELD] * 4
+    mean.load_state_dict(alternator.average.module.state_dict())
+    x, _ = alternator.source.batch(ALL[:30])
+    with alternator.step(ALL[:30]):
+        held = model(x)
+    with ts.hold(model, ts.record(mean, x)):
+        assert torch.equal(held, model(x))
+    assert float(alternator.drift) > 0
+    # one step moves the average half-way
+    before = [p.clone() for p in alternator.average.module.parameters()]
+    alternator.after_step()
+    after = alternator.average.module.parameters()
+    for old, new, now in zip(before, after, model.parameters(), strict=True):
+        assert torch.allclose(new, (old + now) / 2)
+
+
+def test_slow_support_settings_are_checked():
+    with pytest.raises(SettingsError, match="decay"):
+        ts.SlowSupport(decay=1.0)
+
+
+KINDS = {
+    "sweep": ts.InstanceWise(warmup=1, gap=2, drift=0.5),
+    "online": ts.InstanceWise(warmup=1, gap=2, drift=0.5, refresh="online"),
+    "batch": ts.BatchWise(warmup=1),
+    "slow": ts.SlowSupport(warmup=1, decay=0.9),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_state_goes_on_where_it_was(name):
+    kind = KINDS[name]
     straight, first = toy_net(), toy_net()
     a, b = start(kind, straight), start(kind, first)
     for number in range(3):
@@ -233,7 +269,7 @@ def test_state_goes_on_where_it_was(refresh):
     second = toy_net(seed=1)
     second.load_state_dict(first.state_dict())
     c = start(kind, second)
-    c.restore(*b.state())
+    c.restore(*b.state(), b.tensors())
     for number in range(3, 7):
         assert epoch(a, straight, number, lr=0.05) == epoch(c, second, number, lr=0.05)
     for p, q in zip(straight.parameters(), second.parameters(), strict=True):

@@ -14,6 +14,7 @@ KINDS = {
     "instance": ts.InstanceWise(warmup=1, gap=1),
     "online": ts.InstanceWise(warmup=1, gap=1, refresh="online"),
     "batch": ts.BatchWise(warmup=1),
+    "slow": ts.SlowSupport(warmup=1),
 }
 
 
@@ -135,7 +136,7 @@ def test_an_interrupt_returns_what_was_done():
 def test_resume_is_exact(kind, optimizer, tmp_path):
     """Stopped in the middle of any epoch, a run goes on to the same bits."""
     data = toy_data(augmentation=FlipShift(shift=1))
-    options = QUICK | {"optimizer": optimizer, "lr": 0.02, "epochs": 5}
+    options = QUICK | {"optimizer": optimizer, "lr": 0.02, "epochs": 5, "average": 0.9}
     whole = ts.fit(toy_net(norm=True, dropout=0.2), data, alternation=KINDS[kind], **options)
 
     def interrupt_at(epoch):
@@ -160,7 +161,17 @@ def test_resume_is_exact(kind, optimizer, tmp_path):
     result = ts.fit(model, data, alternation=KINDS[kind], folder=tmp_path, resume=True, **options)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, model.state_dict()[name]), name
-    for name in ("loss_train", "loss_live", "loss_held", "error", "drift", "round", "phase"):
+    for name in (
+        "loss_train",
+        "loss_live",
+        "loss_held",
+        "error",
+        "drift",
+        "round",
+        "phase",
+        "error_average",
+        "loss_average",
+    ):
         assert result.history.column(name) == whole.history.column(name)
 
 
@@ -213,3 +224,16 @@ def test_bf16_and_channels_last_train():
     assert result.status is ts.Status.FINISHED
     assert result.error < 20
     assert next(result.model.parameters()).dtype == torch.float32
+
+
+def test_the_average_is_evaluated_and_changes_nothing():
+    plain = ts.fit(toy_net(norm=True), toy_data(), **QUICK)
+    averaged = ts.fit(toy_net(norm=True), toy_data(), average=0.8, **QUICK)
+    assert plain.history.column("error") == averaged.history.column("error")
+    assert plain.history[-1].loss_average is None
+    losses = averaged.history.column("loss_average")
+    assert all(loss > 0 for loss in losses)
+    assert losses != averaged.history.column("loss_test")
+    # an average that keeps nothing of itself is the network
+    same = ts.fit(toy_net(norm=True), toy_data(), average=0.0, **QUICK)
+    assert same.history.column("loss_average") == pytest.approx(same.history.column("loss_test"))

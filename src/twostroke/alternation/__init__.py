@@ -1,23 +1,36 @@
 """Alternation: which stroke is on, when a weight stroke ends, and what is held meanwhile.
 
-`kinds` the settings of each kind of alternation · `ends` when a weight stroke ends · `alternator` the state
-machine that a training loop asks before each epoch and each step, with one class a kind.
+`alternator` what a training loop asks, and `Live`, no alternation · `instance_wise` and `batch_wise` the
+paper's two kinds · `slow_support` a third · `ends` when a stretch of epochs ends. Each kind is a class of
+settings, checked at construction, and the state machine that its `start` makes.
 
-A loop of one's own needs four calls:
+A loop of one's own asks it at five places:
 
     alternator = ts.InstanceWise(warmup=2, gap=3).start(model, source)
     for epoch in range(epochs):
         alternator.begin_epoch(epoch)
-        for indices in batches:
+        for step, indices in enumerate(batches):
             x, y = source.batch(indices, view=alternator.view)
-            with alternator.step(indices):
+            with alternator.step(indices, step / len(batches)):
                 loss = loss_fn(model(x), y)
             ...
+            alternator.after_step()
         alternator.end_epoch(mean_loss)
 """
 
-from .alternator import Alternator, Phase
+from .alternator import Alternation, Alternator, Live, Phase
+from .batch_wise import BatchWise
 from .ends import Plateau
-from .kinds import Alternation, BatchWise, InstanceWise, Live
+from .instance_wise import InstanceWise
+from .slow_support import SlowSupport
 
-__all__ = ["Alternation", "Alternator", "BatchWise", "InstanceWise", "Live", "Phase", "Plateau"]
+__all__ = [
+    "Alternation",
+    "Alternator",
+    "BatchWise",
+    "InstanceWise",
+    "Live",
+    "Phase",
+    "Plateau",
+    "SlowSupport",
+]

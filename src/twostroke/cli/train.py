@@ -47,13 +47,15 @@ class TrainConfig:
     batch_size: int = 128
     """Examples a step."""
     optimizer: str = "sgd"
-    """sgd (Nesterov momentum) or adamw."""
+    """sgd (Nesterov momentum), adamw, or muon (descent in the spectral norm; lr about 0.05)."""
     momentum: float = 0.9
-    """Momentum of sgd."""
+    """Momentum of sgd and muon."""
     weight_decay: float = 5e-4
     """Weight decay."""
     clip: float | None = None
     """Largest norm of the gradient."""
+    average: float | None = None
+    """Also keep and evaluate an exponential average of the weights; this share of it stays at each step."""
     target_error: float | None = None
     """Stop when the live test error, in %, is this or lower."""
     seed: int = 0

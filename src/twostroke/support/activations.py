@@ -73,6 +73,20 @@ def select(q: Tensor, packed: Tensor, *, slope: float = 0.0, inplace: bool = Fal
     return cast(Tensor, _Select.apply(q, packed, slope, inplace))
 
 
+def _clamp_is_closed() -> bool:
+    # whether torch.clamp hands the gradient on at its corners depends on the version of PyTorch
+    with torch.inference_mode(False), torch.enable_grad():
+        corner = torch.zeros((), requires_grad=True, device="cpu")
+        return bool(torch.autograd.grad(corner.clamp(min=0), corner)[0])
+
+
+_CLOSED = _clamp_is_closed()
+
+
+def _wide(q: Tensor) -> Tensor:
+    return q.float() if q.dtype in (torch.half, torch.bfloat16) else q
+
+
 class Activation(ABC):
     """One call of a switching function on the pre-activation `q`, shape (batch, ...)."""
 
@@ -112,12 +126,12 @@ class Activation(ABC):
 
     def gated(self, planes: Sequence[Tensor]) -> Any:
         """`m ∘ f(q)`: the function stays, the mask stands on top of it."""
-        z = select(self.live(), planes[0])
-        return self.q.copy_(z) if self.inplace else z
+        z = self.held([bits.pack(mask) for mask in self.own()])
+        return select(z, planes[0], inplace=self.inplace)
 
 
 class Relu(Activation):
-    """`max(q, 0)`: on where `q > 0`, or `q >= 0` for `clamp(min=0)`, whose gradient there is 1."""
+    """`max(q, 0)`: on where `q > 0`, or `q >= 0` if `closed`, for a gradient that is 1 there."""
 
     kind = "relu"
 
@@ -126,7 +140,8 @@ class Relu(Activation):
         self.closed = closed
 
     def own(self) -> Sequence[Tensor]:
-        return (self.q >= 0 if self.closed else self.q > 0,)
+        # on unless it is not, so that what is undefined goes through as it does in ReLU
+        return (~(self.q < 0) if self.closed else ~(self.q <= 0),)
 
     def live(self) -> Tensor:
         return self.q.clamp(min=0) if self.closed else torch.relu(self.q)
@@ -157,7 +172,9 @@ class Threshold(Relu):
         self._run = run
 
     def own(self) -> Sequence[Tensor]:
-        return (self.q > as_channels(self.beta, self.q),)
+        if isinstance(self.beta, Tensor):
+            return (self.q > as_channels(self.beta, self.q),)
+        return (~(_wide(self.q) <= self.beta),)  # as torch.threshold does
 
     def live(self) -> Tensor:
         return self._run() if self._run else hard_threshold(self.q, self.beta)
@@ -173,7 +190,7 @@ class LeakyRelu(Activation):
         self.slope = slope
 
     def own(self) -> Sequence[Tensor]:
-        return (self.q > 0,)
+        return (~(self.q <= 0),)
 
     def live(self) -> Tensor:
         return F.leaky_relu(self.q, self.slope)
@@ -205,25 +222,27 @@ class PRelu(Activation):
 
 
 class Clamp(Activation):
-    """Three pieces (ReLU6, hardtanh, clamp): `low`, `q`, `high`. The second plane says "high"."""
+    """Three pieces (ReLU6, hardtanh, `clamp`): `low`, `q`, `high`. The second plane says "high"."""
 
     kind = "clamp"
 
     def __init__(
-        self, q: Tensor, low: float, high: float, inplace: bool = False, *, closed: bool = False
+        self, q: Tensor, low: float, high: float, inplace: bool = False, *, clamp: bool = False
     ) -> None:
         super().__init__(q, inplace)
-        self.low, self.high, self.closed = low, high, closed
+        self.low, self.high, self.clamp = low, high, clamp
 
     @property
     def planes(self) -> int:
         return 2
 
     def own(self) -> Sequence[Tensor]:
-        q = self.q
-        if self.closed:  # torch.clamp hands the gradient on at its corners
-            return (q >= self.low) & (q <= self.high), q > self.high
-        return (q > self.low) & (q < self.high), q >= self.high
+        # hardtanh compares in single precision at least
+        q = self.q if self.clamp else _wide(self.q)
+        closed = self.clamp and _CLOSED
+        low = q < self.low if closed or self.low == -math.inf else q <= self.low
+        high = q > self.high if closed or self.high == math.inf else q >= self.high
+        return ~(low | high), high
 
     def ruled(self, on: Tensor) -> Sequence[Tensor]:
         _, high = self.own()
@@ -232,7 +251,7 @@ class Clamp(Activation):
     def live(self) -> Tensor:
         return (
             self.q.clamp(self.low, self.high)
-            if self.closed
+            if self.clamp
             else F.hardtanh(self.q, self.low, self.high)
         )
 
@@ -245,8 +264,7 @@ class Clamp(Activation):
         return self.q.copy_(z) if self.inplace else z
 
     def gated(self, planes: Sequence[Tensor]) -> Tensor:
-        z = select(self.live(), planes[0] | planes[1])
-        return self.q.copy_(z) if self.inplace else z
+        return super().gated([planes[0] | planes[1]])
 
 
 class MaxPool(Activation):
@@ -304,12 +322,12 @@ def _clamp(q: Tensor, min: Any = None, max: Any = None, inplace: bool = False) -
 
     if max is None and number(min):
         return (
-            Relu(q, inplace, closed=True)
+            Relu(q, inplace, closed=_CLOSED)
             if min == 0
-            else Clamp(q, min, math.inf, inplace, closed=True)
+            else Clamp(q, min, math.inf, inplace, clamp=True)
         )
     if number(min) and number(max) and min < max:
-        return Clamp(q, min, max, inplace, closed=True)
+        return Clamp(q, min, max, inplace, clamp=True)
     return None  # one-sided from above, or bounds that are tensors: nothing that we know to hold
 
 
@@ -331,7 +349,7 @@ def _hard_threshold(q: Tensor, beta: float | Tensor, width: float = 1.0) -> Acti
 
 def _pool(dims: int, function: Callable[..., Any], adaptive: bool, both: bool) -> Any:
     def read(q: Tensor, *args: Any, **kwargs: Any) -> Activation | None:
-        wants_both = bool(kwargs.pop("return_indices", both))
+        wants_both = bool(kwargs.pop("return_indices", False)) or both
         if q.ndim != dims + 2:
             return None  # a single image without a batch: nothing to key a mask by
         if not adaptive and len(args) < 2 and kwargs.get("stride") in (None, ()):

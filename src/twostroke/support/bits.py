@@ -46,7 +46,7 @@ def pack(
     flat = mask.reshape(rows, units)
     if spare := -units % 8:
         flat = torch.nn.functional.pad(flat, (0, spare))
-    flat = flat.reshape(-1)
+    flat = flat.contiguous().view(-1)
     if flat.storage_offset() % 8:  # a view that starts within a word
         flat = flat.clone()
     words = flat.view(torch.uint8).view(torch.int64)

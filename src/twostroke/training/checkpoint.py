@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -44,6 +44,16 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
         partial.unlink(missing_ok=True)
 
 
+class Resumable(Protocol):
+    """What a run must keep to go on."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    alternator: Alternator
+    average: nn.Module | None
+
+
 class Checkpoint:
     """The resumable state of a run, in `checkpoint.safetensors` and `support.safetensors`."""
 
@@ -52,19 +62,14 @@ class Checkpoint:
         self._support = folder / "support-{}.safetensors"
         self._saved_round: int | None = None
 
-    def save(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        scheduler: LRScheduler,
-        alternator: Alternator,
-        history: History,
-        identity: Mapping[str, Any],
-    ) -> None:
+    def save(self, run: Resumable, history: History, identity: Mapping[str, Any]) -> None:
         """Keep the state after the last epoch of `history`; `identity` must be equal at resume."""
-        values, support = alternator.state()
-        tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
-        packed = optimizer.state_dict()
+        values, support = run.alternator.state()
+        parts = {"model": run.model.state_dict(), "alternation": run.alternator.tensors()}
+        if run.average is not None:
+            parts["average"] = run.average.state_dict()
+        tensors = {f"{part}.{name}": t for part, all_ in parts.items() for name, t in all_.items()}
+        packed = run.optimizer.state_dict()
         plain: dict[str, Any] = {}
         for index, entries in packed["state"].items():
             for name, value in entries.items():
@@ -80,30 +85,23 @@ class Checkpoint:
             "scheduler": {
                 # functions, as LambdaLR has them, are made anew from the settings
                 k: v
-                for k, v in scheduler.state_dict().items()
+                for k, v in run.scheduler.state_dict().items()
                 if not _has_function(v)
             },
             "alternation": values,
         }
-        if support is not None and self._saved_round != alternator.round:
+        if support is not None and self._saved_round != run.alternator.round:
             # its own file, a name a round: the one before stays until the checkpoint is in place
-            support.save(Path(str(self._support).format(alternator.round)))
+            support.save(Path(str(self._support).format(run.alternator.round)))
         save_tensors(self.file, tensors, {_FORMAT: json.dumps(document)})
-        if support is not None and self._saved_round != alternator.round:
-            keep = Path(str(self._support).format(alternator.round))
+        if support is not None and self._saved_round != run.alternator.round:
+            keep = Path(str(self._support).format(run.alternator.round))
             for old in keep.parent.glob(self._support.name.format("*")):
                 if old != keep:
                     old.unlink()
-            self._saved_round = alternator.round
+            self._saved_round = run.alternator.round
 
-    def load(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        scheduler: LRScheduler,
-        alternator: Alternator,
-        identity: Mapping[str, Any],
-    ) -> History:
+    def load(self, run: Resumable, identity: Mapping[str, Any]) -> History:
         """Put a saved state back; gives the epochs that were run. Nothing is unpickled.
 
         Raises `RunFolderError` for a file that is missing, damaged, or of a run with other settings
@@ -133,22 +131,24 @@ class Checkpoint:
             raise RunFolderError(str(error)) from error
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunFolderError(f"{self.file} is not a checkpoint, or damaged: {error}") from error
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "alternation": {}, "average": {}}
         state: dict[int, dict[str, Any]] = {}
         for name, value in plain.items():
             index, _, key = name.partition(".")
             state.setdefault(int(index), {})[key] = value
-        weights = {}
         for name, tensor in tensors.items():
             part, _, key = name.partition(".")
-            if part == "model":
-                weights[key] = tensor
+            if part == "optimizer":
+                index, _, key = key.partition(".")
+                state.setdefault(int(index), {})[key] = tensor
             else:
-                number, _, key = key.partition(".")
-                state.setdefault(int(number), {})[key] = tensor
-        model.load_state_dict(weights)
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-        scheduler.load_state_dict(scheduler.state_dict() | schedule)
-        alternator.restore(values, support)
+                parts[part][key] = tensor
+        run.model.load_state_dict(parts["model"])
+        run.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        run.scheduler.load_state_dict(run.scheduler.state_dict() | schedule)
+        run.alternator.restore(values, support, parts["alternation"])
+        if run.average is not None:
+            run.average.load_state_dict(parts["average"])
         return history
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..alternation import Alternation, Alternator, Live, Phase
 from ..data import Data, as_data
@@ -54,7 +55,7 @@ def fit(
     identity: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> FitResult:
-    """Train `model`, in place, and say how it went.
+    """Train `model`, in place, and say how it went; it is left in evaluation mode.
 
     `data` is a `Data`, `(x, y)` or `(x, y, x_test, y_test)` tensors, or a pair of map-style data sets.
     `alternation` is `InstanceWise(...)`, `BatchWise(...)` or None for ordinary training. `settings`
@@ -77,7 +78,7 @@ def fit(
     if resume:
         if checkpoint is None:
             raise SettingsError("resume=True needs the folder that holds the checkpoint")
-        history = checkpoint.load(model, run.optimizer, run.scheduler, run.alternator, who)
+        history = checkpoint.load(run, who)
     status, detail = Status.FINISHED, ""
     good = good_weights(model)
     try:
@@ -85,7 +86,7 @@ def fit(
             record = run.epoch(epoch)
             history.append(record)
             if checkpoint is not None:
-                checkpoint.save(model, run.optimizer, run.scheduler, run.alternator, history, who)
+                checkpoint.save(run, history, who)
             if callback is not None:
                 callback(record)
             if settings.target_error is not None and record.error <= settings.target_error:
@@ -99,7 +100,7 @@ def fit(
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
         detail = f"in epoch {len(history) + 1} of {settings.epochs}"
-    return FitResult(status, model, history, detail)
+    return FitResult(status, model.eval(), history, detail)
 
 
 class _Run:
@@ -135,6 +136,11 @@ class _Run:
         self.alternator: Alternator = alternation.start(
             model, self.train, seed=settings.seed, optimizer=self.optimizer
         )
+        self.alternator.autocast = self._cast
+        self.average: AveragedModel | None = None
+        if settings.average is not None:
+            ema = get_ema_multi_avg_fn(settings.average)
+            self.average = AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
         draw = torch.Generator().manual_seed(settings.seed)
         self.probe = torch.randperm(examples, generator=draw)[: settings.probe].sort().values
         self.first_loss = evaluate(
@@ -192,11 +198,6 @@ class _Run:
     def _descend(self, epoch: int, shuffled: Tensor) -> float:
         """The steps of one epoch; gives their mean loss."""
         settings, alternator, device = self.settings, self.alternator, self.device
-        cast = (
-            torch.autocast(device.type, torch.bfloat16)
-            if settings.precision == "bf16"
-            else nullcontext()
-        )
         total = torch.zeros((), device=device)
         check = max(1, self.steps // 8)
         self.model.train()
@@ -205,7 +206,7 @@ class _Run:
             x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
             if settings.channels_last:
                 x = x.contiguous(memory_format=torch.channels_last)
-            with alternator.step(indices, step / self.steps), cast:
+            with alternator.step(indices, step / self.steps), self._cast():
                 value = self.loss(self.model(x), y)
                 penalty = alternator.penalty()
             objective = value if penalty is None else value + penalty
@@ -215,6 +216,9 @@ class _Run:
                 nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
             self.optimizer.step()
             self.scheduler.step()
+            alternator.after_step()
+            if self.average is not None:
+                self.average.update_parameters(self.model)
             total += value.detach().float() * len(indices)
             if step % check == 0 and not math.isfinite(float(total)):
                 raise _Diverged(f"in epoch {epoch + 1}, by step {step + 1}: the loss is undefined")
@@ -240,6 +244,7 @@ class _Run:
                     some = evaluate(self.model, self.train, **(probe | {"indices": part}))  # type: ignore[arg-type]
                 held = (held or 0.0) + some.loss * len(part) / len(self.probe)
         test = evaluate(self.model, self.test, loss=self.loss)
+        average = evaluate(self.average, self.test, loss=self.loss) if self.average else None
         x, _ = self.train.batch(self.probe[:256], view=alternator.view, seed=seed)
         with torch.no_grad(), evaluating(self.model), recording(self.model, strict=False) as rec:
             self.model(x.to(self.device))
@@ -254,12 +259,19 @@ class _Run:
             loss_held=held,
             loss_test=test.loss,
             error=test.error,
+            loss_average=average.loss if average else None,
+            error_average=average.error if average else None,
             drift=None if alternator.drift is None else float(alternator.drift),
             density=float(rec.support.density()) if rec.sites else float("nan"),
             seconds=0.0,
             stroke_seconds=0.0,
             eval_seconds=0.0,
         )
+
+    def _cast(self) -> AbstractContextManager[Any]:
+        if self.settings.precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

@@ -22,7 +22,8 @@ class EpochRecord:
     `loss_train` is the mean over the epoch of what was descended on, held or live. `loss_live` and
     `loss_held` are those of the epoch's last weights on the same probe of training examples, by the
     network itself and under the held masks (None where nothing is held): they part when supports are
-    held for too long. `error` and `loss_test` are the live network's on the test set. `drift` is the
+    held for too long. `error` and `loss_test` are the live network's on the test set, `loss_average` and
+    `error_average` those of the average of its weights, where one is kept. `drift` is the
     share of the probe's units whose mask, estimated anew, differs from the held one.
     """
 
@@ -36,6 +37,8 @@ class EpochRecord:
     loss_held: float | None
     loss_test: float
     error: float
+    loss_average: float | None
+    error_average: float | None
     drift: float | None
     density: float
     seconds: float

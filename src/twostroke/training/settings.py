@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import SettingsError
+from ..solvers import Muon
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
@@ -24,13 +25,16 @@ Precision = Literal["fp32", "bf16"]
 class Settings:
     """How to train; the same for every kind of alternation, so that arms can be compared.
 
-    optimizer: "sgd" (momentum, Nesterov) or "adamw", or a function of the parameters that returns
-        any torch optimiser; then `lr`, `momentum` and `weight_decay` are its own business.
+    optimizer: "sgd" (momentum, Nesterov), "adamw" or "muon" (`solvers.Muon`), or a function of the
+        parameters that returns any torch optimiser; then `lr`, `momentum` and `weight_decay` are
+        its own business.
     schedule: learning rate by progress: "one-cycle" (linear up over the first `warm` share, linear
         down to 0), "cosine", "step" (a tenth at 4/7, 5/7 and 6/7, as ALL-CNN was trained),
         "constant", or a function of the optimiser and the number of steps that returns a scheduler,
         which is stepped after every batch.
     clip: largest norm of the gradient, or None.
+    average: share of an exponential average of the weights that stays at each step, such as 0.98; the
+        average is then evaluated too. It changes nothing in the training.
     probe: training examples on which held and live loss, density and drift are watched.
     target_error: stop when the live test error (in %) is this or lower.
     """
@@ -44,6 +48,7 @@ class Settings:
     schedule: str | MakeScheduler = "one-cycle"
     warm: float = 0.25
     clip: float | None = None
+    average: float | None = None
     seed: int = 0
     device: str = "auto"
     precision: Precision = "fp32"
@@ -68,6 +73,8 @@ class Settings:
             raise SettingsError(f"warm is a share of the run in [0, 1), not {self.warm}")
         if self.clip is not None and not self.clip > 0:
             raise SettingsError(f"clip must be positive, not {self.clip}")
+        if self.average is not None and not 0 <= self.average < 1:
+            raise SettingsError(f"average is a share in [0, 1), not {self.average}")
         if self.precision not in ("fp32", "bf16"):
             raise SettingsError(f"precision is 'fp32' or 'bf16', not {self.precision!r}")
         _choose("optimizer", self.optimizer, OPTIMIZERS)
@@ -145,9 +152,16 @@ def _cosine(t: float, warm: float) -> float:
     return t / warm if t < warm else (1 + math.cos(math.pi * (t - warm) / (1 - warm))) / 2
 
 
+def _muon(parameters: Iterable[nn.Parameter], settings: Settings) -> Optimizer:
+    return Muon(
+        parameters, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
 OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], Settings], Optimizer]] = {
     "sgd": _sgd,
     "adamw": _adamw,
+    "muon": _muon,
 }
 # learning rate relative to its peak, by progress through the run and the share spent warming up
 SCHEDULES: dict[str, Callable[[float, float], float]] = {

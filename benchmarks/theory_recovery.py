@@ -1,0 +1,160 @@
+"""Recovery given the support, measured: phase diagrams, restricted isometry, teacher and student.
+
+    python benchmarks/theory_recovery.py [phase] [rip] [students]
+
+Writes benchmarks/results/theory_recovery_<part>.json. One thread, float64, seeds as in the file.
+"""
+
+import json
+import platform
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+import twostroke
+from twostroke import record
+from twostroke.theory import (
+    AlternatingLeastSquares,
+    FactoredDescent,
+    GaussNewton,
+    LevenbergMarquardt,
+    NuclearNorm,
+    SingularValueProjection,
+    gaussian_operator,
+    lifted_operator,
+    path_operator,
+    phase_diagram,
+    plain_network,
+    rip,
+    teacher_student,
+)
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def phase():
+    """Success over measurements per degree of freedom; ten draws a point."""
+    fast = {"gauss-newton": GaussNewton(), "levenberg-marquardt": LevenbergMarquardt()}
+    every = fast | {
+        "alternating": AlternatingLeastSquares(),
+        "descent": FactoredDescent(),
+        "descent, batch 16": FactoredDescent(batch=16),
+        "projection": SingularValueProjection(),
+        "nuclear norm": NuclearNorm(),
+    }
+    large = (1.05, 1.1, 1.2, 1.3, 1.5, 2.0)
+    small = (1.1, 1.3, 1.5, 2.0, 2.5, 3.0, 4.0)
+    runs = [
+        phase_diagram((50, 60), 1, large, fast, trials=10),
+        phase_diagram((50, 60), 3, large, fast, trials=10, max_steps=100),
+        phase_diagram((12, 15), 1, small, every, trials=10, max_steps=2000),
+        phase_diagram((12, 15), 2, small, every, trials=10, max_steps=2000),
+    ]
+    return [asdict(run) for run in runs]
+
+
+def _report(name, operator, **more):
+    found = rip(operator, starts=16)
+    low, high = float(found.spectrum[0]), float(found.spectrum[-1])
+    return {
+        "operator": name, "rows": operator.shape[0], "columns": operator.shape[1],
+        "zero_columns": found.zero_columns, "rank": int((found.spectrum > 1e-12 * high).sum()),
+        "low": low, "high": high, "epsilon": found.epsilon, "reason": found.reason,
+        "sharp": found.sharp, "restricted": found.rows(), **more,
+    }  # fmt: skip
+
+
+def rip_of_operators():
+    """Gaussian operators, teachers, and a student that was trained without support."""
+    rows = [
+        _report(f"Gaussian 10 × 8, m = {m}", gaussian_operator(m, 10, 8))
+        for m in (80, 160, 800, 8000, 80000)
+    ]
+    for inputs, width, outputs in ((4, 3, 2), (8, 6, 4)):
+        teacher = plain_network(width, 2, inputs=inputs, outputs=outputs)
+        draw = torch.Generator().manual_seed(0)
+        for n in (60, 600, 6000):
+            x = torch.randn(n, inputs, generator=draw, dtype=torch.float64)
+            support = record(teacher, x)
+            name = f"teacher {inputs}-{width}-{outputs}, {n} examples"
+            if inputs == 4:
+                rows.append(_report(name + ", lifted", lifted_operator(teacher, support, x)))
+            rows.append(_report(name + ", paths", path_operator(teacher, support, x)))
+    # trained by plain descent on another teacher's outputs
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn(600, 8, generator=draw, dtype=torch.float64)
+    y = plain_network(12, 3, inputs=8, outputs=4, seed=5)(x).detach()
+    student = plain_network(6, 2, inputs=8, outputs=4, seed=6)
+    optimizer = torch.optim.Adam(student.parameters(), 0.01)
+    for _ in range(1000):
+        optimizer.zero_grad()
+        loss = (student(x) - y).square().mean() / y.square().mean()
+        loss.backward()
+        optimizer.step()
+    operator = path_operator(student, record(student, x), x)
+    rows.append(_report("trained 8-6-4, 600 examples, paths", operator, loss=float(loss)))
+    return rows
+
+
+def students():
+    """Two teachers a setting; ten starts (five for convolutions)."""
+    rows = []
+    for solver in ("lm", "lbfgs"):
+        for depth in (2, 3, 4):
+            for samples in (50, 100, 200, 400):
+                for support in ("given", "unknown"):
+                    if solver == "lbfgs" and samples != 400:
+                        continue
+                    for seed in (0, 1):
+                        found = teacher_student(
+                            6, depth, samples, support, inputs=8, outputs=4, seed=seed,
+                            solver=solver, starts=10 if solver == "lm" else 4,
+                            max_steps=200 if solver == "lm" else 3000,
+                        )  # fmt: skip
+                        rows.append(_student(found, seed))
+    for depth, samples in ((2, 150), (2, 400), (3, 150), (3, 400)):
+        for support in ("given", "unknown"):
+            for seed in (0, 1):
+                found = teacher_student(
+                    3, depth, samples, support, conv=True, inputs=2, outputs=3, image=5,
+                    starts=5, seed=seed, max_steps=120,
+                )  # fmt: skip
+                rows.append(_student(found, seed))
+    return rows
+
+
+def _student(found, seed):
+    row = {"teacher": seed, **found.row(), "runs": [asdict(run) for run in found.runs]}
+    print({k: v for k, v in row.items() if k != "runs"}, flush=True)
+    return row
+
+
+PARTS = {"phase": phase, "rip": rip_of_operators, "students": students}
+
+
+def main():
+    torch.set_num_threads(1)
+    RESULTS.mkdir(exist_ok=True)
+    for part in sys.argv[1:] or PARTS:
+        began = time.perf_counter()
+        rows = PARTS[part]()
+        about = {
+            "command": f"python benchmarks/theory_recovery.py {part}",
+            "machine": "2-core AMD EPYC, one thread",
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "twostroke": twostroke.__version__,
+            },
+            "seconds": round(time.perf_counter() - began, 1),
+        }
+        path = RESULTS / f"theory_recovery_{part}.json"
+        path.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        print(f"{path}: {about['seconds']} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""Instance-wise alternation: one mask for each example, held for epochs (I-alternation, §4.1)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..data import ExampleSource, check_replayable
+from ..errors import SettingsError
+from ..store import MemoryStore
+from ..support import Held, Rule, Support, hold, record, recording, sites
+from ..support.modes import evaluating
+from .alternator import Alternator, Phase, check_warmup
+from .ends import Plateau
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceWise:
+    """One mask for each example, held for whole epochs (the paper's I-alternation, §4.1).
+
+    warmup: epochs of ordinary training first, or a `Plateau` to wait for; masks of a random network
+        mean nothing.
+    gap: a weight stroke's length in epochs at most.
+    plateau: end a weight stroke also when its loss no longer falls (the paper's criterion).
+    drift: end it also when this share of the units of `probe` examples has changed sides, asked
+        `checks` times an epoch; the rest of the epoch then runs live. None holds regardless, which at
+        a large learning rate lets held and live network part for good.
+    refresh: "sweep" visits every example in a pass without gradient; "online" records while an
+        ordinary epoch runs, which costs no pass but gives masks up to an epoch old.
+    rule: closed form of the mask; None is what the activation itself does.
+    gated: hold `m ∘ ReLU(q)` instead of `m ∘ q`.
+    penalty: weight of the term that keeps pre-activations on their held side (0: none).
+    momentum: what becomes of the optimiser's state at a support stroke, "keep" or "reset".
+    pooling: hold the argmax of max pooling too.
+    """
+
+    warmup: int | Plateau = 2
+    gap: int = 2
+    plateau: Plateau | None = None
+    drift: float | None = 0.08
+    probe: int = 256
+    checks: int = 4
+    refresh: Literal["sweep", "online"] = "sweep"
+    rule: Rule | None = None
+    gated: bool = False
+    penalty: float = 0.0
+    momentum: Literal["keep", "reset"] = "keep"
+    pooling: bool = False
+
+    def __post_init__(self) -> None:
+        check_warmup(self.warmup)
+        if self.momentum not in ("keep", "reset"):
+            raise SettingsError(
+                f"momentum is 'keep' or 'reset' at a support stroke, not {self.momentum!r}"
+            )
+        if self.gap < 1:
+            raise SettingsError(f"gap is a number of epochs, 1 or more, not {self.gap}")
+        if self.drift is not None and not 0 < self.drift <= 1:
+            raise SettingsError(f"drift is a share of units, above 0 and up to 1, not {self.drift}")
+        if self.probe < 1 or self.checks < 1:
+            raise SettingsError(f"probe and checks are 1 or more, not {self.probe}, {self.checks}")
+        if self.refresh not in ("sweep", "online"):
+            raise SettingsError(f"refresh is 'sweep' or 'online', not {self.refresh!r}")
+        if self.refresh == "online" and self.rule is not None:
+            raise SettingsError(
+                "an online support stroke records what the activations do while they train: with a "
+                "rule of your own use refresh='sweep'"
+            )
+        if not self.penalty >= 0:
+            raise SettingsError(f"penalty is a weight, 0 or more, not {self.penalty}")
+        if getattr(self.rule, "shared", False):
+            raise SettingsError(
+                f"{type(self.rule).__name__} gives one mask to a whole batch: use BatchWise with it"
+            )
+
+    def start(
+        self,
+        model: nn.Module,
+        source: ExampleSource,
+        *,
+        seed: int = 0,
+        optimizer: Optimizer | None = None,
+    ) -> Alternator:
+        """Begin; see `Alternation`."""
+        return InstanceWiseAlternator(model, source, seed, optimizer, self)
+
+
+class InstanceWiseAlternator(Alternator):
+    """Warm-up, then rounds of one support stroke and one weight stroke."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        source: ExampleSource,
+        seed: int,
+        optimizer: Optimizer | None,
+        kind: InstanceWise,
+    ) -> None:
+        super().__init__(model, source, seed, optimizer)
+        self.kind = kind
+        self.device = next(model.parameters()).device
+        if kind.momentum == "reset" and optimizer is None:
+            raise SettingsError("momentum='reset' needs the optimiser: start(..., optimizer=...)")
+        check_replayable(source, samples=32)
+        examples = len(source)
+        draw = torch.Generator().manual_seed(seed)
+        self.probe = torch.randperm(examples, generator=draw)[: kind.probe].sort().values
+        # one example tells the sites, and refuses what cannot be held, before any work is done
+        x, _ = source.batch(torch.arange(1), view=0, seed=seed)
+        with evaluating(model):
+            found = sites(model, x.to(self.device), pooling=kind.pooling)
+        if not found:
+            raise SettingsError(
+                "the model has no site that could be held (no ReLU, no max pooling)"
+            )
+        self.store = MemoryStore(found, examples, self.device)
+        self._held: Held | None = None
+        self._since: list[float] = []  # losses of the epochs of the weight stroke under way
+        self._due = False  # a support stroke is due when the next epoch begins
+        self._next_check = 0.0
+
+    # -- strokes -----------------------------------------------------------------------------
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Begins a round when one is due: by a sweep here, or by recording the coming epoch."""
+        super().begin_epoch(epoch)
+        kept_view = self.view
+        if self.phase is Phase.LIVE and not self._due:
+            self._due = self._warm(self.kind.warmup, epoch)
+        if self._due:
+            self._due = False
+            self._since = []
+            self.round += 1
+            self._round_view = epoch
+            if self.kind.momentum == "reset" and self.optimizer is not None:
+                self.optimizer.state.clear()
+            if self.kind.refresh == "sweep":
+                self.sweep()
+                self.phase = Phase.HELD
+            else:
+                self.phase = Phase.RECORDING
+        # a mask belongs to the view it was recorded from
+        self.view = kept_view if self.phase is Phase.LIVE else self._round_view
+        self._next_check = 1 / self.kind.checks
+
+    def sweep(self, batch_size: int = 500) -> None:
+        """Support stroke: record every example, in evaluation mode, without gradient."""
+        start = time.perf_counter()
+        for indices in torch.arange(len(self.store)).split(batch_size):
+            self.store.write(indices, self._record(indices, self._round_view))
+        self.stroke_seconds += time.perf_counter() - start
+
+    def _record(self, indices: Tensor, view: int) -> Support:
+        x, _ = self.source.batch(indices, view=view, seed=self.seed)
+        x = x.to(self.device)
+        kind = self.kind
+        with evaluating(self.model), self.autocast():
+            return record(self.model, x, rule=kind.rule, pooling=kind.pooling, gated=kind.gated)
+
+    @contextmanager
+    def step(self, indices: Tensor, progress: float = 0.0) -> Iterator[None]:
+        """Live, recording, or held; asks for the drift first when it is time to."""
+        if self.phase is Phase.HELD and progress >= self._next_check:
+            self._next_check += 1 / self.kind.checks
+            self._check_drift()
+        if self.phase is Phase.HELD:
+            support = self.store.read(indices, self.device)
+            kind = self.kind
+            with hold(self.model, support, gated=kind.gated, penalty=kind.penalty > 0) as held:
+                self._held = held
+                yield
+            self._held = None
+        elif self.phase is Phase.RECORDING:
+            with recording(self.model, pooling=self.kind.pooling) as recorder:
+                yield
+            self.store.write(indices, recorder.support)
+        else:
+            yield
+
+    def penalty(self) -> Tensor | None:
+        """`penalty * inconsistency` of the step under way; call it inside of `step`."""
+        if self._held is None or self.kind.penalty == 0:
+            return None
+        return self.kind.penalty * self._held.inconsistency
+
+    def _check_drift(self) -> None:
+        """Compare the held masks of the probe with what they would be now; end the stroke if need be."""
+        start = time.perf_counter()
+        now = self._record(self.probe, self._round_view)
+        self.drift = self.store.read(self.probe, self.device).drift(now)
+        if self.kind.drift is not None and self.drift > self.kind.drift:
+            self.phase, self._due = Phase.LIVE, True
+        self.stroke_seconds += time.perf_counter() - start
+
+    def end_epoch(self, loss: float) -> None:
+        """Decides whether the weight stroke ends here."""
+        super().end_epoch(loss)
+        if self.phase is Phase.RECORDING:
+            self.phase = Phase.HELD
+        elif self.phase is Phase.HELD:
+            self._since.append(loss)
+            self._check_drift()
+            over = len(self._since) >= self.kind.gap
+            if self.kind.plateau is not None:
+                over = over or self.kind.plateau.reached(self._since)
+            self._due = self._due or over
+
+    # -- looking at it -----------------------------------------------------------------------
+
+    def held_network(self, indices: Tensor) -> AbstractContextManager[Any] | None:
+        """The network under the stored masks of these examples."""
+        if self.round == 0 or self.phase is Phase.RECORDING:
+            return None
+        return hold(self.model, self.store.read(indices, self.device), gated=self.kind.gated)
+
+    def state(self) -> tuple[dict[str, Any], Support | None]:
+        """Adds the stroke under way and the stored masks."""
+        values, _ = super().state()
+        values |= {"since": list(self._since), "due": self._due}
+        if self.round == 0:
+            return values, None
+        values["round_view"] = self._round_view
+        return values, Support(self.store.sites, self.store.rows)
+
+    def restore(
+        self, values: Mapping[str, Any], support: Support | None, tensors: Mapping[str, Tensor]
+    ) -> None:
+        """Go on from what `state` and `tensors` gave."""
+        super().restore(values, support, tensors)
+        self._since = [float(loss) for loss in values["since"]]
+        self._due = bool(values["due"])
+        if support is not None:
+            self._round_view = int(values["round_view"])
+            self.store.write(torch.arange(len(self.store)), support)

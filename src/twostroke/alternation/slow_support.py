@@ -1,0 +1,129 @@
+"""Slow supports: the held mask is that of an average of the weights, which lags behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..data import ExampleSource
+from ..errors import SettingsError
+from ..support import Support, hold, record
+from ..support.modes import evaluating
+from .alternator import Alternator, Phase, check_warmup
+from .ends import Plateau
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowSupport:
+    """Hold, for each batch, the support that an exponential average of the weights gives it.
+
+    A third kind beside the paper's two: nothing is stored, and nothing is held for epochs. The
+    support lags behind the weights by about `1 / (1 - decay)` steps, which acts as a regulariser. It
+    costs a forward pass without gradient at every step.
+
+    decay: share of the average that stays at each step.
+    warmup: epochs of ordinary training first, or a `Plateau` to wait for.
+    gated: hold `m ∘ ReLU(q)` instead of `m ∘ q`.
+    """
+
+    decay: float = 0.98
+    warmup: int | Plateau = 0
+    gated: bool = False
+
+    def __post_init__(self) -> None:
+        check_warmup(self.warmup)
+        if not 0 <= self.decay < 1:
+            raise SettingsError(f"decay is a share in [0, 1), not {self.decay}")
+
+    def start(
+        self,
+        model: nn.Module,
+        source: ExampleSource,
+        *,
+        seed: int = 0,
+        optimizer: Optimizer | None = None,
+    ) -> Alternator:
+        """Begin; see `Alternation`."""
+        return SlowSupportAlternator(model, source, seed, optimizer, self)
+
+
+class SlowSupportAlternator(Alternator):
+    """Keeps the average and records each batch with it."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        source: ExampleSource,
+        seed: int,
+        optimizer: Optimizer | None,
+        kind: SlowSupport,
+    ) -> None:
+        super().__init__(model, source, seed, optimizer)
+        self.kind = kind
+        self.device = next(model.parameters()).device
+        self.average = AveragedModel(
+            model, multi_avg_fn=get_ema_multi_avg_fn(kind.decay), use_buffers=True
+        ).eval()
+        self._record(torch.arange(1), 0)  # what cannot be held is refused before any work
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Ends the warm-up when it is time."""
+        super().begin_epoch(epoch)
+        if self.phase is Phase.LIVE and self._warm(self.kind.warmup, epoch):
+            self.phase, self.round = Phase.HELD, 1
+
+    def _record(self, indices: Tensor, view: int) -> Support:
+        x, _ = self.source.batch(indices, view=view, seed=self.seed)
+        with self.autocast():
+            return record(self.average.module, x.to(self.device), gated=self.kind.gated)
+
+    @contextmanager
+    def step(self, indices: Tensor, progress: float = 0.0) -> Iterator[None]:
+        """Hold what the average says of these examples."""
+        if self.phase is Phase.LIVE:
+            yield
+            return
+        start = time.perf_counter()
+        support = self._record(indices, self.view)
+        self.stroke_seconds += time.perf_counter() - start
+        with hold(self.model, support, gated=self.kind.gated):
+            yield
+
+    def after_step(self) -> None:
+        """Move the average."""
+        self.average.update_parameters(self.model)
+
+    def end_epoch(self, loss: float) -> None:
+        """Measures how far the average's support is from the live one, on the first examples."""
+        super().end_epoch(loss)
+        if self.phase is Phase.HELD:
+            some = torch.arange(min(256, len(self.source)))
+            slow = self._record(some, self.view)
+            x, _ = self.source.batch(some, view=self.view, seed=self.seed)
+            with evaluating(self.model), self.autocast():
+                self.drift = slow.drift(record(self.model, x.to(self.device)))
+
+    def held_network(self, indices: Tensor) -> AbstractContextManager[Any] | None:
+        """The network under the average's masks of these examples."""
+        if self.phase is Phase.LIVE:
+            return None
+        return hold(self.model, self._record(indices, self.view), gated=self.kind.gated)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The average, for a checkpoint."""
+        return dict(self.average.state_dict())
+
+    def restore(
+        self, values: Mapping[str, Any], support: Support | None, tensors: Mapping[str, Tensor]
+    ) -> None:
+        """Go on from what `state` and `tensors` gave."""
+        super().restore(values, support, tensors)
+        self.average.load_state_dict(dict(tensors))

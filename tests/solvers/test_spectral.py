@@ -1,0 +1,94 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import twostroke as ts
+from tests.toy import toy_data, toy_net
+from twostroke.errors import SettingsError
+from twostroke.solvers import Muon, orthogonalise
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 12), st.integers(1, 12), st.integers(0, 999))
+def test_orthogonalise_keeps_singular_vectors_and_levels_the_values(count, rows, columns, seed):
+    torch.manual_seed(seed)
+    u, _, vt = torch.linalg.svd(torch.randn(count, rows, columns).double(), full_matrices=False)
+    s = torch.rand(count, min(rows, columns)).double() * 0.8 + 0.2
+    g = u @ torch.diag_embed(s) @ vt
+    out = orthogonalise(g)
+    inner = u.mT @ out @ vt.mT
+    values = inner.diagonal(dim1=1, dim2=2)
+    assert (inner - torch.diag_embed(values)).abs().max() < 1e-10  # same singular vectors
+    assert ((values > 0.6) & (values < 1.25)).all()
+    for one, all_ in zip(g, out, strict=True):  # together or one by one
+        assert torch.allclose(orthogonalise(one[None])[0], all_, atol=1e-12)
+
+
+def test_on_matrices_it_is_torch_s_own():
+    torch.manual_seed(0)
+    weights = [torch.randn(6, 4), torch.randn(4, 6), torch.randn(6, 4)]
+    ours = [nn.Parameter(w.clone()) for w in weights]
+    theirs = [nn.Parameter(w.clone()) for w in weights]
+    a = Muon(ours, lr=0.03, momentum=0.9, weight_decay=0.1)
+    b = torch.optim.Muon(theirs, lr=0.03, momentum=0.9, weight_decay=0.1)
+    for _ in range(4):
+        for p, q in zip(ours, theirs, strict=True):
+            p.grad = torch.randn(p.shape)
+            q.grad = p.grad.clone()
+        a.step()
+        b.step()
+    for p, q in zip(ours, theirs, strict=True):
+        # torch iterates in bfloat16, of eight bits, and adds four steps of 0.03 up
+        assert torch.allclose(p, q, atol=4 * 0.03 * 0.03)
+
+
+def test_the_rest_goes_by_sgd():
+    p = nn.Parameter(torch.zeros(3))
+    q = nn.Parameter(torch.zeros(3))
+    a = Muon([p], lr=0.1, momentum=0.5, rest=2.0, weight_decay=0.3)
+    b = torch.optim.SGD([q], lr=0.2, momentum=0.5, nesterov=True)
+    for _ in range(3):
+        p.grad = torch.randn(3)
+        q.grad = p.grad.clone()
+        a.step()
+        b.step()
+    assert torch.allclose(p, q)
+
+
+def test_spectral_norm_of_a_step_is_what_lr_says():
+    p = nn.Parameter(torch.zeros(8, 3, 3, 3))
+    p.grad = torch.randn(8, 3, 3, 3)
+    Muon([p], lr=0.1).step()
+    norm = torch.linalg.matrix_norm(p.detach().view(8, 27), 2)
+    assert 0.06 < norm < 0.125
+
+
+def test_parameters_without_gradient_stay():
+    p, q = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
+    p.grad = torch.randn(2, 2)
+    Muon([p, q]).step()
+    assert torch.equal(q, torch.ones(2, 2))
+    assert not torch.equal(p, torch.ones(2, 2))
+
+
+def test_settings_are_checked():
+    for wrong in ({"lr": -1.0}, {"momentum": 1.0}, {"weight_decay": -1.0}, {"rest": -1.0}):
+        with pytest.raises(SettingsError):
+            Muon([nn.Parameter(torch.ones(2, 2))], **wrong)
+
+
+def test_fit_takes_it_by_name_and_state_survives_a_checkpoint(tmp_path):
+    options = {"batch_size": 20, "lr": 0.05, "optimizer": "muon", "probe": 40}
+    whole = ts.fit(toy_net(), toy_data(), epochs=4, **options)
+    assert whole.error < 10
+    def stop(where):
+        if (where.epoch, where.step) == (2, 1):
+            raise KeyboardInterrupt
+
+    ts.fit(toy_net(), toy_data(), epochs=4, folder=tmp_path, progress=stop, **options)
+    model = toy_net(seed=3)
+    ts.fit(model, toy_data(), epochs=4, folder=tmp_path, resume=True, **options)
+    for p, q in zip(whole.model.parameters(), model.parameters(), strict=True):
+        assert torch.equal(p, q)
