@@ -84,10 +84,11 @@ def test_compare_draws_and_tells(capsys, digits, tmp_path):
         run(capsys, "train", "--data", digits, *QUICK, "--out", tmp_path / name)
     out = tmp_path / "both.png"
     code, text, _ = run(
-        capsys, "compare", tmp_path / "a", tmp_path / "b", "--out", out, "--targets", 60, 0
+        capsys, "compare", tmp_path / "a", tmp_path / "b", "--out", out, "--targets", 99, 0
     )
     assert code == 0
-    assert "epochs to" in " ".join(text.split())
+    assert "to 99 %" in text
+    assert " ep, " in text
     assert out.read_bytes()[:4] == b"\x89PNG"
     code, _, err = run(capsys, "compare", tmp_path / "a", "--out", out)
     assert code == 2

@@ -43,8 +43,7 @@ def test_table_has_a_line_a_run(capsys):
         "0.5000",
         "0.5000",
         "4.0",
-        "2",
-        "4.0",
+        "2 ep, 4.0 s",
     ]
     assert any("none" in row and "–" in row for row in out.splitlines())
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ..alternation import Alternation, BatchWise, InstanceWise, Live, Plateau
 from ..data import load
-from ..errors import SettingsError
+from ..errors import RunFolderError, SettingsError, TwostrokeError
 from ..models import create_model
 from ..report import draw_curves
 from ..training import EpochRecord, RunFolder, Settings, Status, fit
@@ -163,25 +163,29 @@ def train(
         + (f"from epoch {done + 1} of {what.epochs}" if resume else f"{what.epochs} epochs"),
         highlight=False,
     )
-    with RunBar(console, what.alternation) as bar, _stoppable():
-
-        def after(record: EpochRecord) -> None:
-            bar.epoch(record)
-
-        result = fit(
-            model,
-            data,
-            alternation=kind,
-            settings=settings,
-            callback=after,
-            progress=bar.step,
-            folder=run.path,
-            resume=resume,
-            identity=_plain(what),
-        )
+    try:
+        with RunBar(console, what.alternation) as bar, _stoppable():
+            result = fit(
+                model,
+                data,
+                alternation=kind,
+                settings=settings,
+                callback=bar.epoch,
+                progress=bar.step,
+                folder=run.path,
+                resume=resume,
+                identity=_plain(what),
+            )
+    except TwostrokeError:
+        if not resume and not (run.path / "checkpoint.safetensors").exists():
+            run.discard()
+        raise
     run.save_history(result.history)
     run.save_model(model)
-    draw_curves({name: result.history}, run.curves_file, title=f"{what.model} on {data.name}")
+    try:
+        draw_curves({name: result.history}, run.curves_file, title=f"{what.model} on {data.name}")
+    except OSError as error:
+        raise RunFolderError(f"{run.curves_file} could not be written: {error}") from error
     last = (
         f"live test error {result.error:.2f} %" if len(result.history) else "no epoch was completed"
     )

@@ -25,13 +25,13 @@ def comparison(
     `mask_errors` adds the column of the error with masks at test (MaskT), in %; `targets` are in %.
     """
     table = Table(title=title, title_justify="left")
-    table.add_column("run")
+    table.add_column("run", overflow="fold")
     heads = ["epochs", "error live %"]
     heads += ["error MaskT %"] if mask_errors is not None else []
     heads += ["loss held", "loss live", "seconds"]
-    heads += [f"epochs to {t:g} %" for t in targets] + [f"seconds to {t:g} %" for t in targets]
+    heads += [f"to {target:g} %" for target in targets]
     for head in heads:
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", overflow="fold")
     for name, history in runs.items():
         if not len(history):
             table.add_row(name, "0", *["–"] * (len(heads) - 1))
@@ -43,9 +43,9 @@ def comparison(
             cells.append(_number(mask_errors.get(name), 2))
         cells += [_number(held[-1] if held else None, 4), _number(last.loss_live, 4)]
         cells.append(_number(history.seconds, 1))
-        reached = [to_target(history, target) for target in targets]
-        cells += [str(r[0]) if r else "–" for r in reached]
-        cells += [_number(r[1], 1) if r else "–" for r in reached]
+        for target in targets:
+            hit = to_target(history, target)
+            cells.append(f"{hit[0]} ep, {hit[1]:.1f} s" if hit else "–")
         table.add_row(name, *cells)
     return table
 

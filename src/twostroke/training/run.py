@@ -13,6 +13,7 @@ import platform
 import sys
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,13 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"{run.path} cannot be written: {error}") from error
         return run
+
+    def discard(self) -> None:
+        """Undo `create` for a run that was refused before it began."""
+        self.config_file.unlink(missing_ok=True)
+        self.versions_file.unlink(missing_ok=True)
+        with suppress(OSError):  # whatever else is in it stays
+            self.path.rmdir()
 
     @property
     def config_file(self) -> Path:

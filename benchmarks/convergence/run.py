@@ -1,0 +1,209 @@
+"""Iterations and seconds to SGD's final error, arm by arm, tuned on a validation split.
+
+    python benchmarks/convergence/run.py --data mnist-12k --out benchmarks/results/convergence-mnist12k
+
+Every cell (arm, learning rate, length, seed) is one file in the folder, so that an interrupted
+benchmark goes on where it stopped. First each arm is tuned with one seed on 20 % of the training set,
+which is held out; then it is trained with its choice on the whole training set and looked at on the test
+set, with several seeds. The test set takes no part in any choice. All arms keep an average of the weights
+beside, which is evaluated but trains nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import statistics
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from arms import ARMS, Arm
+
+import twostroke as ts
+from twostroke.models import create_model
+from twostroke.training.run import versions
+
+
+def train(options, arm: Arm, data, lr: float, epochs: int, seed: int) -> dict:
+    torch.manual_seed(seed)
+    model = create_model(options.model, in_channels=data.train.shape[0], classes=len(data.classes))
+    result = ts.fit(
+        model,
+        data,
+        alternation=arm.alternation,
+        optimizer=arm.optimizer,
+        lr=lr,
+        epochs=epochs,
+        batch_size=options.batch_size,
+        average=options.average,
+        seed=seed,
+        device=options.device,
+        probe=500,
+    )
+    return {
+        "status": result.status.name,
+        "lr": lr,
+        "epochs": epochs,
+        "seed": seed,
+        "history": [asdict(record) for record in result.history],
+    }
+
+
+def cell(options, folder: Path, name: str, arm: Arm, data, lr, epochs, seed) -> dict:
+    file = folder / f"{name.replace(' ', '_')}-lr{lr:g}-{epochs}ep-seed{seed}.json"
+    if not file.exists():
+        print(f"  {folder.name}: {file.stem} ...", end="", flush=True)
+        result = train(options, arm, data, lr, epochs, seed)
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(result))
+        partial.replace(file)
+        print(f" {score(result):.2f} %", flush=True)
+    return json.loads(file.read_text())
+
+
+def score(result: dict) -> float:
+    """Final live error, in %; a run that diverged counts as chance."""
+    return result["history"][-1]["error"] if result["status"] == "FINISHED" else 90.0
+
+
+def tune(options, data, name: str, arm: Arm) -> tuple[float, int]:
+    folder = options.out / "tuning"
+    folder.mkdir(parents=True, exist_ok=True)
+    held_out = data.split_validation(share=0.2, seed=0)
+    tried = []
+    for length, lr in itertools.product(arm.lengths, arm.lrs):
+        epochs = max(1, round(length * options.epochs))
+        result = cell(options, folder, name, arm, held_out, lr, epochs, 0)
+        tried.append((score(result), epochs, lr))
+    _, epochs, lr = min(tried)
+    return lr, epochs
+
+
+def interval(differences: list[float]) -> tuple[float, float]:
+    """Mean and half-width of the 95 % interval of a paired difference (Student's t)."""
+    from scipy import stats
+
+    n = len(differences)
+    mean = statistics.fmean(differences)
+    if n < 2:
+        return mean, math.nan
+    half = stats.t.ppf(0.975, n - 1) * statistics.stdev(differences) / math.sqrt(n)
+    return mean, float(half)
+
+
+def reached(history: list[dict], target: float, key: str = "error") -> tuple[int, float] | None:
+    seconds = 0.0
+    for record in history:
+        seconds += record["seconds"]
+        if record[key] is not None and record[key] <= target:
+            return record["steps"], seconds
+    return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="mnist-12k")
+    parser.add_argument("--model", default="allcnn-mini")
+    parser.add_argument("--epochs", type=int, default=12, help="of the reference, SGD")
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--average", type=float, default=0.98)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS))
+    parser.add_argument("--train-examples", type=int, help="use the first so many only")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    data = ts.data.load(options.data)
+    if options.train_examples:
+        kept = torch.arange(options.train_examples)
+        note = f"the first {options.train_examples:,} training examples of {data.note}"
+        data = ts.data.Data(data.name, data.train.subset(kept), data.test, data.classes, note)
+    folder = options.out / "cells"
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = {}
+    for name in options.arms:
+        arm = ARMS[name]
+        chosen[name] = chosen[arm.tuned_as] if arm.tuned_as else tune(options, data, name, arm)
+        print(f"{name}: lr {chosen[name][0]:g}, {chosen[name][1]} epochs")
+    runs = {
+        name: [
+            cell(options, folder, name, ARMS[name], data, *chosen[name], seed)
+            for seed in range(options.seeds)
+        ]
+        for name in options.arms
+    }
+    report(options, data, chosen, runs)
+
+
+def report(options, data, chosen, runs) -> None:
+    reference = runs["sgd"]
+    target = statistics.fmean(score(r) for r in reference)
+    rows = []
+    for name, results in runs.items():
+        errors = [score(r) for r in results]
+        averaged = [r["history"][-1]["error_average"] for r in results]
+        losses = [r["history"][-1]["loss_test"] for r in results]
+        difference, half = interval([e - score(b) for e, b in zip(errors, reference, strict=True)])
+        hits = [reached(r["history"], target) for r in results]
+        steps = [h[0] for h in hits if h]
+        rows.append(
+            {
+                "arm": name,
+                "lr": chosen[name][0],
+                "epochs": chosen[name][1],
+                "steps": results[0]["history"][-1]["steps"],
+                "error": statistics.fmean(errors),
+                "spread": statistics.stdev(errors) if len(errors) > 1 else math.nan,
+                "difference": difference,
+                "half_width": half,
+                "error_average": statistics.fmean(averaged),
+                "loss_test": statistics.fmean(losses),
+                "seconds": statistics.fmean(
+                    sum(e["seconds"] for e in r["history"]) for r in results
+                ),
+                "stroke_seconds": statistics.fmean(
+                    sum(e["stroke_seconds"] for e in r["history"]) for r in results
+                ),
+                "steps_to_target": statistics.median(steps) if steps else None,
+                "reached": f"{len(steps)}/{len(results)}",
+                "area": statistics.fmean(
+                    statistics.fmean(e["error"] for e in r["history"]) for r in results
+                ),
+            }
+        )
+    lines = [
+        f"{data.note}; {options.model}; {options.seeds} seeds; target: SGD's mean final error, "
+        f"{target:.2f} %",
+        "",
+        "| arm | lr | steps | error % (sd) | − SGD (95 %) | of the average % | test loss | seconds "
+        "| steps to target (reached) |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        lines.append(
+            f"| {r['arm']} | {r['lr']:g} | {r['steps']} | {r['error']:.2f} ({r['spread']:.2f}) | "
+            f"{r['difference']:+.2f} ± {r['half_width']:.2f} | {r['error_average']:.2f} | "
+            f"{r['loss_test']:.4f} | {r['seconds']:.0f} | {r['steps_to_target'] or '–'} "
+            f"({r['reached']}) |"
+        )
+    text = "\n".join(lines) + "\n"
+    print("\n" + text)
+    (options.out / "table.md").write_text(text)
+    kept = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+    document = {"versions": versions(), "options": kept, "target": target, "rows": rows}
+    (options.out / "table.json").write_text(json.dumps(document, indent=2) + "\n")
+    from twostroke.report import draw_curves
+    from twostroke.training import EpochRecord
+
+    first = {
+        name: ts.History(EpochRecord(**e) for e in results[0]["history"])
+        for name, results in runs.items()
+    }
+    draw_curves(first, options.out / "curves.png", title=data.note, note="seed 0 of each arm")
+
+
+if __name__ == "__main__":
+    main()
