@@ -14,7 +14,7 @@ from ..training import MASK_AT_TEST, History, RunFolder, Settings, Status, evalu
 from .progress import RunBar
 from .train import torch_seed
 
-SETTINGS = Settings(epochs=6, batch_size=100, lr=0.2)
+SETTINGS = Settings(epochs=6, batch_size=100, lr=0.4)
 ARMS: dict[str, Alternation] = {
     "SGD": Live(),
     "instance-wise": InstanceWise(warmup=2, gap=2),

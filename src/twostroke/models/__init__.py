@@ -1,7 +1,10 @@
-"""Models: the paper's networks, a small one for demonstrations, and others' by name.
+"""Models by name, and the nets that the paper trains.
 
-`allcnn` ALL-CNN A, B, C in four variants · `nin` Network in Network · `mini` a small all-convolutional
-net · `blocks` what they are made of · `catalog` models by name, torchvision's and timm's included.
+`catalog` names to models · `allcnn` ALL-CNN A, B, C in four variants · `nin` Network in Network ·
+`mini` a small net for a CPU · `outside` torchvision's and timm's models · `blocks` what ours are
+made of.
+
+Imports torch only; torchvision and timm when one of their models is asked for.
 """
 
 from .allcnn import AllCNN

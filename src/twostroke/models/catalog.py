@@ -1,138 +1,157 @@
-"""Models by name: our own, torchvision's and timm's."""
+"""Models by name: this package's own, then torchvision's, then timm's."""
 
 from __future__ import annotations
 
 import difflib
-import fnmatch
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
-from ..errors import SettingsError, UnknownNameError
-from .allcnn import AllCNN
+from twostroke.errors import SettingsError, UnknownNameError
+
+from .allcnn import BLOCKS, VARIANTS, AllCNN
 from .blocks import require_positive
 from .mini import Mini
 from .nin import NIN
+from .outside import SOURCES, TIMM_MISSING, timm_installed
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One of our own models: what builds it, and one line on what it is."""
+    """A model of this package: how it is built, what it is, and what it is built for by default."""
 
     build: Callable[..., nn.Module]
     description: str
+    classes: int = 10
+    in_channels: int = 3
 
 
-_VARIANTS = {
-    "allcnn": ("allcnn", "All-CNN-{}: pooling replaced by strided convolutions"),
-    "base": ("base", "the base net {} with max pooling"),
-    "strided": ("strided", "Strided-CNN-{}: the convolution before each pool strides instead"),
-    "convpool": ("convpool", "ConvPool-CNN-{}: a convolution more before each pool"),
+_TITLES = {
+    "allcnn": "All-CNN",
+    "base": "Base",
+    "strided": "Strided-CNN",
+    "convpool": "ConvPool-CNN",
 }
+
 MODELS: dict[str, Entry] = {
-    "allcnn-mini": Entry(Mini, "small all-convolutional net for digits, seconds an epoch on a CPU")
-}
-for _prefix, (_variant, _text) in _VARIANTS.items():
-    for _letter in "abc":
-        MODELS[f"{_prefix}-{_letter}"] = Entry(
-            partial(AllCNN, _letter, _variant),
-            f"{_text.format(_letter.upper())} (Springenberg et al. 2014)",
+    "allcnn-mini": Entry(Mini, "small all-convolutional net with batch norm; seconds on a CPU"),
+    **{
+        f"{variant}-{size}": Entry(
+            partial(AllCNN, size, variant),  # type: ignore[arg-type]
+            f"{title}-{size.upper()} (Springenberg et al. 2014): {VARIANTS[variant]}",
         )
-for _data in ("mnist", "svhn", "cifar10", "cifar100"):
-    MODELS[f"nin-{_data}"] = Entry(
-        partial(NIN, _data), f"Network in Network as for {_data} (Lin et al. 2013)"
-    )
-# their auxiliary heads would make the output a tuple
-_PLAIN_OUTPUT = {"googlenet", "inception_v3"}
-
-
-def list_models(pattern: str = "*") -> list[str]:
-    """Names that `create_model` takes and that match a shell pattern.
-
-    Our own first, then `torchvision/NAME`, then `timm/NAME` if timm is installed.
-    """
-    names = list(MODELS)
-    if "/" in pattern or "*" in pattern or "?" in pattern or "[" in pattern:
-        names += [f"torchvision/{name}" for name in _torchvision_names()]
-        names += [f"timm/{name}" for name in _timm_names()]
-    return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+        for variant, title in _TITLES.items()
+        for size in BLOCKS
+    },
+    "nin-mnist": Entry(
+        partial(NIN, "mnist"), "Network in Network for MNIST (Lin et al. 2013)", in_channels=1
+    ),
+    "nin-svhn": Entry(partial(NIN, "svhn"), "Network in Network for SVHN (Lin et al. 2013)"),
+    "nin-cifar10": Entry(
+        partial(NIN, "cifar10"), "Network in Network for CIFAR-10 (Lin et al. 2013)"
+    ),
+    "nin-cifar100": Entry(
+        partial(NIN, "cifar100"), "Network in Network for CIFAR-100 (Lin et al. 2013)", classes=100
+    ),
+}
 
 
 def create_model(
-    name: str, *, classes: int = 10, in_channels: int = 3, **options: Any
+    name: str,
+    *,
+    classes: int | None = None,
+    in_channels: int | None = None,
+    weights: str | None = None,
+    **options: Any,
 ) -> nn.Module:
-    """Build a model by name; weights are random unless an option of the model asks for others.
+    """Build the model `name`: (batch, in_channels, height, width) to logits (batch, classes).
 
-    A plain name is looked up among our own, then in torchvision, then in timm; `torchvision/NAME` and
-    `timm/NAME` say which. A torchvision model whose images have other than 3 channels gets a first
-    convolution of that many. `options` go to whatever builds the model.
+    A name is looked for among this package's models (`MODELS`), then torchvision's, then timm's;
+    `torchvision/NAME` and `timm/NAME` name the source. `list_models()` lists all.
+
+    Left out, `classes` and `in_channels` are those that one of our models is published for, else 10
+    and 3. `weights` names published weights of a torchvision model (`classes` left out is then as
+    many as they have); without it, nothing is ever downloaded. All other `options` go to the
+    model's builder, such as `final_relu=True` to `AllCNN` or `pretrained=True` to timm.
 
     Raises:
-        UnknownNameError: there is no such model; the text lists near matches.
-        SettingsError: `classes` or `in_channels` is below 1, or the model does not take an option.
+        SettingsError: `classes` or `in_channels` is below 1; the model has no such weights; one of
+            our models does not know an option.
+        UnknownNameError: no model has this name, or it is timm's and timm is not installed.
     """
-    require_positive(classes=classes, in_channels=in_channels)
-    library, _, plain = name.rpartition("/")
-    try:
-        if not library and plain in MODELS:
-            return MODELS[plain].build(in_channels=in_channels, classes=classes, **options)
-        if library in ("", "torchvision") and plain in _torchvision_names():
-            return _from_torchvision(plain, classes, in_channels, options)
-        if library in ("", "timm") and plain in _timm_names(required=library == "timm"):
-            import timm
-
-            made = timm.create_model(
-                plain, num_classes=classes, in_chans=in_channels, **({"pretrained": False} | options)
-            )
-            return cast(nn.Module, made)
-    except TypeError as error:
-        raise SettingsError(f"{name} does not take these options: {error}") from error
-    known = [*MODELS, *_torchvision_names(), *_timm_names()]
-    near = difflib.get_close_matches(plain, known, 4)
-    hint = f" Near matches: {', '.join(near)}." if near else ""
-    raise UnknownNameError(f"there is no model {name!r}.{hint} `twostroke models` lists them")
+    sizes = {"classes": classes, "in_channels": in_channels}
+    require_positive(**{size: number for size, number in sizes.items() if number is not None})
+    if name in MODELS:
+        if weights is not None:
+            raise SettingsError(f"{name} has no published weights; leave out weights={weights!r}")
+        return _build(name, classes, in_channels, options)
+    source, bare = _find(name)
+    return SOURCES[source].build(
+        bare, classes=classes, in_channels=in_channels, weights=weights, **options
+    )
 
 
-def _from_torchvision(
-    name: str, classes: int, in_channels: int, options: dict[str, Any]
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names of our models, then `torchvision/NAME`s, then `timm/NAME`s if installed.
+
+    `pattern` is a shell pattern, case-sensitive, that the name ("timm/*") or what follows its source
+    ("res*") must match.
+    """
+    names = [name for name in MODELS if fnmatchcase(name, pattern)]
+    for key, source in SOURCES.items():
+        if "/" in pattern and not fnmatchcase(key, pattern.partition("/")[0]):
+            continue  # spares the import
+        names += [
+            f"{key}/{name}"
+            for name in source.names()
+            if fnmatchcase(f"{key}/{name}", pattern) or fnmatchcase(name, pattern)
+        ]
+    return names
+
+
+def _build(
+    name: str, classes: int | None, in_channels: int | None, options: dict[str, Any]
 ) -> nn.Module:
-    from torchvision.models import get_model
-
-    if name in _PLAIN_OUTPUT:
-        options = {"aux_logits": False, "init_weights": True} | options
-    model = cast(nn.Module, get_model(name, num_classes=classes, **options))
-    if in_channels != 3:
-        path, first = next((p, m) for p, m in model.named_modules() if isinstance(m, nn.Conv2d))
-        parent, _, child = path.rpartition(".")
-        other = nn.Conv2d(
-            in_channels,
-            first.out_channels,
-            first.kernel_size,  # type: ignore[arg-type]
-            first.stride,  # type: ignore[arg-type]
-            first.padding,  # type: ignore[arg-type]
-            first.dilation,  # type: ignore[arg-type]
-            first.groups,
-            first.bias is not None,
-            first.padding_mode,  # type: ignore[arg-type]
+    entry = MODELS[name]
+    known = set(inspect.signature(entry.build).parameters) - {"classes", "in_channels"}
+    unknown = sorted(options.keys() - known)
+    if unknown:
+        raise SettingsError(
+            f"{name} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}"
         )
-        setattr(model.get_submodule(parent), child, other)
-    return model
+    return entry.build(
+        classes=entry.classes if classes is None else classes,
+        in_channels=entry.in_channels if in_channels is None else in_channels,
+        **options,
+    )
 
 
-def _torchvision_names() -> list[str]:
-    from torchvision import models
+def _find(name: str) -> tuple[str, str]:
+    """Return the source of `name`, which is none of ours, and its name there."""
+    prefix, slash, bare = name.partition("/")
+    if slash and prefix in SOURCES:
+        if SOURCES[prefix].knows(bare):
+            return prefix, bare
+        if prefix == "timm" and not timm_installed():
+            raise UnknownNameError(f"no model {name!r} here; {TIMM_MISSING}")
+    else:
+        for key, source in SOURCES.items():
+            if source.knows(name):
+                return key, name
+    raise UnknownNameError(_unknown(name))
 
-    return cast(list[str], models.list_models(module=models))
 
-
-def _timm_names(*, required: bool = False) -> list[str]:
-    try:
-        import timm
-    except ImportError:
-        if required:
-            raise SettingsError("timm is not installed: pip install 'twostroke[timm]'") from None
-        return []
-    return cast(list[str], timm.list_models())
+def _unknown(name: str) -> str:
+    everything = list_models()
+    # a short name is compared with short names, or the prefix would swamp the resemblance
+    names = everything if "/" in name else [known.rpartition("/")[2] for known in everything]
+    near = difflib.get_close_matches(name.lower(), dict.fromkeys(names), n=3)
+    text = f"no model {name!r}"
+    text += f"; did you mean {' or '.join(near)}?" if near else "."
+    text += " `twostroke models` lists all"
+    return text if timm_installed() else f"{text} ({TIMM_MISSING})"

@@ -44,7 +44,7 @@ class NIN(nn.Module):
 
     Three mlpconv layers (a convolution and two 1x1 convolutions, all padded to keep the size);
     3x3 max pooling of stride 2 and dropout after the first two; global average pooling after the
-    third. Published are 28 x 28 for MNIST and 32 x 32 for the others.
+    third. Height and width may be any from 4 upwards; published are 28 for MNIST, else 32.
 
     `final_relu=True` is the original: every convolution is followed by a ReLU, the last included,
     so that no logit is negative. It trains because the weights start small (normal, std 0.05, zero

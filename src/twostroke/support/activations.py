@@ -22,6 +22,11 @@ from . import bits
 from .hard_threshold import as_channels, hard_threshold
 
 
+def _channels_last(q: Tensor) -> torch.memory_format | None:
+    formats = (torch.channels_last, torch.channels_last_3d)
+    return next((f for f in formats if q.is_contiguous(memory_format=f)), None)
+
+
 class _Select(Function):
     """`m ∘ q` (or `slope * q` off the mask) that keeps nothing but the packed bits for backward."""
 
@@ -32,6 +37,7 @@ class _Select(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
         q, packed, ctx.slope, ctx.inplace = inputs
+        ctx.layout = None if q.is_contiguous() else _channels_last(q)
         if ctx.inplace:
             ctx.mark_dirty(q)
         ctx.save_for_backward(packed)
@@ -40,6 +46,8 @@ class _Select(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (packed,) = ctx.saved_tensors
+        if ctx.layout:  # as in ReLU, the gradient takes the layout of q
+            grad = grad.contiguous(memory_format=ctx.layout)
         return select(grad, packed, slope=ctx.slope), None, None, None
 
     @staticmethod
@@ -263,7 +271,7 @@ class Clamp(Activation):
                 z = z + value * bits.unpack(packed, units, z.dtype).view(len(packed), *rest)
         return self.q.copy_(z) if self.inplace else z
 
-    def gated(self, planes: Sequence[Tensor]) -> Tensor:
+    def gated(self, planes: Sequence[Tensor]) -> Any:
         return super().gated([planes[0] | planes[1]])
 
 

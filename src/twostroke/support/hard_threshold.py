@@ -31,7 +31,7 @@ class _HardThreshold(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(q: Tensor, beta: Tensor, width: float) -> Tensor:  # noqa: ARG004
+    def forward(q: Tensor, beta: Tensor, width: float) -> Tensor:
         return torch.where(q > as_channels(beta, q), q, torch.zeros_like(q))
 
     @staticmethod
@@ -74,6 +74,7 @@ class HardThreshold(nn.Module):
 
     `beta` is a number, or a tensor (channels,) for one threshold a channel. With `learn=True` it is
     a parameter, trained through the surrogate described at `hard_threshold`; otherwise a buffer.
+    While a support is held no threshold has a part in the forward pass, and none gets a gradient.
     Raises `SettingsError` for a `width` that is not positive or a `beta` of several dimensions.
     """
 

@@ -89,6 +89,7 @@ class Intercept(TorchFunctionMode):
         self._stack: list[tuple[nn.Module, str | None]] = []
         self._watch = Watch(self.model, self._path) if strict else None
         self._calls: Counter[str] = Counter()
+        self._grad = False  # whether the forward pass began with gradients on
         self._exit = ExitStack()
 
     # -- the block ---------------------------------------------------------------------------
@@ -116,7 +117,7 @@ class Intercept(TorchFunctionMode):
                 warnings.filterwarnings("ignore", ".*global hooks on modules", UserWarning)
             if self._watch:
                 stack.callback(self._watch.stop)
-            super().__enter__()  # type: ignore[no-untyped-call]
+            super().__enter__()
             self._exit = stack.pop_all()
         return self
 
@@ -129,7 +130,7 @@ class Intercept(TorchFunctionMode):
         with self._exit:  # also when the line below fails
             if self._watch:  # before the mode that was entered before it
                 self._watch.stop()
-            super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+            super().__exit__(kind, error, trace)
 
     # -- following the modules ---------------------------------------------------------------
 
@@ -149,6 +150,7 @@ class Intercept(TorchFunctionMode):
         if module is self.model:
             self._stack.clear()  # a forward pass that was broken off may have left something
             self._calls.clear()
+            self._grad = torch.is_grad_enabled()
             self._handler.begin()
             if self._watch:
                 self._watch.start()
@@ -195,10 +197,23 @@ class Intercept(TorchFunctionMode):
         activation = read(reader, args, kwargs) if reader else None
         if path is None or activation is None:
             return func(*args, **kwargs)
+        if self._grad and not torch.is_grad_enabled() and _within_checkpoint():
+            raise OutsideForwardError(
+                f"{path!r} runs within a reentrant activation checkpoint, which would run it again "
+                "during backward without its mask: hold without activation checkpointing"
+            )
         call = self._calls[path]
         self._calls[path] += 1
         with self._watch.pause() if self._watch else nullcontext():
             return self._handler.handle(path, call, activation, lambda: func(*args, **kwargs))
+
+
+def _within_checkpoint() -> bool:
+    frame = sys._getframe()
+    while frame := frame.f_back:  # type: ignore[assignment]
+        if frame.f_globals.get("__name__") == "torch.utils.checkpoint":
+            return True
+    return False
 
 
 def read(reader: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Activation | None:

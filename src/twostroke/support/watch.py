@@ -46,11 +46,11 @@ def names_of(model: nn.Module) -> dict[int, str]:
     }
 
 
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Watch(TorchDispatchMode):
     """Collects culprits during one forward pass; a model that passed is not watched again."""
 
     def __init__(self, model: nn.Module, where: Callable[[], str | None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._model = model
         self._where = where
         # a model that was changed since is another model
@@ -65,14 +65,14 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.stop()
         if _passed.get(self._model) != self._fingerprint:
             self._culprits.clear()
-            self.__enter__()  # type: ignore[no-untyped-call]
+            self.__enter__()
             self._running = True
 
     def stop(self) -> None:
         """Watch no longer; harmless when it was not running."""
         if self._running:
             self._running = False
-            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self.__exit__(None, None, None)
 
     def finish(self, output: Any) -> None:
         """The forward pass ended with `output`, or None if it raised; judge what was seen."""

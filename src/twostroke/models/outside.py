@@ -1,0 +1,192 @@
+"""Models that other packages define: torchvision's classification models, and timm's if installed.
+
+Both are imported when first asked for, since their import takes seconds. Nothing is downloaded
+unless the caller asks for published weights.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from twostroke.errors import SettingsError, UnknownNameError
+
+TIMM_MISSING = "timm is not installed: pip install 'twostroke[timm]'"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A package that models come from.
+
+    `names()` lists its models, none if it is not installed; `knows(name)` also accepts names that
+    are not listed (timm's with a tag); `build(name, classes=, in_channels=, weights=, **options)`
+    makes the model, where None stands for 10 classes (or as many as the weights have) and 3
+    channels.
+    """
+
+    names: Callable[[], list[str]]
+    knows: Callable[[str], bool]
+    build: Callable[..., nn.Module]
+
+
+def torchvision_names() -> list[str]:
+    """Return the names of torchvision's classification models."""
+    import torchvision
+
+    return list(torchvision.models.list_models(module=torchvision.models))
+
+
+def torchvision_model(
+    name: str,
+    *,
+    classes: int | None = None,
+    in_channels: int | None = None,
+    weights: str | None = None,
+    **options: Any,
+) -> nn.Module:
+    """Build torchvision's model `name`: (batch, in_channels, height, width) to (batch, classes).
+
+    `weights` names published weights, such as "DEFAULT"; they are downloaded if they are not in
+    torch's cache. If they were trained for another number of classes, or on another number of
+    channels, the last or the first layer is drawn anew. Googlenet and Inception are built without
+    their auxiliary outputs, so that they return one tensor, unless `options` ask for them.
+
+    Raises:
+        SettingsError: the model has no weights of that name.
+    """
+    import torchvision
+
+    if name in ("googlenet", "inception_v3"):
+        options.setdefault("aux_logits", False)
+        if weights is None:
+            options.setdefault("init_weights", True)  # left open, torchvision warns
+        elif name == "googlenet" and not options["aux_logits"]:
+            del options["aux_logits"]  # with weights, torchvision refuses it but acts on it
+    if weights is None:
+        options["num_classes"] = classes or 10
+    else:
+        known = [w.name for w in torchvision.models.get_model_weights(name)]
+        if weights.rpartition(".")[2] not in (*known, "DEFAULT"):
+            raise SettingsError(f"{name} has no weights {weights!r}, only {', '.join(known)}")
+
+    model: nn.Module = torchvision.models.get_model(name, weights=weights, **options)
+    if weights is not None and classes is not None:
+        _change_classes(model, classes)
+    if in_channels is not None:
+        _change_channels(model, in_channels)
+    return model
+
+
+def timm_installed() -> bool:
+    """Tell whether timm can be imported, without importing it."""
+    return importlib.util.find_spec("timm") is not None
+
+
+def timm_names() -> list[str]:
+    """Return the names of timm's models; none if timm is not installed."""
+    if not timm_installed():
+        return []
+    import timm
+
+    return list(timm.list_models())
+
+
+def timm_knows(name: str) -> bool:
+    """Tell whether timm has the model `name`, which may carry a tag (`resnet18.a1_in1k`)."""
+    if not timm_installed():
+        return False
+    import timm
+
+    return bool(timm.is_model(name))
+
+
+def timm_model(
+    name: str,
+    *,
+    classes: int | None = None,
+    in_channels: int | None = None,
+    weights: str | None = None,
+    **options: Any,
+) -> nn.Module:
+    """Build timm's model `name`: (batch, in_channels, height, width) to (batch, classes).
+
+    `options` go to `timm.create_model`; `pretrained=True` is the one that downloads.
+
+    Raises:
+        UnknownNameError: timm is not installed.
+        SettingsError: `weights` is given, which is torchvision's way of naming them.
+    """
+    if not timm_installed():
+        raise UnknownNameError(TIMM_MISSING)
+    if weights is not None:
+        raise SettingsError("timm names weights by a tag of the model: pretrained=True, no weights")
+    import timm
+
+    if classes is None and not options.get("pretrained"):
+        classes = 10
+    if classes is not None:
+        options["num_classes"] = classes
+    model: nn.Module = timm.create_model(name, in_chans=in_channels or 3, **options)
+    return model
+
+
+SOURCES = {
+    "torchvision": Source(
+        torchvision_names, lambda name: name in torchvision_names(), torchvision_model
+    ),
+    "timm": Source(timm_names, timm_knows, timm_model),
+}
+
+
+def _change_channels(model: nn.Module, in_channels: int) -> None:
+    """Replace the first convolution of `model` by one like it for `in_channels`, if it differs.
+
+    Its weights are drawn so that its output has the variance that the old ones would have given.
+    """
+    path, old = next((p, m) for p, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    if old.in_channels == in_channels:
+        return
+    new = _like(old, in_channels, old.out_channels)
+    with torch.no_grad():
+        new.weight.normal_().mul_(old.weight.std() * (old.in_channels / in_channels) ** 0.5)
+        if old.bias is not None and new.bias is not None:
+            new.bias.copy_(old.bias)
+    _replace(model, path, new)
+    if hasattr(model, "transform_input"):  # Googlenet's and Inception's, for red, green and blue
+        model.transform_input = False  # type: ignore[assignment]
+
+
+def _change_classes(model: nn.Module, classes: int) -> None:
+    """Replace the last layer of `model`, SqueezeNet's convolution or a linear layer, likewise."""
+    layers = [(p, m) for p, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    path, old = layers[-1]
+    if isinstance(old, nn.Conv2d):
+        if old.out_channels != classes:
+            _replace(model, path, _like(old, old.in_channels, classes))
+    elif old.out_features != classes:
+        _replace(model, path, nn.Linear(old.in_features, classes, bias=old.bias is not None))
+
+
+def _like(old: nn.Conv2d, in_channels: int, out_channels: int) -> nn.Conv2d:
+    return nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size=cast(tuple[int, int], old.kernel_size),
+        stride=cast(tuple[int, int], old.stride),
+        padding=cast(tuple[int, int], old.padding),
+        dilation=cast(tuple[int, int], old.dilation),
+        bias=old.bias is not None,
+        padding_mode=old.padding_mode,
+        device=old.weight.device,
+        dtype=old.weight.dtype,
+    )
+
+
+def _replace(model: nn.Module, path: str, new: nn.Module) -> None:
+    parent, _, leaf = path.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, new)

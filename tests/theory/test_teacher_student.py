@@ -1,0 +1,126 @@
+"""P1 for any depth, and whether students find their teacher."""
+
+import pytest
+import torch
+
+from twostroke import hold, record
+from twostroke.errors import SettingsError
+from twostroke.theory import (
+    Result,
+    chain,
+    oriented,
+    plain_network,
+    recover_weights,
+    teacher_student,
+    weight_vectors,
+)
+from twostroke.theory.deep import jacobian, live
+
+from .networks import NETWORKS, build
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_jacobian_is_that_of_the_held_network(name):
+    model, x, support = build(name, seed=1)
+    network, weights = chain(model, support, x), weight_vectors(model)
+
+    def image(*weights):
+        return network.forward(weights).reshape(-1)
+
+    parts = torch.autograd.functional.jacobian(image, weights)
+    torch.testing.assert_close(
+        jacobian(network, weights), torch.cat(parts, 1), rtol=1e-10, atol=1e-12
+    )
+
+
+def test_live_masks_are_relus_own():
+    model, x, support = build("3-4-3-2", seed=1)
+    network = chain(model, support, x)
+    other, _, _ = build("3-4-3-2", seed=2)
+    got = live(network, weight_vectors(other)).forward(weight_vectors(other))
+    torch.testing.assert_close(got, other(x).detach(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("depth", "conv"), [(2, False), (3, False), (2, True)])
+def test_held_students_find_the_teacher_and_its_signs(depth, conv):
+    teacher, start = (
+        plain_network(3, depth, inputs=3, outputs=2, conv=conv, image=3, seed=s) for s in (0, 4)
+    )
+    shape = (3, 3, 3) if conv else (3,)
+    x = torch.randn(250, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    support = record(teacher, x)
+    y = teacher(x).detach()
+    network = chain(teacher, support, x)
+    found = recover_weights(network, y, weight_vectors(start))
+    assert found.result is Result.CONVERGED, found.message
+    weights = oriented(network, found.weights)
+    torch.testing.assert_close(network.forward(weights), y, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(live(network, weights).forward(weights), y, rtol=1e-8, atol=1e-10)
+
+
+def test_oriented_changes_no_held_output():
+    model, x, support = build("conv, fully connected")
+    network = chain(model, support, x)
+    drawn = [torch.randn(n, dtype=torch.float64) for n in network.sizes]
+    torch.testing.assert_close(
+        network.forward(oriented(network, drawn)), network.forward(drawn), rtol=1e-10, atol=1e-12
+    )
+
+
+def test_deep_failures_are_named():
+    model, x, support = build("4-3-2", batch=60)
+    network = chain(model, support, x)
+    weights = weight_vectors(model)
+    y = torch.randn(60, 2, dtype=torch.float64)
+    assert recover_weights(network, y, weights).result is Result.STALLED
+    assert recover_weights(network, y, weights, max_steps=2).result is Result.MAX_STEPS
+    assert recover_weights(network, network.forward(weights), weights).residuals == (0.0,)
+
+
+def test_units_never_on_together_leave_weights_unseen():
+    """Teacher 1 of depth three: of 400 examples none has a certain pair of units on."""
+    found = teacher_student(6, 3, 400, inputs=8, outputs=4, seed=1, starts=1, max_steps=100)
+    assert found.unseen == 1
+    (run,) = found.runs
+    assert run.train < 1e-6 < 1e-3 < run.test_given
+
+
+@pytest.mark.parametrize("solver", ["lm", "lbfgs"])
+def test_table(solver):
+    given, unknown = (
+        teacher_student(4, 2, 100, s, inputs=4, outputs=3, starts=2, solver=solver, max_steps=400)
+        for s in ("given", "unknown")
+    )
+    assert given.share_reached == given.share_recovered == 1
+    assert 0 <= unknown.share_reached <= 1
+    row = given.row()
+    assert row["weights"] == 28
+    assert row["unseen"] == 0
+    assert row["equations"] == 300
+    assert row["median_train"] <= 1e-6
+    assert row["median_test_own"] <= 1e-5
+    assert "runs" not in row
+
+
+def test_errors_are_those_of_the_held_network():
+    teacher = plain_network(4, 3, conv=True, inputs=2, image=4)
+    x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    support = record(teacher, x)
+    with hold(teacher, support):
+        held = teacher(x)
+    torch.testing.assert_close(
+        held, chain(teacher, support, x).forward(weight_vectors(teacher)), rtol=1e-10, atol=1e-12
+    )
+
+
+def test_refusals():
+    with pytest.raises(SettingsError, match="'given' or 'unknown'"):
+        teacher_student(3, 2, 10, "none")
+    with pytest.raises(SettingsError, match="width only"):
+        teacher_student(3, 2, 10, student_width=4)
+    with pytest.raises(SettingsError, match="starts"):
+        teacher_student(3, 2, 10, starts=0)
+    with pytest.raises(SettingsError, match="depth"):
+        plain_network(3, 1)
+    with pytest.raises(SettingsError, match="solver"):
+        teacher_student(3, 2, 10, solver="adam")
