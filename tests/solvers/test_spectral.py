@@ -83,6 +83,7 @@ def test_fit_takes_it_by_name_and_state_survives_a_checkpoint(tmp_path):
     options = {"batch_size": 20, "lr": 0.05, "optimizer": "muon", "probe": 40}
     whole = ts.fit(toy_net(), toy_data(), epochs=4, **options)
     assert whole.error < 10
+
     def stop(where):
         if (where.epoch, where.step) == (2, 1):
             raise KeyboardInterrupt

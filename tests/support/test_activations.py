@@ -320,7 +320,14 @@ def test_max_pooling_stays_live_when_it_was_not_recorded() -> None:
     assert torch.equal(held, F.max_pool2d(torch.where(support["1"], q, 0.0), 2))
 
 
-@pytest.mark.parametrize(("one", "two"), [((2, 3, 9, 9), (2, 3, 10, 10)), ((2, 3, 8), (2, 3, 10))])
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ((2, 3, 9, 9), (2, 3, 10, 10)),
+        ((2, 3, 8), (2, 3, 10)),
+        ((2, 3, 8, 8), (2, 3, 9, 9)),  # as many maxima, in a plane that needs another bit
+    ],
+)
 def test_max_pooling_of_another_size_does_not_fit(
     one: tuple[int, ...], two: tuple[int, ...]
 ) -> None:
@@ -338,6 +345,8 @@ def test_max_pooling_of_another_size_does_not_fit(
     [
         lambda x: x.clamp(max=0.5),
         lambda x: torch.clamp(x, min=torch.zeros(())),
+        lambda x: torch.clamp(x, 0.5, 0.5),
+        lambda x: torch.clamp(x, 1, -1),
         lambda x: F.threshold(x, 0.1, 20.0),
         lambda x: F.rrelu(x),
         lambda x: torch.clamp(x, min=0, out=torch.empty_like(x)),
@@ -355,6 +364,15 @@ def test_what_looks_like_a_site_and_is_none_is_refused(
     with ts.hold(net, support, strict=False):
         held = net(x)
     assert torch.equal(held, net(x))
+
+
+def test_pooling_of_an_example_without_its_batch_is_refused() -> None:
+    class Each(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([F.max_pool2d(image, 2) for image in F.relu(x)])
+
+    with pytest.raises(UnholdableError, match="max_pool2d_with_indices in the model itself"):
+        ts.record(Each(), images(), pooling=True)
 
 
 def test_whole_numbers_and_vectors_are_left_alone() -> None:
@@ -432,6 +450,19 @@ def test_undefined_values_come_through_as_they_do_live(
         held = net(q)
     assert torch.equal(live.isnan(), held.isnan())
     assert torch.equal(live.nan_to_num(), held.nan_to_num())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "make"), [a for a in every_activation if a[0] != "slope 0"]
+)
+def test_infinite_values_come_through_as_they_do_live(
+    name: str, kind: str, make: Callable[[], nn.Module]
+) -> None:
+    q = torch.tensor([[[math.inf], [-math.inf], [1.0]]], dtype=torch.float64)
+    net = nn.Sequential(Call(lambda x: x * 1), make()).double()
+    live = net(q)
+    with ts.hold(net, ts.record(net, q)):
+        assert torch.equal(net(q), live)
 
 
 def test_selection_keeps_infinite_values_out() -> None:

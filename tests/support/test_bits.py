@@ -82,6 +82,13 @@ def test_count_is_the_number_of_bits_that_are_on(mask: Tensor) -> None:
     assert bits.count(bits.pack(mask)) == int(mask.sum())
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 4), (1, 16), (2, 8), (3, 8, 2)])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_packing_masks_of_whole_bytes_in_any_layout(shape: tuple[int, ...], layout: str) -> None:
+    mask = laid_out(torch.rand(shape) < 0.5, layout)
+    assert torch.equal(bits.pack(mask), bits.reference_pack(mask))
+
+
 def test_unit_8j_plus_k_is_bit_k_of_byte_j() -> None:
     for unit in range(19):
         mask = torch.zeros(1, 19, dtype=torch.bool)

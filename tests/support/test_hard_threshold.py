@@ -58,6 +58,14 @@ def test_the_gradient_towards_q_is_the_exact_one(learn: bool) -> None:
     assert torch.equal(got, torch.where(q > beta[:, None], weights, 0.0))
 
 
+def test_the_gradient_at_the_threshold_is_zero() -> None:
+    for beta in (0.5, torch.tensor(0.5, dtype=torch.float64)):
+        q = torch.tensor([[0.5, 0.6]], dtype=torch.float64, requires_grad=True)
+        hard_threshold(q, beta).sum().backward()
+        assert q.grad is not None
+        assert q.grad.tolist() == [[0.0, 1.0]]
+
+
 def ramp(q: Tensor, beta: Tensor, width: float) -> Tensor:
     """The documented surrogate: q times a ramp from 0 at beta - width to 1 at beta + width."""
     return q * ((q - beta + width) / (2 * width)).clamp(0, 1)

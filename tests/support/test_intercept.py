@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
 import twostroke as ts
-from twostroke.errors import NestedHoldError, UnholdableError
+from twostroke.errors import NestedHoldError, OutsideForwardError, UnholdableError
 from twostroke.support import Energy
 
 from .blocks import everything_as_before
@@ -110,6 +110,10 @@ def test_an_error_that_is_caught_within_the_block() -> None:
                 net(x)
             net.error = None
             assert_equal_runs(live, run(net, x))
+            # and what follows is outside of the model again
+            assert torch.equal(F.relu(x), torch.where(x > 0, x, 0.0))
+            with pytest.raises(OutsideForwardError):
+                net.relu(x)
 
 
 def test_an_error_that_the_model_itself_catches() -> None:

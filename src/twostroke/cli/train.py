@@ -19,7 +19,7 @@ from ..data import load
 from ..errors import RunFolderError, SettingsError, TwostrokeError
 from ..models import create_model
 from ..report import draw_curves
-from ..training import EpochRecord, RunFolder, Settings, Status, fit
+from ..training import RunFolder, Settings, Status, fit
 from ..training.run import read_toml
 from .progress import RunBar
 

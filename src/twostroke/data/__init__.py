@@ -10,11 +10,11 @@ and for augmented views by number, and answers the same every time.
 - `catalog`: `load` by name, from `mnist12k` (embedded), `vision`, `npz` and `folder`
 """
 
-from twostroke.data.augment import Augmentation, FlipShift, augmentation, draw_integers
-from twostroke.data.bundle import Data, as_data, from_tensors
-from twostroke.data.catalog import default_root, list_data, load
-from twostroke.data.examples import Examples, ExampleSource
-from twostroke.data.wrapped import DatasetExamples, check_replayable
+from .augment import Augmentation, FlipShift, augmentation, draw_integers
+from .bundle import Data, as_data, from_tensors
+from .catalog import default_root, list_data, load
+from .examples import Examples, ExampleSource
+from .wrapped import DatasetExamples, check_replayable
 
 __all__ = [
     "Augmentation",

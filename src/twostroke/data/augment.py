@@ -24,7 +24,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from twostroke.errors import DataError, SettingsError, UnknownNameError
+from ..errors import DataError, SettingsError, UnknownNameError
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST = 0xBF58476D1CE4E5B9

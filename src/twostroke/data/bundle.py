@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from twostroke.data.augment import Augmentation, draw_integers
-from twostroke.data.checks import class_names, highest_label
-from twostroke.data.examples import Examples, ExampleSource
-from twostroke.data.wrapped import DatasetExamples
-from twostroke.errors import DataError, SettingsError
+from ..errors import DataError, SettingsError
+from .augment import Augmentation, draw_integers
+from .checks import class_names, highest_label
+from .examples import Examples, ExampleSource
+from .wrapped import DatasetExamples
 
 
 @runtime_checkable

@@ -7,14 +7,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from twostroke.data import augment
-from twostroke.data.bundle import Data
-from twostroke.data.examples import Examples
-from twostroke.data.folder import load_folder
-from twostroke.data.mnist12k import load_mnist12k
-from twostroke.data.npz import load_npz
-from twostroke.data.vision import VISION, load_vision
-from twostroke.errors import SettingsError, UnknownNameError
+from . import augment
+
+from ..errors import SettingsError, UnknownNameError
+from .bundle import Data
+from .examples import Examples
+from .folder import load_folder
+from .mnist12k import load_mnist12k
+from .npz import load_npz
+from .vision import VISION, load_vision
 
 _FROM_PATH: dict[str, Callable[[Path], Data]] = {"npz": load_npz, "folder": load_folder}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from twostroke.errors import DataError
+from ..errors import DataError
 
 _CHUNK = 512  # examples looked at together, so that checks need little memory beside the images
 

@@ -9,8 +9,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from twostroke.data.augment import Augmentation
-from twostroke.data.checks import (
+from ..errors import DataError
+from .augment import Augmentation
+from .checks import (
     as_channels,
     as_indices,
     check_images,
@@ -19,7 +20,6 @@ from twostroke.data.checks import (
     class_names,
     highest_label,
 )
-from twostroke.errors import DataError
 
 
 @runtime_checkable

@@ -14,8 +14,8 @@ from importlib import resources
 import numpy as np
 import torch
 
-from twostroke.data.bundle import Data, from_tensors
-from twostroke.errors import DataError
+from ..errors import DataError
+from .bundle import Data, from_tensors
 
 FILE = "mnist-12k.xz"
 SHA256 = "26de1c1ae3cee2e78976ecf5efd01b7284ec32189bf25b3c3fd9deb5366fd717"

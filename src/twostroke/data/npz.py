@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twostroke.data.bundle import Data, from_tensors
-from twostroke.errors import DataError
+from ..errors import DataError
+from .bundle import Data, from_tensors
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 _MOST_CHANNELS = 4

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twostroke.data.bundle import Data, from_tensors
-from twostroke.errors import DataError
+from ..errors import DataError
+from .bundle import Data, from_tensors
 
 DIGITS = tuple("0123456789")
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from twostroke.data.augment import Augmentation
-from twostroke.data.checks import as_channels, as_indices, class_names
-from twostroke.data.examples import ExampleSource
-from twostroke.errors import DataError, NotReplayableError
+from ..errors import DataError, NotReplayableError
+from .augment import Augmentation
+from .checks import as_channels, as_indices, class_names
+from .examples import ExampleSource
 
 
 class DatasetExamples:

@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from twostroke.errors import SettingsError
-
+from ..errors import SettingsError
 from .blocks import conv, he_init, require_positive, require_probability
 
 # kernels of the convolutions of a block; all of a block have the same width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from twostroke.errors import SettingsError
+from ..errors import SettingsError
 
 
 def conv(

@@ -12,8 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from twostroke.errors import SettingsError, UnknownNameError
-
+from ..errors import SettingsError, UnknownNameError
 from .allcnn import BLOCKS, VARIANTS, AllCNN
 from .blocks import require_positive
 from .mini import Mini

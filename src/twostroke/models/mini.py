@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from twostroke.errors import SettingsError
-
+from ..errors import SettingsError
 from .blocks import conv, he_init, require_positive
 
 # channels at width 1, stride and padding of the 3x3 convolutions: 28 → 14 → 14 → 7 → 5 → 3

@@ -8,8 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from twostroke.errors import SettingsError
-
+from ..errors import SettingsError
 from .blocks import conv, convolutions, require_positive, require_probability, zero_bias
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from twostroke.errors import SettingsError, UnknownNameError
+from ..errors import SettingsError, UnknownNameError
 
 TIMM_MISSING = "timm is not installed: pip install 'twostroke[timm]'"
 

@@ -137,7 +137,7 @@ class _Run:
             model, self.train, seed=settings.seed, optimizer=self.optimizer
         )
         self.alternator.autocast = self._cast
-        self.average: AveragedModel | None = None
+        self.average: nn.Module | None = None
         if settings.average is not None:
             ema = get_ema_multi_avg_fn(settings.average)
             self.average = AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
@@ -211,13 +211,13 @@ class _Run:
                 penalty = alternator.penalty()
             objective = value if penalty is None else value + penalty
             self.optimizer.zero_grad()
-            objective.backward()  # type: ignore[no-untyped-call]
+            objective.backward()
             if settings.clip is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
             self.optimizer.step()
             self.scheduler.step()
             alternator.after_step()
-            if self.average is not None:
+            if isinstance(self.average, AveragedModel):
                 self.average.update_parameters(self.model)
             total += value.detach().float() * len(indices)
             if step % check == 0 and not math.isfinite(float(total)):
