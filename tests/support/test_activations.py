@@ -390,6 +390,7 @@ def test_whole_numbers_and_vectors_are_left_alone() -> None:
 # -- the differentiable selection -----------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 @pytest.mark.parametrize("slope", [0.0, 0.25])
 def test_select_in_all_directions_of_autograd(slope: float) -> None:
     q = normal(3, 4, 2).requires_grad_()

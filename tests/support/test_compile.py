@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,36 @@ def test_training_steps_of_a_compiled_model(backend: Counting) -> None:
     assert backend.compiled >= 1
 
 
+def test_holds_in_two_threads_that_end_in_any_order(backend: Counting) -> None:
+    nets, x = [twice(), twice(seed=1)], images()
+    pairs = [swapped(net, x) for net in nets]
+    compiled = [torch.compile(net, backend=backend) for net in nets]
+    for model in compiled:
+        model(x)
+    before = (backend.compiled, backend.runs)
+    there_is_held, here_is_left = threading.Event(), threading.Event()
+    results = []
+
+    def there() -> None:
+        with ts.hold(nets[1], pairs[1][0]):
+            there_is_held.set()
+            here_is_left.wait(60)
+            results.append(compiled[1](x))
+
+    thread = threading.Thread(target=there)
+    with ts.hold(nets[0], pairs[0][0]):
+        thread.start()
+        there_is_held.wait(60)
+        assert torch.equal(compiled[0](x), pairs[0][1])
+    here_is_left.set()
+    thread.join()
+    assert torch.equal(results[0], pairs[1][1])
+    assert (backend.compiled, backend.runs) == before
+    for model in compiled:
+        still_compiled(model, x, backend)
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace")
 def test_a_hold_within_compiled_code_is_refused(backend: Counting) -> None:
     net, x = twice(), images()
     support = ts.record(net, x)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -214,6 +215,24 @@ def test_what_belongs_to_others_is_left_alone() -> None:
         net(x)
         assert torch.equal(other(x), y)
         assert torch.equal(q.relu(), torch.where(q > 0, q, 0.0))
+
+
+def test_a_warning_is_shown_once_however_many_blocks_there_are() -> None:
+    net, x = twice(), images()
+    compiled = torch.compile(net, backend="eager")
+    support = ts.record(compiled, x)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            with ts.hold(net, support):
+                net(x)
+                compiled(x)  # which would warn of the hooks
+                warnings.warn("mine", stacklevel=1)
+    assert [str(w.message) for w in seen] == ["mine"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with ts.hold(net, support):
+            compiled(x)
 
 
 def test_hooks_of_others_go_on_working() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,6 +17,7 @@ import twostroke as ts
 from twostroke.errors import NestedHoldError, UnholdableError
 from twostroke.support import Energy, Support
 
+from .blocks import everything_as_before
 from .helpers import (
     assert_held_as_live,
     images,
@@ -156,3 +157,28 @@ def test_a_teacher_is_refused_by_its_own_hold_and_not_by_the_students() -> None:
                 student(x)
                 assert [s.key for s in recorder.sites] == ["relu#0", "#0", "#1", "#2"]
                 stack.close()
+
+
+def test_blocks_that_do_not_end_in_the_order_of_their_begin() -> None:
+    one, two, x = mlp(5, 8, 6, 3), mlp(5, 7, 3, seed=1), normal(4, 5)
+    supports = [support_of(random_masks(ts.sites(m, x), 4)) for m in (one, two)]
+
+    def steps(model: nn.Module, support: Support) -> Iterator[Tensor]:
+        with ts.hold(model, support):
+            while True:
+                yield model(x)
+
+    alone = [next(steps(m, s)) for m, s in zip((one, two), supports, strict=True)]
+    with everything_as_before(one, two):
+        first, second = steps(one, supports[0]), steps(two, supports[1])
+        for _ in range(2):
+            assert torch.equal(next(first), alone[0])
+            assert torch.equal(next(second), alone[1])
+        first.close()
+        assert torch.equal(next(second), alone[1])
+        assert not torch.equal(one(x), alone[0])
+        third = steps(one, supports[0])
+        assert torch.equal(next(third), alone[0])
+        second.close()
+        assert torch.equal(next(third), alone[0])
+        third.close()

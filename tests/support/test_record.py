@@ -295,6 +295,19 @@ def test_the_recorder_keeps_the_last_forward_pass() -> None:
     assert torch.equal(recorder.support["1"], net[0](x) > 0)
 
 
+def test_the_recorder_forgets_the_sites_of_the_pass_before() -> None:
+    class Sometimes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(F.relu(x) - 1) if self.training else F.relu(x)
+
+    net, x = Sometimes().train(), normal(4, 5)
+    with ts.recording(net) as recorder:
+        net(x)
+        assert [s.key for s in recorder.sites] == ["#0", "#1"]
+        net.eval()(normal(4, 7))
+        assert [(s.key, s.shape) for s in recorder.sites] == [("#0", (7,))]
+
+
 def test_options_are_checked_before_the_block() -> None:
     with (
         pytest.raises(SettingsError),

@@ -12,6 +12,8 @@ from twostroke.support import Energy, HardThreshold, Support
 
 from .helpers import ACTIVATIONS, mlp, normal, random_masks, support_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+
 
 def net_with(name: str) -> nn.Sequential:
     torch.manual_seed(0)

@@ -79,13 +79,15 @@ def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 
 
 
 EXPLANATION = """
-error live   test error of the trained network as it is, with ReLU
-error MaskT  the same weights with masks in place of ReLU on test images, which keep the larger half
-             of the units that ReLU keeps (the paper's MaskT, which does not say how many)
-loss held    on training examples, under the masks that were held last; loss live without them
-seconds      training, support strokes included, evaluation not
+error   of the trained network on test images
+MaskT   the same weights with masks in place of ReLU on test images, which keep
+        the larger half of the units that ReLU keeps (the paper's MaskT; it does
+        not say how many)
+loss    on training examples, under the masks held last, and by the live network
+seconds of training, support strokes included, evaluation not
 
-With {tests:,} test images an error of 2 % is uncertain by ± 0.3 points: smaller differences mean nothing."""
+With {tests:,} test images an error of 2 % is uncertain by ± 0.3 points: smaller
+differences mean nothing."""
 
 
 def _free(stem: str) -> Path:

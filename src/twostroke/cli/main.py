@@ -19,10 +19,21 @@ unit for every training example, then hold it, so that the network is linear, an
 def _commands() -> dict[str, Callable[..., Any]]:
     from .compare import compare
     from .demo import demo
+    from .explain import explain
     from .listing import models, sites
+    from .theory import recover, rip
     from .train import train
 
-    return {"demo": demo, "train": train, "compare": compare, "sites": sites, "models": models}
+    return {
+        "demo": demo,
+        "train": train,
+        "compare": compare,
+        "explain": explain,
+        "sites": sites,
+        "models": models,
+        "rip": rip,
+        "recover": recover,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

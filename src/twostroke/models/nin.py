@@ -46,9 +46,12 @@ class NIN(nn.Module):
     third. Height and width may be any from 4 upwards; published are 28 for MNIST, else 32.
 
     `final_relu=True` is the original: every convolution is followed by a ReLU, the last included,
-    so that no logit is negative. It trains because the weights start small (normal, std 0.05, zero
-    bias) and the last layer learns at a tenth of the rate; with other settings a class may die, and
-    `final_relu=False` is safer.
+    so that no logit is negative. A class whose logits are all zero gets no gradient any more; the
+    original lets the last layer learn at a tenth of the rate. `final_relu=False` is safer.
+
+    Weights start as published: normal, mostly of std 0.05, and zero bias. That is small, and counts
+    on inputs of the published scale, which for MNIST is pixels of 0 to 255: on images of unit
+    variance "mnist" starts with logits near zero and may never leave chance level.
 
     Raises:
         SettingsError: `variant` is unknown, `classes` or `in_channels` is below 1, `dropout` is

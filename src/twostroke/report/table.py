@@ -25,10 +25,10 @@ def comparison(
     `mask_errors` adds the column of the error with masks at test (MaskT), in %; `targets` are in %.
     """
     table = Table(title=title, title_justify="left")
-    table.add_column("run", overflow="fold")
-    heads = ["epochs", "error live %"]
-    heads += ["error MaskT %"] if mask_errors is not None else []
-    heads += ["loss held", "loss live", "seconds"]
+    table.add_column("run", no_wrap=max(map(len, runs), default=0) <= 24, overflow="fold")
+    heads = ["epochs", "error %"]
+    heads += ["MaskT %"] if mask_errors is not None else []
+    heads += ["loss held", "live", "seconds"]
     heads += [f"to {target:g} %" for target in targets]
     for head in heads:
         table.add_column(head, justify="right", overflow="fold")

@@ -23,7 +23,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import nn
 from torch.nn.modules import module as hooks
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 
 from ..errors import NestedHoldError, OutsideForwardError, UnholdableError
 from .activations import FUNCTIONS, Activation
@@ -38,6 +38,46 @@ class Handler(Protocol):
 
     def handle(self, path: str, call: int, act: Activation, run: Callable[[], Any]) -> Any:
         """Give the output of a switching call; `run()` is the original."""
+
+
+class _Eagerly:
+    """Lets compiled functions run eagerly while any thread is within a block.
+
+    Counted, because the compiler's stance is one for all threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._within = 0
+        self._stance: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._stance = torch.compiler.set_stance("force_eager")
+                self._stance.__enter__()
+            self._within += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                self._stance.__exit__(None, None, None)
+
+
+_eagerly = _Eagerly()
+_HOOKED = ".*global hooks on modules"
+
+
+def _expect_hooks() -> None:
+    """Silence a compiled module's warning that global hooks will see it too: ours know.
+
+    For good, because a filter that came and went with each block would make Python show every other
+    warning anew in each block.
+    """
+    first = warnings.filters[0] if warnings.filters else (None, None)
+    if getattr(first[1], "pattern", None) != _HOOKED:
+        warnings.filterwarnings("ignore", _HOOKED, UserWarning)
 
 
 class _Active(threading.local):
@@ -111,10 +151,8 @@ class Intercept(TorchFunctionMode):
             post = hooks.register_module_forward_hook(self._leave_module, always_call=True)
             stack.callback(post.remove)
             if "torch._dynamo" in sys.modules:  # otherwise nothing can have been compiled
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-                stack.enter_context(warnings.catch_warnings())
-                # a compiled module warns that the hooks will see it too: they know
-                warnings.filterwarnings("ignore", ".*global hooks on modules", UserWarning)
+                stack.enter_context(_eagerly)
+                _expect_hooks()
             if self._watch:
                 stack.callback(self._watch.stop)
             super().__enter__()
@@ -130,7 +168,12 @@ class Intercept(TorchFunctionMode):
         with self._exit:  # also when the line below fails
             if self._watch:  # before the mode that was entered before it
                 self._watch.stop()
-            super().__exit__(kind, error, trace)
+            # out of the stack wherever it stands: blocks need not end in the order of their begin
+            above = []
+            while (mode := _pop_mode()) is not self:
+                above.append(mode)
+            for mode in reversed(above):
+                _push_mode(mode)
 
     # -- following the modules ---------------------------------------------------------------
 

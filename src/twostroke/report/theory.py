@@ -1,0 +1,290 @@
+"""Tables and pictures of `twostroke rip` and `twostroke recover`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from ..theory import PhaseDiagram, RipReport, TeacherStudent
+from .curves import COLOURS
+
+BAND = (0.9, 1.1)  # eq. 29 for ε → 0
+FLOOR = 1e-6  # of the spectra's axis; what is smaller is drawn there
+MARKERS = "os^DvPX"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of text, the first column to the left, for the terminal and for Markdown."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def table(self) -> Table:
+        """For the terminal."""
+        # narrow, so that eight columns fit 80 characters
+        table = Table(title=self.title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+        for place, head in enumerate(self.heads):
+            table.add_column(
+                head, justify="right" if place else "left", overflow="fold", no_wrap=not place
+            )
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """For a file."""
+        rule = ["---", *["---:"] * (len(self.heads) - 1)]
+        lines = [self.heads, rule, *self.rows]
+        return f"{self.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def nowhere(report: RipReport) -> int:
+    """Directions that the operator sends to zero, up to rounding."""
+    return int((report.spectrum <= 1e-12 * report.spectrum[-1]).sum())
+
+
+def deltas_of(report: RipReport) -> tuple[float, ...]:
+    """The restricted constants, up to the best multiple; of 1 × p blocks those of the whole spectrum.
+
+    Such blocks have no rank but one, so that there was nothing to search.
+    """
+    if report.restricted or report.blocks is None or min(report.blocks[1:]) > 1:
+        return tuple(entry.delta_scaled for entry in report.restricted)
+    low, high = float(report.spectrum[0]), float(report.spectrum[-1])
+    return (((high - low) / (high + low)) if high > 0 else 1.0,) * 2
+
+
+def rip_sheet(found: Mapping[str, Sequence[RipReport]]) -> Sheet:
+    """A line an operator, over its draws: extremes, the worst δ, and in how many eq. 29 holds."""
+    rows = []
+    for name, reports in found.items():
+        first = reports[0]
+        low = min(float(r.spectrum[0]) for r in reports)
+        high = max(float(r.spectrum[-1]) for r in reports)
+        deltas = [max(c) for c in zip(*map(deltas_of, reports), strict=True)]
+        rows.append((
+            name,
+            f"{first.measurements} × {first.columns}",
+            _span([r.zero_columns for r in reports]),
+            _span([nowhere(r) for r in reports]),
+            f"{0 if low < 1e-12 * high else low:.2g} – {high:.2g}",
+            ", ".join(f"{d:.2f}" for d in deltas) or "–",
+            f"{sum(r.satisfies_theorem for r in reports)} of {len(reports)}",
+        ))  # fmt: skip
+    heads = (
+        "operator", "rows × columns", "zero columns", "null space", "λ²/m", "δ₁, δ₂", "eq. 29 holds",
+    )  # fmt: skip
+    return Sheet("Eq. 29 and restricted isometry", heads, tuple(rows))
+
+
+def phase_sheet(diagram: PhaseDiagram) -> Sheet:
+    """Successes by solver and measurements per degree of freedom, the median steps in brackets."""
+    solvers = list(dict.fromkeys(p.solver for p in diagram.points))
+    factors = list(dict.fromkeys(p.oversampling for p in diagram.points))
+    cells = {
+        (p.solver, p.oversampling): f"{p.successes} ({p.steps:.0f})" if p.successes else "0"
+        for p in diagram.points
+    }
+    rows = tuple((s, *(cells.get((s, f), "–") for f in factors)) for s in solvers)
+    return Sheet(
+        f"{_problem(diagram)}: recoveries of {diagram.points[0].trials} (median steps)",
+        ("solver", *(f"{f:g}" for f in factors)),
+        rows,
+    )
+
+
+def student_sheet(settings: Sequence[TeacherStudent]) -> Sheet:
+    """A line a net and number of examples: students that fit and recover, support given or not."""
+    rows = []
+    for (depth, samples), by in _grouped(settings).items():
+        row = [f"depth {depth}", str(samples)]
+        row.append(f"{sum(s.unseen == 0 for s in by['given'])} of {len(by['given'])}")
+        for support in ("given", "unknown"):
+            runs = [run for s in by[support] for run in s.runs]
+            row += [str(sum(r.reached for r in runs)), str(sum(r.recovered for r in runs))]
+            row.append(f"{_median([r.train for r in runs]):.0e}")
+        rows.append(tuple(row))
+    heads = ("net", "examples", "all seen")
+    for support in ("given", "unknown"):
+        heads += (f"{support}: fits", "recovers", "error")  # type: ignore[assignment]
+    return Sheet("Teacher and student, support given and unknown", heads, tuple(rows))
+
+
+def draw_spectra(
+    found: Mapping[str, Sequence[RipReport]], path: str | PathLike[str], *, note: str = ""
+) -> None:
+    """Draw every operator's λ²/m, scaled to mean 1, from the smallest to the largest, with eq. 29's band.
+
+    One line a draw. To the left on a logarithmic axis, where what lies below `FLOOR` is drawn at its
+    end; to the right the neighbourhood of the band.
+    """
+    figure, save = _figure((12, 4.8))
+    left, right = figure.subplots(1, 2)
+    for axes in (left, right):
+        axes.axhspan(*BAND, color="#e3b505", alpha=0.45, lw=0, label="eq. 29: 0.9 to 1.1")
+        for (name, reports), (colour, style) in zip(found.items(), _looks(found), strict=True):
+            for draw, report in enumerate(reports):
+                values = report.spectrum / report.spectrum.mean().clamp_min(1e-300)
+                share = [100 * (k + 0.5) / len(values) for k in range(len(values))]
+                label = name if draw == 0 else None
+                axes.plot(
+                    share, values.clamp_min(FLOOR).tolist(), style, color=colour, lw=1.2, label=label
+                )  # fmt: skip
+        axes.set(xlim=(0, 100), xlabel="eigenvalues, smallest first (% of columns)")
+        _plain(axes)
+    left.set(yscale="log", ylim=(FLOOR * 0.7, None), ylabel="λ²/m over its mean")
+    left.set_title("all of it", fontsize=9.5)
+    right.set(ylim=(0, 2))
+    right.set_title("near the band", fontsize=9.5)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
+    figure.suptitle("Spectra of operators against eq. 29's band", fontsize=11)
+    if note:
+        figure.supxlabel(note, fontsize=7.5, color="#555555")
+    save(path)
+
+
+def _looks(names: Mapping[str, object]) -> list[tuple[str, str]]:
+    """A colour for each first word of the names, and a line style for each that shares it."""
+    words = [name.split()[0].rstrip(",") for name in names]
+    kinds = list(dict.fromkeys(words))
+    styles = (":", "-.", "--", "-")
+    looks = []
+    for place, word in enumerate(words):
+        later = words[place + 1 :].count(word)  # the last of a kind is drawn full
+        looks.append((COLOURS[kinds.index(word) % len(COLOURS)], styles[-1 - later % len(styles)]))
+    return looks
+
+
+def draw_phase(
+    diagrams: Sequence[PhaseDiagram], path: str | PathLike[str], *, note: str = ""
+) -> None:
+    """Draw success rate against measurements per degree of freedom, a curve a solver, a panel a problem."""
+    columns = min(2, len(diagrams))
+    lines = -(-len(diagrams) // columns)
+    figure, save = _figure((3.2 + 4.2 * columns, 0.9 + 3.2 * lines))
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    solvers = list(dict.fromkeys(p.solver for d in diagrams for p in d.points))
+    handles: dict[str, Any] = {}
+    for axes, diagram in zip(panels, diagrams, strict=False):
+        here = [s for s in solvers if diagram.curve(s)[0]]
+        for place, solver in enumerate(here):
+            kind = solvers.index(solver)
+            factors, rates = diagram.curve(solver)
+            # curves that coincide, as they do at 0 and 1, are set a hair apart
+            shift = 0.8 * (place - (len(here) - 1) / 2)
+            (handles[solver],) = axes.plot(
+                factors,
+                [100 * rate + shift for rate in rates],
+                marker=MARKERS[kind % len(MARKERS)],
+                ms=4.5,
+                lw=1.3,
+                color=(*COLOURS, "#222222")[kind % (len(COLOURS) + 1)],
+            )
+        axes.set_title(_problem(diagram), fontsize=9.5)
+        axes.set(ylim=(-6, 106), xlabel="measurements per degree of freedom")
+        axes.set(ylabel="recovered (%)")
+        _plain(axes)
+    for axes in panels[len(diagrams) :]:
+        axes.set_visible(False)
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside right upper", frameon=False, fontsize=8
+    )
+    figure.suptitle("Recovery from Gaussian measurements", fontsize=11)
+    if note:
+        figure.supxlabel(note, fontsize=7.5, color="#555555")
+    save(path)
+
+
+def draw_students(
+    settings: Sequence[TeacherStudent], path: str | PathLike[str], *, note: str = ""
+) -> None:
+    """Draw how many students recover their teacher, with support given and unknown, as bars with counts.
+
+    The pale top of a bar is those that fit the training examples and miss the held-out ones.
+    """
+    groups = _grouped(settings)
+    figure, save = _figure((max(7.5, 2.2 + 0.95 * len(groups)), 4.4))
+    axes = figure.subplots()
+    for side, support, colour in ((-0.2, "given", COLOURS[0]), (0.2, "unknown", COLOURS[1])):
+        for place, by in enumerate(groups.values()):
+            runs = [run for s in by[support] for run in s.runs]
+            fits = sum(r.reached for r in runs)
+            good = sum(r.recovered for r in runs)
+            at = place + side
+            first = place == 0
+            axes.bar(
+                at, 100 * good / len(runs), 0.36, color=colour,
+                label=f"support {support}: recovers the teacher" if first else None,
+            )  # fmt: skip
+            axes.bar(
+                at, 100 * max(0, fits - good) / len(runs), 0.36, bottom=100 * good / len(runs),
+                color=colour, alpha=0.3,
+                label="pale: fits the training examples only" if first and support == "given" else None,
+            )  # fmt: skip
+            axes.annotate(
+                f"{good}/{len(runs)}", (at, 100 * max(good, fits) / len(runs)), ha="center",
+                textcoords="offset points", xytext=(0, 3), fontsize=8, color=colour,
+            )  # fmt: skip
+    axes.set_xticks(range(len(groups)), [f"depth {d}\n{n} examples" for d, n in groups], fontsize=8)
+    axes.set(ylim=(0, 112), ylabel="students (%)", yticks=range(0, 101, 25))
+    _plain(axes)
+    axes.grid(visible=False, axis="x")
+    axes.tick_params(axis="x", length=0)
+    handles, labels = axes.get_legend_handles_labels()
+    order = [0, 2, 1]  # the pale one last
+    figure.legend(
+        [handles[k] for k in order], [labels[k] for k in order],
+        loc="outside lower center", ncols=3, frameon=False, fontsize=8, columnspacing=1.2,
+    )  # fmt: skip
+    axes.set_title("Teacher and student: support given and unknown", fontsize=11)
+    if note:
+        axes.set_xlabel(note, fontsize=7.5, color="#555555", labelpad=8)
+    save(path)
+
+
+def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, lambda path: figure.savefig(path, dpi=130)
+
+
+def _plain(axes: Any) -> None:
+    axes.grid(alpha=0.25, lw=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _grouped(
+    settings: Sequence[TeacherStudent],
+) -> dict[tuple[int, int], dict[str, list[TeacherStudent]]]:
+    groups: dict[tuple[int, int], dict[str, list[TeacherStudent]]] = {}
+    for s in settings:
+        by = groups.setdefault((s.depth, s.samples), {"given": [], "unknown": []})
+        by[s.support].append(s)
+    return groups
+
+
+def _problem(diagram: PhaseDiagram) -> str:
+    return f"{diagram.shape[0]} × {diagram.shape[1]}, rank {diagram.rank}"
+
+
+def _median(values: Sequence[float]) -> float:
+    from statistics import median
+
+    return median(values) if values else float("nan")
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} – {high}"
