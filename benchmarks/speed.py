@@ -113,26 +113,28 @@ def step_speed(options: argparse.Namespace) -> dict:
 
 
 def peak_memory(name: str, kind: str, batch: int) -> float:
-    """Largest resident memory of three steps in a fresh process, above what stood before them."""
+    """Largest resident memory (MB) of three steps in a fresh process, above what stood before them."""
     code = f"""
-import argparse, resource, sys
+import argparse, sys
+from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import speed, torch, twostroke as ts
 options = argparse.Namespace(device="cpu", channels_last=False, bf16=False)
 model, x, step = speed.problem({name!r}, {batch}, options)
 support = ts.record(model, x[:2])
 support = ts.Support(support.sites, support.rows.repeat({batch} // 2, 1))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def status(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
+Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+before = status("VmRSS")
 for _ in range(3):
     step(ts.hold(model, support) if {kind!r} == "held" else None)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print(status("VmHWM") - before)
 """
+    command = [sys.executable, "-c", code]
     runs = [
-        float(
-            subprocess.run(
-                [sys.executable, "-c", code], capture_output=True, text=True, check=True
-            ).stdout
-        )
+        float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         for _ in range(3)
     ]
     return statistics.median(runs)

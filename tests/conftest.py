@@ -17,6 +17,11 @@ def _nothing_left_behind() -> Iterator[None]:
     assert not _get_current_function_mode_stack(), "a function mode stayed on the stack"
 
 
+@pytest.fixture(autouse=True)
+def _same_weights_every_time() -> None:
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)

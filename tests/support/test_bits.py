@@ -197,3 +197,12 @@ def test_tables_made_in_inference_mode_serve_autograd_later() -> None:
     assert not table.is_inference()
     (weight[:, :8] * table[:2]).sum().backward()
     assert not bits._popcounts(torch.device("cpu")).is_inference()
+
+
+@given(shapes(), st.integers(0, 2**20), st.sampled_from(LAYOUTS), st.integers(1, 3))
+def test_pack_where_is_pack_of_the_comparison(
+    shape: tuple[int, ...], seed: int, layout: str, chunk: int
+) -> None:
+    q = laid_out(torch.randn(shape, generator=torch.Generator().manual_seed(seed)), layout)
+    with mock.patch.object(bits, "_CHUNK", chunk):
+        assert torch.equal(bits.pack_where(lambda part: part > 0, q), bits.pack(q > 0))

@@ -120,6 +120,10 @@ class Activation(ABC):
     def own(self) -> Sequence[Tensor]:
         """Masks of the function's own rule, one for each plane, each of `shape`, bool."""
 
+    def own_packed(self) -> list[Tensor]:
+        """`own`, packed: (batch, bytes) uint8 for each plane."""
+        return [bits.pack(mask) for mask in self.own()]
+
     def ruled(self, on: Tensor) -> Sequence[Tensor]:
         """Planes for a mask `on` that some other rule chose; (batch or 1, ...) bool."""
         return (on,)
@@ -134,7 +138,7 @@ class Activation(ABC):
 
     def gated(self, planes: Sequence[Tensor]) -> Any:
         """`m ∘ f(q)`: the function stays, the mask stands on top of it."""
-        z = self.held([bits.pack(mask) for mask in self.own()])
+        z = self.held(self.own_packed())
         return select(z, planes[0], inplace=self.inplace)
 
 
@@ -147,9 +151,15 @@ class Relu(Activation):
         super().__init__(q, inplace)
         self.closed = closed
 
-    def own(self) -> Sequence[Tensor]:
+    def _on(self, q: Tensor) -> Tensor:
         # on unless it is not, so that what is undefined goes through as it does in ReLU
-        return (~(self.q < 0) if self.closed else ~(self.q <= 0),)
+        return (q < 0 if self.closed else q <= 0).logical_not_()
+
+    def own(self) -> Sequence[Tensor]:
+        return (self._on(self.q),)
+
+    def own_packed(self) -> list[Tensor]:
+        return [bits.pack_where(self._on, self.q)]
 
     def live(self) -> Tensor:
         return self.q.clamp(min=0) if self.closed else torch.relu(self.q)
@@ -159,7 +169,7 @@ class Relu(Activation):
 
     def gated(self, planes: Sequence[Tensor]) -> Tensor:
         # one mask instead of two passes: m ∘ max(q, 0) is q where both are on
-        own = bits.pack(self.own()[0])
+        (own,) = self.own_packed()
         return select(self.q, own & planes[0], inplace=self.inplace)
 
 
@@ -183,6 +193,9 @@ class Threshold(Relu):
         if isinstance(self.beta, Tensor):
             return (self.q > as_channels(self.beta, self.q),)
         return (~(_wide(self.q) <= self.beta),)  # as torch.threshold does
+
+    def own_packed(self) -> list[Tensor]:
+        return [bits.pack(self.own()[0])]  # a threshold a channel needs the shape
 
     def live(self) -> Tensor:
         return self._run() if self._run else hard_threshold(self.q, self.beta)

@@ -8,6 +8,7 @@ slow and obviously right: the tests compare the two over drawn shapes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -51,6 +52,23 @@ def pack(
         flat = flat.clone()
     words = flat.view(torch.uint8).view(torch.int64)
     return ((words * _GATHER) >> 56).to(torch.uint8).view(rows, packed_bytes(units))
+
+
+def pack_where(
+    compare: Callable[[Tensor], Tensor],  # elementwise, to a fresh bool mask
+    q: Tensor,  # (rows, ...)
+) -> Tensor:  # (rows, ⌈units / 8⌉) uint8
+    """`pack(compare(q))`; on a CPU block by block, so that the mask never leaves the cache."""
+    units = q.shape[1:].numel()
+    if q.device.type != "cpu" or units % 8 or not q.is_contiguous():
+        return pack(compare(q))
+    values = q.view(-1)
+    packed = torch.empty(values.numel() // 8, dtype=torch.uint8)
+    for start in range(0, values.numel(), 16 * _CHUNK):
+        words = compare(values[start : start + 16 * _CHUNK]).view(torch.uint8).view(torch.int64)
+        words.mul_(_GATHER).bitwise_right_shift_(56)
+        packed[start // 8 : start // 8 + words.numel()] = words
+    return packed.view(q.shape[0], packed_bytes(units))
 
 
 def unpack(

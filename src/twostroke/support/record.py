@@ -71,8 +71,10 @@ class Recorder:
             act.live()  # with its gradient, before the lines below take its indices without one
         rule = self._rule if act.unitwise else None
         with torch.no_grad():
-            masks = act.own() if rule is None else act.ruled(mask_of(rule, act.q))
-            packed = [bits.pack(mask) for mask in masks]
+            if rule is None:
+                packed = act.own_packed()
+            else:
+                packed = [bits.pack(mask) for mask in act.ruled(mask_of(rule, act.q))]
         if self._shared and len(packed[0]) != 1:
             raise UnholdableError(
                 f"{path}#{call} is a {act.kind}, where one mask for the whole batch cannot say "
