@@ -10,7 +10,7 @@ stroke holds that support fixed, so that the network is linear, and descends on 
     result = twostroke.fit(model, data, alternation=twostroke.InstanceWise())
 """
 
-from . import data, errors, models, solvers
+from . import data, errors, models, solvers, theory
 from ._version import __version__
 from .alternation import Alternator, BatchWise, InstanceWise, Live, Phase, Plateau, SlowSupport
 from .support import (
@@ -32,6 +32,7 @@ from .support import (
     sites,
     use_hard_threshold,
 )
+from .theory import linear_map
 from .training import (
     MASK_AT_TEST,
     EpochRecord,
@@ -79,10 +80,12 @@ __all__ = [
     "fit",
     "hard_threshold",
     "hold",
+    "linear_map",
     "models",
     "record",
     "recording",
     "sites",
     "solvers",
+    "theory",
     "use_hard_threshold",
 ]

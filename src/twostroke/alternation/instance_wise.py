@@ -167,7 +167,8 @@ class InstanceWiseAlternator(Alternator):
     @contextmanager
     def step(self, indices: Tensor, progress: float = 0.0) -> Iterator[None]:
         """Live, recording, or held; asks for the drift first when it is time to."""
-        if self.phase is Phase.HELD and progress >= self._next_check:
+        limited = self.kind.drift is not None  # without a limit the end of the epoch is enough
+        if limited and self.phase is Phase.HELD and progress >= self._next_check:
             self._next_check += 1 / self.kind.checks
             self._check_drift()
         if self.phase is Phase.HELD:

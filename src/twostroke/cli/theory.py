@@ -108,8 +108,8 @@ def rip(*, out: Path, seeds: int = 3) -> None:
             "δ over rank one and two, the largest draw, up to the best multiple of the operator; from below.",
             "Gaussian: 10 × 8 matrices. Teachers: random, inputs-width-outputs, "
             f"{EXAMPLES} Gaussian examples. Null space counts the zero columns too.",
-            f"Digits: MNIST averaged to 7×7, {HIDDEN} hidden units, {DIGITS:,} images; the path operator of one "
-            "logit, which the other nine repeat. "
+            f"Digits: MNIST averaged to 7×7, {HIDDEN} hidden units, {DIGITS:,} images; the path operator of "
+            "one logit, which the other nine repeat. "
             f"Test error after training: {', '.join(f'{100 * e:.1f}' for e in errors.values())} %.",
         ]
         picture = "Each spectrum is scaled to mean 1, since a multiple is free; zeros lie on the lower edge"

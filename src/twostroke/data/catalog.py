@@ -7,9 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from . import augment
-
 from ..errors import SettingsError, UnknownNameError
+from . import augment
 from .bundle import Data
 from .examples import Examples
 from .folder import load_folder

@@ -71,10 +71,10 @@ def rip_sheet(found: Mapping[str, Sequence[RipReport]]) -> Sheet:
         deltas = [max(c) for c in zip(*map(deltas_of, reports), strict=True)]
         rows.append((
             name,
-            f"{first.measurements} × {first.columns}",
+            f"{first.measurements}×{first.columns}",
             _span([r.zero_columns for r in reports]),
             _span([nowhere(r) for r in reports]),
-            f"{0 if low < 1e-12 * high else low:.2g} – {high:.2g}",
+            f"{0 if low < 1e-12 * high else low:.2g}–{high:.2g}",
             ", ".join(f"{d:.2f}" for d in deltas) or "–",
             f"{sum(r.satisfies_theorem for r in reports)} of {len(reports)}",
         ))  # fmt: skip
@@ -287,4 +287,4 @@ def _median(values: Sequence[float]) -> float:
 
 def _span(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
-    return str(low) if low == high else f"{low} – {high}"
+    return str(low) if low == high else f"{low}–{high}"
