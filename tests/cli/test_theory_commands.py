@@ -1,8 +1,17 @@
 """`explain`, `rip` and `recover` as a user types them."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+
+from tests.toy import toy_net, toy_tensors
+from twostroke.cli import explain, theory
+from twostroke.errors import SettingsError
+from twostroke.theory import teacher_student
 
 from .test_cli import QUICK, digits, run  # noqa: F401
 
@@ -54,3 +63,113 @@ def test_a_folder_that_holds_something_is_refused(capsys, tmp_path, command):
     assert str(tmp_path) in err.replace("\n", "")
     assert (tmp_path / "kept.txt").read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_recover_counts_what_its_figures_say(capsys, tmp_path, monkeypatch):
+    phase = theory.Phase((5, 6), 1, (1.2, 3.0), every=False, max_steps=50)
+    monkeypatch.setitem(theory.SCALES, "smoke", theory.Scale(2, (phase,), ((2, 60),), 40))
+    code, text, _ = run(capsys, "recover", "--out", tmp_path / "r")
+    assert code == 0
+    assert {p.name for p in (tmp_path / "r").iterdir()} == {
+        "recover.json",
+        "recover.md",
+        "phase.png",
+        "students.png",
+    }
+    found = json.loads((tmp_path / "r" / "recover.json").read_text())
+    points = found["phase"][0]["points"]
+    assert len(points) == 4
+    assert all(p["successes"] == 2 for p in points if p["oversampling"] == 3.0)
+    assert [(s["support"], s["teacher"]) for s in found["students"]] == [
+        ("given", 0),
+        ("given", 1),
+        ("unknown", 0),
+        ("unknown", 1),
+    ]
+    alone = teacher_student(
+        6, 2, 60, "given", inputs=8, outputs=4, starts=1, seed=1, max_steps=40
+    ).runs[0]
+    assert found["students"][1]["runs"][0]["train"] == pytest.approx(alone.train, rel=1e-3)
+    fits = [
+        sum(s["runs"][0]["reached"] for s in found["students"] if s["support"] == support)
+        for support in ("given", "unknown")
+    ]
+    lines = (tmp_path / "r" / "recover.md").read_text().splitlines()
+    cells = [c.strip() for c in next(x for x in lines if x.startswith("| depth 2")).split("|")]
+    assert [int(cells[4]), int(cells[7])] == fits
+    assert "support unknown, teacher 1" in text  # progress, where no terminal is
+
+
+@pytest.mark.parametrize("command", ["rip", "recover"])
+def test_no_draws_are_refused_before_a_folder_is_made(capsys, tmp_path, command):
+    code, _, err = run(capsys, command, "--seeds", 0, "--out", tmp_path / "r")
+    assert code == 2
+    assert "--seeds" in err
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_failed_work_leaves_no_folder_but_what_was_there(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        with pytest.raises(KeyboardInterrupt), theory._work(tmp_path / name, 1):
+            raise KeyboardInterrupt
+    assert [p.name for p in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize(
+    ("what", "run", "index", "parts"),
+    [
+        (("nin-svhn", "a.png"), False, None, ("nin-svhn", Path("a.png"))),
+        (("a.png",), True, None, (None, Path("a.png"))),
+        (("nin-svhn",), False, 3, ("nin-svhn", None)),
+        ((), True, 3, (None, None)),
+        (("nin-svhn",), False, None, None),
+        ((), False, 3, None),
+        ((), True, None, None),
+        (("nin-svhn", "a.png"), False, 3, None),
+        (("nin-svhn", "a.png", "b.png"), False, None, None),
+    ],
+)
+def test_model_and_image_are_told_apart(what, run, index, parts):
+    if parts is None:
+        with pytest.raises(SettingsError):
+            explain.split(what, run=run, index=index)
+    else:
+        assert explain.split(what, run=run, index=index) == parts
+
+
+def test_a_file_is_brought_to_the_size_and_scale_of_the_data(tmp_path):
+    from twostroke.data import from_tensors
+
+    x, y = toy_tensors(40)
+    x = ((x + 3) * 40).clamp(0, 255).byte()
+    data = from_tensors(x, y, x, y)
+    Image.fromarray(x[7, 0].numpy()).save(tmp_path / "seven.png")
+    subject = explain.read(tmp_path / "seven.png", 1, None, data)
+    known = explain.example(data, 7)
+    torch.testing.assert_close(subject.x, known.x)
+    torch.testing.assert_close(subject.shown, x[7] / 255)
+    torch.testing.assert_close(known.shown, x[7] / 255)
+    Image.fromarray(np.zeros((40, 80, 3), np.uint8)).save(tmp_path / "wide.jpg")
+    assert explain.read(tmp_path / "wide.jpg", 1, None, data).x.shape == (1, 6, 6)
+    assert explain.read(tmp_path / "wide.jpg", 3, None, None).x.shape == (3, 40, 80)
+    assert explain.read(tmp_path / "wide.jpg", 3, 16, None).x.shape == (3, 16, 16)
+
+
+def test_explain_hands_the_picture_what_it_prints(tmp_path, monkeypatch):
+    import twostroke.report.saliency as saliency
+    from twostroke.data import from_tensors
+
+    x, y = toy_tensors(40)
+    data = from_tensors(x, y, x, y)
+    net, subject = toy_net(norm=True).double().eval(), explain.example(data, 2)
+    drawn = []
+    monkeypatch.setattr(saliency, "draw_contributions", lambda *a, **k: drawn.append(a))
+    from rich.console import Console
+
+    explain._explain(Console(quiet=True), "toy", net, subject, data, "1", tmp_path / "x.png")
+    parts = drawn[0][1]
+    x = subject.x.double()[None].requires_grad_()
+    logit = net(x)[0, 1]
+    (slope,) = torch.autograd.grad(logit, x)
+    torch.testing.assert_close(parts, (slope * x)[0].detach())

@@ -90,6 +90,7 @@ def explain(
             "trained network.",
             highlight=False,
         )
+        model_name += " (random weights)"
     _explain(console, model_name, net, subject, source, target, out)
 
 
@@ -294,8 +295,8 @@ def _explain(
             subject.shown,
             parts,
             out,
-            title=f"class {classes[chosen]}{answered}: logit {logit:.2f} = {total:.2f} from pixels "
-            f"{'+' if bias >= 0 else '−'} {abs(bias):.2f} bias",
+            title=f"class {classes[chosen]}{answered}: logit "
+            + f"{logit:.2f} = {total:.2f} from pixels {bias:+.2f} from biases".replace("-", "−"),
             note=f"{model_name}; {subject.name}{label}; {subject.zero} contributes nothing",
         )
     except OSError as error:

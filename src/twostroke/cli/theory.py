@@ -112,8 +112,8 @@ def rip(*, out: Path, seeds: int = 3) -> None:
             "one logit, which the other nine repeat. "
             f"Test error after training: {', '.join(f'{100 * e:.1f}' for e in errors.values())} %.",
         ]
-        picture = "Each spectrum is scaled to mean 1, since a multiple is free; zeros lie on the lower edge"
-        draw_spectra(found, out / "spectra.png", note=f"{picture}; a line a draw, {seeds} a colour")
+        picture = "Each spectrum is scaled to mean 1, since a multiple is free; to the left zeros lie below"
+        draw_spectra(found, out / "spectra.png", note=f"{picture}; {seeds} draws of each operator")
         results = {
             name: [{**asdict(r), "spectrum": r.spectrum.tolist(), "sharp": r.sharp} for r in reports]
             for name, reports in found.items()

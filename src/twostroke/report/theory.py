@@ -20,7 +20,10 @@ MARKERS = "os^DvPX"
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of text, the first column to the left, for the terminal and for Markdown."""
+    """A table of text, the first column to the left, for the terminal and for Markdown.
+
+    Heads may break into lines for the terminal.
+    """
 
     title: str
     heads: tuple[str, ...]
@@ -41,7 +44,8 @@ class Sheet:
     def markdown(self) -> str:
         """For a file."""
         rule = ["---", *["---:"] * (len(self.heads) - 1)]
-        lines = [self.heads, rule, *self.rows]
+        heads = [head.replace("\n", " ") for head in self.heads]
+        lines = [heads, rule, *self.rows]
         return f"{self.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
@@ -79,7 +83,8 @@ def rip_sheet(found: Mapping[str, Sequence[RipReport]]) -> Sheet:
             f"{sum(r.satisfies_theorem for r in reports)} of {len(reports)}",
         ))  # fmt: skip
     heads = (
-        "operator", "rows × columns", "zero columns", "null space", "λ²/m", "δ₁, δ₂", "eq. 29 holds",
+        "operator", "rows ×\ncolumns", "zero\ncolumns", "null\nspace", "λ²/m", "δ₁, δ₂",
+        "eq. 29\nholds",
     )  # fmt: skip
     return Sheet("Eq. 29 and restricted isometry", heads, tuple(rows))
 
@@ -111,10 +116,10 @@ def student_sheet(settings: Sequence[TeacherStudent]) -> Sheet:
             row += [str(sum(r.reached for r in runs)), str(sum(r.recovered for r in runs))]
             row.append(f"{_median([r.train for r in runs]):.0e}")
         rows.append(tuple(row))
-    heads = ("net", "examples", "all seen")
+    heads = ["net", "examples", "all seen"]
     for support in ("given", "unknown"):
-        heads += (f"{support}: fits", "recovers", "error")  # type: ignore[assignment]
-    return Sheet("Teacher and student, support given and unknown", heads, tuple(rows))
+        heads += [f"{support}:\nfits", "recovers", "error"]
+    return Sheet("Teacher and student, support given and unknown", tuple(heads), tuple(rows))
 
 
 def draw_spectra(
