@@ -14,6 +14,7 @@ class Arm:
 
     optimizer: str = "sgd"
     alternation: Alternation = field(default_factory=ts.Live)
+    visits: ts.Selective | None = None
     lrs: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
     lengths: tuple[float, ...] = (1.0,)
     tuned_as: str | None = None  # take learning rate and length from this arm instead of tuning

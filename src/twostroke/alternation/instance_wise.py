@@ -153,13 +153,21 @@ class InstanceWiseAlternator(Alternator):
     def sweep(self, batch_size: int = 500) -> None:
         """Support stroke: record every example, in evaluation mode, without gradient."""
         start = time.perf_counter()
+        drifts = []
         for indices in torch.arange(len(self.store)).split(batch_size):
-            self.store.write(indices, self._record(indices, self._round_view))
+            support = self._record(indices, self._round_view)
+            if self.wants_example_drift and self.round > 1:
+                before = self.store.read(indices, self.device)
+                drifts.append(before.drift_by_example(support).cpu())
+            self.store.write(indices, support)
+        if drifts:
+            self.example_drift = torch.cat(drifts)
         self.stroke_seconds += time.perf_counter() - start
 
     def _record(self, indices: Tensor, view: int) -> Support:
         x, _ = self.source.batch(indices, view=view, seed=self.seed)
         x = x.to(self.device)
+        self.stroke_visits += len(indices)
         kind = self.kind
         with evaluating(self.model), self.autocast():
             return record(self.model, x, rule=kind.rule, pooling=kind.pooling, gated=kind.gated)

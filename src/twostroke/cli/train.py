@@ -19,7 +19,7 @@ from ..data import load
 from ..errors import RunFolderError, SettingsError, TwostrokeError
 from ..models import create_model
 from ..report import draw_curves
-from ..training import RunFolder, Settings, Status, fit
+from ..training import RunFolder, Selective, Settings, Status, fit
 from ..training.run import read_toml
 from .progress import RunBar
 
@@ -56,6 +56,8 @@ class TrainConfig:
     """Largest norm of the gradient."""
     average: float | None = None
     """Also keep and evaluate an exponential average of the weights; this share of it stays at each step."""
+    visits: float = 0.0
+    """Leave this share of the settled examples out of an epoch, and weigh the others in their place."""
     target_error: float | None = None
     """Stop when the live test error, in %, is this or lower."""
     seed: int = 0
@@ -84,7 +86,9 @@ class TrainConfig:
     def settings(self) -> Settings:
         """The part that is the same for every alternation."""
         shared = {f.name for f in fields(Settings)} & {f.name for f in fields(self)}
-        return Settings(**{name: getattr(self, name) for name in shared})
+        values = {name: getattr(self, name) for name in shared}
+        values["visits"] = Selective(drop=self.visits) if self.visits else None
+        return Settings(**values)
 
     def kind(self) -> Alternation:
         """The alternation that is asked for."""

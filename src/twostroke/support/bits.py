@@ -124,7 +124,15 @@ def _keep(q: Tensor, ones: Tensor, slope: float, out: Tensor) -> None:
 
 def count(packed: Tensor) -> int:
     """Number of bits that are on."""
-    return int(_popcounts(packed.device).index_select(0, packed.reshape(-1).int()).sum())
+    return int(count_rows(packed.reshape(1, -1)))
+
+
+def count_rows(
+    packed: Tensor,  # (rows, bytes) uint8
+) -> Tensor:  # (rows,) int64
+    """Number of bits that are on in each row."""
+    counts = _popcounts(packed.device).index_select(0, packed.reshape(-1).int())
+    return counts.view(len(packed), -1).sum(1)
 
 
 def reference_pack(mask: Tensor) -> Tensor:

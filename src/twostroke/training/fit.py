@@ -24,6 +24,7 @@ from .checkpoint import Checkpoint, epoch_seed, good_weights
 from .evaluate import Loss, evaluate
 from .history import EpochRecord, FitResult, History, Status
 from .settings import Settings
+from .visits import Visits
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,11 @@ class _Run:
             model, self.train, seed=settings.seed, optimizer=self.optimizer
         )
         self.alternator.autocast = self._cast
+        self.visits = Visits(settings.visits, examples, settings.epochs)
+        self._check_weighting()
+        kind = settings.visits
+        self.alternator.wants_example_drift = kind is not None and kind.by != "loss"
+        self.taken = 0  # optimiser steps
         self.average: nn.Module | None = None
         if settings.average is not None:
             ema = get_ema_multi_avg_fn(settings.average)
@@ -169,14 +175,28 @@ class _Run:
                 f"{classes} classes: build the model with classes={classes}"
             )
 
+    def _check_weighting(self) -> None:
+        """Selective visits weigh each example's loss."""
+        if self.visits.kind is None:
+            return
+        try:
+            each = self.loss(torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64), reduction="none")  # type: ignore[call-arg]
+        except TypeError:
+            each = torch.zeros(())
+        if each.shape != (2,):
+            raise SettingsError(
+                "visits=Selective(...) weighs the loss of each example: give a loss that takes "
+                'reduction="none", as torch.nn.functional.cross_entropy does'
+            )
+
     def epoch(self, epoch: int) -> EpochRecord:
         """One epoch of training and what is to be known of it."""
         settings, alternator = self.settings, self.alternator
         start = time.perf_counter()
         torch.manual_seed(epoch_seed(settings.seed, epoch))  # dropout
         order = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
-        shuffled = torch.randperm(len(self.train), generator=order)
         alternator.begin_epoch(epoch)
+        shuffled = self.visits.order(epoch, order, alternator.example_drift)
         phase, round_ = alternator.phase, alternator.round
         mean = self._descend(epoch, shuffled)
         alternator.end_epoch(mean)
@@ -191,7 +211,9 @@ class _Run:
         return replace(
             record,
             seconds=seconds,
+            visits=len(shuffled),
             stroke_seconds=alternator.stroke_seconds,
+            stroke_visits=alternator.stroke_visits,
             eval_seconds=time.perf_counter() - start - seconds,
         )
 
@@ -199,15 +221,16 @@ class _Run:
         """The steps of one epoch; gives their mean loss."""
         settings, alternator, device = self.settings, self.alternator, self.device
         total = torch.zeros((), device=device)
-        check = max(1, self.steps // 8)
+        steps = math.ceil(len(shuffled) / settings.batch_size)
+        check = max(1, steps // 8)
         self.model.train()
         for step, indices in enumerate(shuffled.split(settings.batch_size)):
             x, y = self.train.batch(indices, view=alternator.view, seed=settings.seed)
             x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
             if settings.channels_last:
                 x = x.contiguous(memory_format=torch.channels_last)
-            with alternator.step(indices, step / self.steps), self._cast():
-                value = self.loss(self.model(x), y)
+            with alternator.step(indices, step / steps), self._cast():
+                value = self._loss(self.model(x), y, indices)
                 penalty = alternator.penalty()
             objective = value if penalty is None else value + penalty
             self.optimizer.zero_grad()
@@ -215,7 +238,10 @@ class _Run:
             if settings.clip is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
             self.optimizer.step()
-            self.scheduler.step()
+            self.taken += 1
+            # the schedule goes by progress: as far in a shortened epoch as in a whole one
+            for _ in range(self.steps * step // steps, self.steps * (step + 1) // steps):
+                self.scheduler.step()
             alternator.after_step()
             if isinstance(self.average, AveragedModel):
                 self.average.update_parameters(self.model)
@@ -223,13 +249,21 @@ class _Run:
             if step % check == 0 and not math.isfinite(float(total)):
                 raise _Diverged(f"in epoch {epoch + 1}, by step {step + 1}: the loss is undefined")
             if self.progress is not None:
-                self.progress(
-                    Progress(epoch, settings.epochs, step + 1, self.steps, alternator.phase)
-                )
+                self.progress(Progress(epoch, settings.epochs, step + 1, steps, alternator.phase))
         mean = float(total) / len(shuffled)
         if not math.isfinite(mean):
             raise _Diverged(f"in epoch {epoch + 1}: the loss is undefined")
         return mean
+
+    def _loss(self, output: Tensor, y: Tensor, indices: Tensor) -> Tensor:
+        """Mean loss of a batch, weighted where visits are selective."""
+        if self.visits.kind is None:
+            return self.loss(output, y)
+        each = self.loss(output, y, reduction="none")  # type: ignore[call-arg]
+        self.visits.seen(indices, each)
+        if self.visits.weights is not None:
+            each = each * self.visits.weights[indices].to(each)
+        return each.mean()
 
     def _look(self, epoch: int, phase: str, round_: int, mean: float) -> EpochRecord:
         """Measure the epoch's last weights."""
@@ -252,7 +286,9 @@ class _Run:
             epoch=epoch + 1,
             phase=phase,
             round=round_,
-            steps=self.steps * (epoch + 1),
+            steps=self.taken,
+            visits=0,
+            stroke_visits=0,
             lr=self.optimizer.param_groups[0]["lr"],
             loss_train=mean,
             loss_live=live.loss,

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import SettingsError
 from ..solvers import Muon
+from .visits import Selective
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
@@ -35,6 +36,7 @@ class Settings:
     clip: largest norm of the gradient, or None.
     average: share of an exponential average of the weights that stays at each step, such as 0.98; the
         average is then evaluated too. It changes nothing in the training.
+    visits: `Selective(...)` to visit settled examples less often; None visits every one each epoch.
     probe: training examples on which held and live loss, density and drift are watched.
     target_error: stop when the live test error (in %) is this or lower.
     """
@@ -49,6 +51,7 @@ class Settings:
     warm: float = 0.25
     clip: float | None = None
     average: float | None = None
+    visits: Selective | None = None
     seed: int = 0
     device: str = "auto"
     precision: Precision = "fp32"
