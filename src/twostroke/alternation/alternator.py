@@ -74,6 +74,11 @@ class Alternator:
         """Context for the forward pass of one training step; `progress` through the epoch, 0 to 1."""
         raise NotImplementedError
 
+    @property
+    def needs_every_example(self) -> bool:
+        """Whether the epoch under way must visit every example, because it records them."""
+        return False
+
     def penalty(self) -> Tensor | None:
         """Term to add to the loss of the step under way, or None."""
         return None

@@ -33,7 +33,10 @@ class InstanceWise:
         `checks` times an epoch; the rest of the epoch then runs live. None holds regardless, which at
         a large learning rate lets held and live network part for good.
     refresh: "sweep" visits every example in a pass without gradient; "online" records while an
-        ordinary epoch runs, which costs no pass but gives masks up to an epoch old.
+        ordinary epoch runs, which costs no pass but gives masks up to an epoch old; "running" starts
+        like "online" and from then on each held step also notes the masks to hold at the example's
+        next visit, so that no pass is spent, every mask is one epoch old, and each epoch is a round
+        (`gap` is 1). The view of an augmented example then stays that of the first round.
     rule: closed form of the mask; None is what the activation itself does.
     gated: hold `m ∘ ReLU(q)` instead of `m ∘ q`.
     penalty: weight of the term that keeps pre-activations on their held side (0: none).
@@ -47,7 +50,7 @@ class InstanceWise:
     drift: float | None = 0.08
     probe: int = 256
     checks: int = 4
-    refresh: Literal["sweep", "online"] = "sweep"
+    refresh: Literal["sweep", "online", "running"] = "sweep"
     rule: Rule | None = None
     gated: bool = False
     penalty: float = 0.0
@@ -66,12 +69,12 @@ class InstanceWise:
             raise SettingsError(f"drift is a share of units, above 0 and up to 1, not {self.drift}")
         if self.probe < 1 or self.checks < 1:
             raise SettingsError(f"probe and checks are 1 or more, not {self.probe}, {self.checks}")
-        if self.refresh not in ("sweep", "online"):
-            raise SettingsError(f"refresh is 'sweep' or 'online', not {self.refresh!r}")
-        if self.refresh == "online" and self.rule is not None:
+        if self.refresh not in ("sweep", "online", "running"):
+            raise SettingsError(f"refresh is 'sweep', 'online' or 'running', not {self.refresh!r}")
+        if self.refresh != "sweep" and self.rule is not None:
             raise SettingsError(
-                "an online support stroke records what the activations do while they train: with a "
-                "rule of your own use refresh='sweep'"
+                f"{self.refresh} support strokes record what the activations do while they train: "
+                "with a rule of your own use refresh='sweep'"
             )
         if not self.penalty >= 0:
             raise SettingsError(f"penalty is a weight, 0 or more, not {self.penalty}")
@@ -126,6 +129,11 @@ class InstanceWiseAlternator(Alternator):
         self._due = False  # a support stroke is due when the next epoch begins
         self._next_check = 0.0
 
+    @property
+    def needs_every_example(self) -> bool:
+        """While an epoch records the masks."""
+        return self.phase is Phase.RECORDING or (self._running and self.phase is Phase.HELD)
+
     # -- strokes -----------------------------------------------------------------------------
 
     def begin_epoch(self, epoch: int) -> None:
@@ -138,17 +146,24 @@ class InstanceWiseAlternator(Alternator):
             self._due = False
             self._since = []
             self.round += 1
-            self._round_view = epoch
+            if not self._running or self.round == 1:
+                self._round_view = epoch
             if self.kind.momentum == "reset" and self.optimizer is not None:
                 self.optimizer.state.clear()
             if self.kind.refresh == "sweep":
                 self.sweep()
                 self.phase = Phase.HELD
+            elif self._running and self.round > 1 and self.phase is Phase.HELD:
+                pass  # the masks were noted while the last epoch ran
             else:
                 self.phase = Phase.RECORDING
         # a mask belongs to the view it was recorded from
         self.view = kept_view if self.phase is Phase.LIVE else self._round_view
         self._next_check = 1 / self.kind.checks
+
+    @property
+    def _running(self) -> bool:
+        return self.kind.refresh == "running"
 
     def sweep(self, batch_size: int = 500) -> None:
         """Support stroke: record every example, in evaluation mode, without gradient."""
@@ -182,9 +197,17 @@ class InstanceWiseAlternator(Alternator):
         if self.phase is Phase.HELD:
             support = self.store.read(indices, self.device)
             kind = self.kind
-            with hold(self.model, support, gated=kind.gated, penalty=kind.penalty > 0) as held:
+            with hold(
+                self.model,
+                support,
+                gated=kind.gated,
+                penalty=kind.penalty > 0,
+                record=self._running,
+            ) as held:
                 self._held = held
                 yield
+            if self._running:
+                self.store.write(indices, held.recorded)
             self._held = None
         elif self.phase is Phase.RECORDING:
             with recording(self.model, pooling=self.kind.pooling) as recorder:
@@ -213,10 +236,11 @@ class InstanceWiseAlternator(Alternator):
         super().end_epoch(loss)
         if self.phase is Phase.RECORDING:
             self.phase = Phase.HELD
+            self._due = self._running  # the masks change from the next epoch's first step on
         elif self.phase is Phase.HELD:
             self._since.append(loss)
             self._check_drift()
-            over = len(self._since) >= self.kind.gap
+            over = self._running or len(self._since) >= self.kind.gap
             if self.kind.plateau is not None:
                 over = over or self.kind.plateau.reached(self._since)
             self._due = self._due or over

@@ -74,8 +74,8 @@ class TrainConfig:
     """instance: length of a weight stroke, in epochs at most."""
     drift: float = 0.08
     """instance: end a weight stroke when this share of the units has changed sides; 0 holds on."""
-    refresh: Literal["sweep", "online"] = "sweep"
-    """instance: find supports in a pass of its own, or while an ordinary epoch runs."""
+    refresh: Literal["sweep", "online", "running"] = "sweep"
+    """instance: find supports in a pass of its own, while an ordinary epoch runs, or while held ones run."""
     penalty: float = 0.0
     """instance: weight of the term that keeps pre-activations on their held side."""
     gated: bool | None = None

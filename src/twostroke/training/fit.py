@@ -196,7 +196,9 @@ class _Run:
         torch.manual_seed(epoch_seed(settings.seed, epoch))  # dropout
         order = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
         alternator.begin_epoch(epoch)
-        shuffled = self.visits.order(epoch, order, alternator.example_drift)
+        shuffled = self.visits.order(
+            epoch, order, alternator.example_drift, whole=alternator.needs_every_example
+        )
         phase, round_ = alternator.phase, alternator.round
         mean = self._descend(epoch, shuffled)
         alternator.end_epoch(mean)

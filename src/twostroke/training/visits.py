@@ -54,12 +54,14 @@ class Visits:
         epoch: int,
         generator: torch.Generator,
         drift: Tensor | None,  # (examples,) share of units that changed sides, or None
+        *,
+        whole: bool = False,  # this epoch must see everything
     ) -> Tensor:  # (visited,) int64
         """Indices to visit in an epoch, shuffled; sets `weights`."""
         self.weights = None
         order = torch.randperm(self.examples, generator=generator)
         kind = self.kind
-        if kind is None or epoch >= self.epochs - round(kind.full * self.epochs):
+        if kind is None or whole or epoch >= self.epochs - round(kind.full * self.epochs):
             return order
         settled = self._settled(kind, drift)
         if not settled.any():
