@@ -159,7 +159,7 @@ class Relu(Activation):
         return (self._on(self.q),)
 
     def own_packed(self) -> list[Tensor]:
-        return [bits.pack_where(self._on, self.q)]
+        return [bits.pack_relu(self.q, closed=self.closed)]
 
     def live(self) -> Tensor:
         return self.q.clamp(min=0) if self.closed else torch.relu(self.q)
