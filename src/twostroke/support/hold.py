@@ -32,7 +32,10 @@ class Held:
     ) -> None:
         self._support = support if isinstance(support, Support) else None
         self._rule = None if isinstance(support, Support) else support
-        self._known = {s.key: s for s in support.sites} if isinstance(support, Support) else {}
+        self._known: dict[str, tuple[Site, list[Tensor]]] = {}
+        if isinstance(support, Support):
+            places = zip(support.sites, support.all_planes(), strict=True)
+            self._known = {site.key: (site, planes) for site, planes in places}
         self._gated = gated
         self._strict = strict
         self._penalty = penalty
@@ -83,8 +86,8 @@ class Held:
             with torch.no_grad():
                 planes = [bits.pack(mask) for mask in act.ruled(mask_of(self._rule, act.q))]
         else:
-            site = self._known.get(f"{path}#{call}")
-            if site is None:
+            known = self._known.get(f"{path}#{call}")
+            if known is None:
                 if self._strict and act.unitwise:
                     raise SupportMismatchError(
                         f"{path}#{call} has no mask in this support. Was it recorded from another "
@@ -93,7 +96,8 @@ class Held:
                         "sites live"
                     )
                 return run()
-            planes = self._planes(site, act)
+            site, planes = known
+            self._check(site, act)
             if self._record:  # before the lines below, which may change q in place
                 with torch.no_grad():
                     self._recorded[site.key] = act.own_packed()
@@ -106,7 +110,8 @@ class Held:
             return z
         return act.gated(planes) if self._gated else act.held(planes)
 
-    def _planes(self, site: Site, act: Activation) -> list[Tensor]:
+    def _check(self, site: Site, act: Activation) -> None:
+        """Raise `SupportMismatchError` where the mask does not fit the call."""
         support = self._support
         assert support is not None
         q = act.q
@@ -127,7 +132,6 @@ class Held:
                 f"the support is on {support.device} and the model computes on {q.device}: "
                 f"call support.to({str(q.device)!r}) before the hold"
             )
-        return list(support.planes(site))
 
 
 @contextmanager
