@@ -12,7 +12,16 @@ stroke holds that support fixed, so that the network is linear, and descends on 
 
 from . import data, errors, models, solvers, theory
 from ._version import __version__
-from .alternation import Alternator, BatchWise, InstanceWise, Live, Phase, Plateau, SlowSupport
+from .alternation import (
+    Alternator,
+    BatchWise,
+    DriftCertificate,
+    InstanceWise,
+    Live,
+    Phase,
+    Plateau,
+    SlowSupport,
+)
 from .support import (
     BatchEnergy,
     Energy,
@@ -52,6 +61,7 @@ __all__ = [
     "Alternator",
     "BatchEnergy",
     "BatchWise",
+    "DriftCertificate",
     "Energy",
     "EpochRecord",
     "Evaluation",

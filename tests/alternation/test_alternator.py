@@ -156,6 +156,28 @@ def test_drift_is_the_share_of_probe_units_that_changed():
     assert len(alternator.probe.unique()) == 50
 
 
+def test_a_certificate_tells_the_drift_without_a_forward_pass():
+    model = toy_net()
+    kind = ts.InstanceWise(warmup=0, gap=5, drift=0.3, checks=4, probe=50, watch="certificate")
+    alternator = start(kind, model)
+    alternator.begin_epoch(0)
+    visits, drifts = [], []
+    for n in range(8):
+        with alternator.step(ALL[:5], n / 8):
+            pass
+        visits.append(alternator.stroke_visits)
+        drifts.append(alternator.drift)
+        with torch.no_grad():
+            for p in model.parameters():
+                p += 0.003 * torch.randn_like(p)
+    # the sweep and the certificate; at the first check the probe; at the others nothing
+    assert visits == [160 + 50] * 2 + [160 + 50 + 50] * 6
+    assert drifts[:2] == [None, None]
+    assert 0 < drifts[2] < drifts[4] < drifts[6] < 0.3
+    alternator.end_epoch(1.0)
+    assert alternator.stroke_visits == 160 + 3 * 50
+
+
 def test_plateau_ends_warm_up_and_stroke():
     model = toy_net()
     kind = ts.InstanceWise(

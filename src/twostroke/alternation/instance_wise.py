@@ -18,7 +18,11 @@ from ..store import MemoryStore
 from ..support import Held, Rule, Support, hold, record, recording, sites
 from ..support.modes import evaluating
 from .alternator import Alternator, Phase, check_warmup
+from .certificate import DriftCertificate
 from .ends import Plateau
+
+# examples that a drift certificate keeps margins of, a float a unit
+CERTIFIED = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,9 @@ class InstanceWise:
     drift: end it also when this share of the units of `probe` examples has changed sides, asked
         `checks` times an epoch; the rest of the epoch then runs live. None holds regardless, which at
         a large learning rate lets held and live network part for good.
+    watch: how the drift is told between support strokes: "probe" records the probe anew at each check;
+        "certificate" does so at the first check of a stroke, calibrates a `DriftCertificate` by it and
+        asks that at the others, which takes no forward pass but plain sequences of layers only.
     refresh: "sweep" visits every example in a pass without gradient; "online" records while an
         ordinary epoch runs, which costs no pass but gives masks up to an epoch old; "running" starts
         like "online" and from then on each held step also notes the masks to hold at the example's
@@ -50,6 +57,7 @@ class InstanceWise:
     drift: float | None = 0.08
     probe: int = 256
     checks: int = 4
+    watch: Literal["probe", "certificate"] = "probe"
     refresh: Literal["sweep", "online", "running"] = "sweep"
     rule: Rule | None = None
     gated: bool = False
@@ -69,6 +77,13 @@ class InstanceWise:
             raise SettingsError(f"drift is a share of units, above 0 and up to 1, not {self.drift}")
         if self.probe < 1 or self.checks < 1:
             raise SettingsError(f"probe and checks are 1 or more, not {self.probe}, {self.checks}")
+        if self.watch not in ("probe", "certificate"):
+            raise SettingsError(f"watch is 'probe' or 'certificate', not {self.watch!r}")
+        if self.watch == "certificate" and (self.refresh != "sweep" or self.rule is not None):
+            raise SettingsError(
+                "a drift certificate starts from masks that were all recorded at once by the "
+                "activations' own rule: with it use refresh='sweep' and no rule"
+            )
         if self.refresh not in ("sweep", "online", "running"):
             raise SettingsError(f"refresh is 'sweep', 'online' or 'running', not {self.refresh!r}")
         if self.refresh != "sweep" and self.rule is not None:
@@ -124,6 +139,9 @@ class InstanceWiseAlternator(Alternator):
                 "the model has no site that could be held (no ReLU, no max pooling)"
             )
         self.store = MemoryStore(found, examples, self.device)
+        self._certificate: DriftCertificate | None = None
+        if kind.watch == "certificate":
+            self._certify()  # what it cannot follow is refused before any work
         self._held: Held | None = None
         self._since: list[float] = []  # losses of the epochs of the weight stroke under way
         self._due = False  # a support stroke is due when the next epoch begins
@@ -152,6 +170,8 @@ class InstanceWiseAlternator(Alternator):
                 self.optimizer.state.clear()
             if self.kind.refresh == "sweep":
                 self.sweep()
+                if self.kind.watch == "certificate":
+                    self._certify()
                 self.phase = Phase.HELD
             elif self._running and self.round > 1 and self.phase is Phase.HELD:
                 pass  # the masks were noted while the last epoch ran
@@ -177,6 +197,14 @@ class InstanceWiseAlternator(Alternator):
             self.store.write(indices, support)
         if drifts:
             self.example_drift = torch.cat(drifts)
+        self.stroke_seconds += time.perf_counter() - start
+
+    def _certify(self) -> None:
+        start = time.perf_counter()
+        few = self.probe[:CERTIFIED]
+        x, _ = self.source.batch(few, view=self.view, seed=self.seed)
+        self._certificate = DriftCertificate(self.model, x.to(self.device))
+        self.stroke_visits += len(few)
         self.stroke_seconds += time.perf_counter() - start
 
     def _record(self, indices: Tensor, view: int) -> Support:
@@ -222,11 +250,17 @@ class InstanceWiseAlternator(Alternator):
             return None
         return self.kind.penalty * self._held.inconsistency
 
-    def _check_drift(self) -> None:
+    def _check_drift(self, *, measured: bool = False) -> None:
         """Compare the held masks of the probe with what they would be now; end the stroke if need be."""
         start = time.perf_counter()
-        now = self._record(self.probe, self._round_view)
-        self.drift = self.store.read(self.probe, self.device).drift(now)
+        certificate = self._certificate
+        if certificate is not None and certificate.scale is not None and not measured:
+            self.drift = certificate.estimate()
+        else:
+            now = self._record(self.probe, self._round_view)
+            self.drift = self.store.read(self.probe, self.device).drift(now)
+            if certificate is not None:
+                certificate.calibrate(self.drift)
         if self.kind.drift is not None and self.drift > self.kind.drift:
             self.phase, self._due = Phase.LIVE, True
         self.stroke_seconds += time.perf_counter() - start
@@ -239,7 +273,7 @@ class InstanceWiseAlternator(Alternator):
             self._due = self._running  # the masks change from the next epoch's first step on
         elif self.phase is Phase.HELD:
             self._since.append(loss)
-            self._check_drift()
+            self._check_drift(measured=True)
             over = self._running or len(self._since) >= self.kind.gap
             if self.kind.plateau is not None:
                 over = over or self.kind.plateau.reached(self._since)

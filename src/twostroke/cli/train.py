@@ -74,6 +74,8 @@ class TrainConfig:
     """instance: length of a weight stroke, in epochs at most."""
     drift: float = 0.08
     """instance: end a weight stroke when this share of the units has changed sides; 0 holds on."""
+    watch: Literal["probe", "certificate"] = "probe"
+    """instance: tell the drift by recording a probe anew, or from the weights alone (plain nets only)."""
     refresh: Literal["sweep", "online", "running"] = "sweep"
     """instance: find supports in a pass of its own, while an ordinary epoch runs, or while held ones run."""
     penalty: float = 0.0
@@ -103,6 +105,7 @@ class TrainConfig:
                 warmup=warmup,
                 gap=self.gap,
                 drift=self.drift or None,
+                watch=self.watch,
                 refresh=self.refresh,
                 penalty=self.penalty,
                 gated=bool(self.gated),
