@@ -51,8 +51,12 @@ class RunFolderError(TwostrokeError, OSError):
     """A run's folder is taken, missing or incomplete."""
 
 
+class StoreError(TwostrokeError, OSError):
+    """A store of supports could not be written; the text names the file and the fix."""
+
+
 class TooLargeError(TwostrokeError, MemoryError):
-    """A dense form would be larger than the limit; the text gives its size and the way around it."""
+    """A dense form, or all supports, need more than there is; the text says how much, and the fix."""
 
 
 class NotRankOneError(TwostrokeError, ValueError):

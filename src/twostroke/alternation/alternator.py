@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
@@ -61,6 +61,7 @@ class Alternator:
         self.example_drift: Tensor | None = None
         # what a support stroke computes in; the loop puts its own autocast here
         self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+        self.notes: list[str] = []  # what a user may want to know before training, a line each
         self._losses: list[float] = []
 
     def begin_epoch(self, epoch: int) -> None:
@@ -69,6 +70,9 @@ class Alternator:
         self.stroke_seconds = 0.0
         self.stroke_visits = 0
         self.drift = None
+
+    def expect(self, batches: Iterable[Tensor]) -> None:
+        """The indices of this epoch's steps, in order: a hint, so that what they need can be fetched."""
 
     def step(self, indices: Tensor, progress: float = 0.0) -> AbstractContextManager[Any]:
         """Context for the forward pass of one training step; `progress` through the epoch, 0 to 1."""
@@ -97,6 +101,12 @@ class Alternator:
     def state(self) -> tuple[dict[str, Any], Support | None]:
         """What a checkpoint must keep between epochs: plain values, and the stored support."""
         return {"round": self.round, "phase": str(self.phase), "losses": list(self._losses)}, None
+
+    def saved(self) -> None:
+        """What `state` gave last is safe on disk, and what it gave before is needed no longer."""
+
+    def close(self) -> None:
+        """Training is over; files and threads are given back."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Tensors beside the support that a checkpoint must keep."""

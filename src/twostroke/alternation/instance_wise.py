@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,12 +15,13 @@ from torch.optim import Optimizer
 
 from ..data import ExampleSource, check_replayable
 from ..errors import SettingsError
-from ..store import MemoryStore
+from ..store import FileStore, Kind, Origin, check_kind, make_store
 from ..support import Held, Rule, Support, hold, record, recording, sites
 from ..support.modes import evaluating
 from .alternator import Alternator, Phase, check_warmup
 from .certificate import DriftCertificate
 from .ends import Plateau
+from .fingerprint import data_fingerprint, model_fingerprint
 
 # examples that a drift certificate keeps margins of, a float a unit
 CERTIFIED = 64
@@ -49,6 +51,10 @@ class InstanceWise:
     penalty: weight of the term that keeps pre-activations on their held side (0: none).
     momentum: what becomes of the optimiser's state at a support stroke, "keep" or "reset".
     pooling: hold the argmax of max pooling too.
+    store: where the masks live: "device" beside the model, "host" memory, a "file"; "auto" takes the
+        first in which they fit well, and says which.
+    store_path: folder for the file, a folder for each run; None is the run's own in `fit(folder=...)`,
+        and a temporary one otherwise.
     """
 
     warmup: int | Plateau = 2
@@ -64,9 +70,12 @@ class InstanceWise:
     penalty: float = 0.0
     momentum: Literal["keep", "reset"] = "keep"
     pooling: bool = False
+    store: Kind = "auto"
+    store_path: str | Path | None = None
 
     def __post_init__(self) -> None:
         check_warmup(self.warmup)
+        check_kind(self.store, self.store_path)
         if self.momentum not in ("keep", "reset"):
             raise SettingsError(
                 f"momentum is 'keep' or 'reset' at a support stroke, not {self.momentum!r}"
@@ -97,6 +106,11 @@ class InstanceWise:
             raise SettingsError(
                 f"{type(self.rule).__name__} gives one mask to a whole batch: use BatchWise with it"
             )
+
+    def inside(self, folder: Path) -> InstanceWise:
+        """The same, with a file store, if it comes to one, in a folder, unless one is named already."""
+        named = self.store_path is not None or self.store in ("device", "host")
+        return self if named else replace(self, store_path=folder)
 
     def start(
         self,
@@ -138,13 +152,17 @@ class InstanceWiseAlternator(Alternator):
             raise SettingsError(
                 "the model has no site that could be held (no ReLU, no max pooling)"
             )
-        self.store = MemoryStore(found, examples, self.device)
+        self._of = Origin(model_fingerprint(model), data_fingerprint(source, seed), seed)
+        folder = None if kind.store_path is None else Path(kind.store_path)
+        self.store, why = make_store(kind.store, found, examples, self.device, folder, self._of)
+        self.notes.append(f"masks are kept in {why}")
         self._certificate: DriftCertificate | None = None
         if kind.watch == "certificate":
             self._certify()  # what it cannot follow is refused before any work
         self._held: Held | None = None
         self._since: list[float] = []  # losses of the epochs of the weight stroke under way
         self._due = False  # a support stroke is due when the next epoch begins
+        self._noting = False  # held steps write the masks of the next visit
         self._next_check = 0.0
 
     @property
@@ -174,8 +192,11 @@ class InstanceWiseAlternator(Alternator):
                     self._certify()
                 self.phase = Phase.HELD
             elif self._running and self.round > 1 and self.phase is Phase.HELD:
-                pass  # the masks were noted while the last epoch ran
+                # the masks were noted while the last epoch ran
+                self.store.begin(self.round, self._round_view, keep=True)
+                self._noting = True
             else:
+                self.store.begin(self.round, self._round_view)
                 self.phase = Phase.RECORDING
         # a mask belongs to the view it was recorded from
         self.view = kept_view if self.phase is Phase.LIVE else self._round_view
@@ -189,12 +210,14 @@ class InstanceWiseAlternator(Alternator):
         """Support stroke: record every example, in evaluation mode, without gradient."""
         start = time.perf_counter()
         drifts = []
+        self.store.begin(self.round, self._round_view, keep=True)
         for indices in torch.arange(len(self.store)).split(batch_size):
             support = self._record(indices, self._round_view)
             if self.wants_example_drift and self.round > 1:
                 before = self.store.read(indices, self.device)
                 drifts.append(before.drift_by_example(support).cpu())
             self.store.write(indices, support)
+        self.store.publish()
         if drifts:
             self.example_drift = torch.cat(drifts)
         self.stroke_seconds += time.perf_counter() - start
@@ -244,6 +267,11 @@ class InstanceWiseAlternator(Alternator):
         else:
             yield
 
+    def expect(self, batches: Iterable[Tensor]) -> None:
+        """Masks of these batches are read ahead, where they come from a file."""
+        if self.phase is Phase.HELD:
+            self.store.expect(batches)
+
     def penalty(self) -> Tensor | None:
         """`penalty * inconsistency` of the step under way; call it inside of `step`."""
         if self._held is None or self.kind.penalty == 0:
@@ -268,7 +296,11 @@ class InstanceWiseAlternator(Alternator):
     def end_epoch(self, loss: float) -> None:
         """Decides whether the weight stroke ends here."""
         super().end_epoch(loss)
+        if self._noting:
+            self.store.publish()
+            self._noting = False
         if self.phase is Phase.RECORDING:
+            self.store.publish()
             self.phase = Phase.HELD
             self._due = self._running  # the masks change from the next epoch's first step on
         elif self.phase is Phase.HELD:
@@ -288,21 +320,55 @@ class InstanceWiseAlternator(Alternator):
         return hold(self.model, self.store.read(indices, self.device), gated=self.kind.gated)
 
     def state(self) -> tuple[dict[str, Any], Support | None]:
-        """Adds the stroke under way and the stored masks."""
+        """Adds the stroke under way, and the stored masks or, in a file's case, what they are."""
         values, _ = super().state()
         values |= {"since": list(self._since), "due": self._due}
         if self.round == 0:
             return values, None
         values["round_view"] = self._round_view
-        return values, Support(self.store.sites, self.store.rows)
+        reference = self.store.reference()
+        if reference is not None:
+            return values | {"store": reference}, None
+        return values, self.store.whole()
+
+    def saved(self) -> None:
+        """Files of rounds that only earlier checkpoints refer to are deleted."""
+        self.store.settle()
 
     def restore(
         self, values: Mapping[str, Any], support: Support | None, tensors: Mapping[str, Tensor]
     ) -> None:
         """Go on from what `state` and `tensors` gave."""
+        if "round_view" in values:
+            self._round_view = int(values["round_view"])
+            self._restore_store(int(values["round"]), values.get("store"), support)
         super().restore(values, support, tensors)
         self._since = [float(loss) for loss in values["since"]]
         self._due = bool(values["due"])
-        if support is not None:
-            self._round_view = int(values["round_view"])
-            self.store.write(torch.arange(len(self.store)), support)
+
+    def _restore_store(
+        self, round_: int, reference: Mapping[str, Any] | None, support: Support | None
+    ) -> None:
+        """Take up a round, whichever kind of store it was kept in before."""
+        if reference is not None and isinstance(self.store, FileStore):
+            self.store.reopen(reference)
+            return
+        if reference is not None:
+            if self.kind.store_path is None:
+                raise SettingsError(
+                    f"the masks are in {reference['file']}: say in which folder it is (store_path=...)"
+                )
+            sites, folder = self.store.sites, Path(self.kind.store_path)
+            file = FileStore(sites, len(self.store), folder, self._of)
+            file.reopen(reference)
+            support = file.whole()
+            file.close()
+        if support is None:
+            raise SettingsError("there are no masks to go on with in what state() gave")
+        self.store.begin(round_, self._round_view)
+        self.store.write(torch.arange(len(self.store)), support)
+        self.store.publish()
+
+    def close(self) -> None:
+        """Give back the store's files and threads; what no checkpoint refers to is deleted."""
+        self.store.close()

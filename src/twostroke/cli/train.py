@@ -20,6 +20,7 @@ from ..errors import RunFolderError, SettingsError, TwostrokeError
 from ..models import create_model
 from ..report import draw_curves
 from ..training import RunFolder, Selective, Settings, Status, fit
+from ..training.checkpoint import Checkpoint
 from ..training.run import read_toml
 from .progress import RunBar
 
@@ -82,6 +83,8 @@ class TrainConfig:
     """instance: weight of the term that keeps pre-activations on their held side."""
     gated: bool | None = None
     """Hold m ∘ ReLU(q) instead of m ∘ q; left out, it is on for batch and off for instance."""
+    store: Literal["auto", "device", "host", "file"] = "auto"
+    """instance: where masks live: beside the model, in host memory, in a file of the run's folder."""
     density: float = 0.9
     """batch: share of the units that the mask keeps."""
 
@@ -109,6 +112,7 @@ class TrainConfig:
                 refresh=self.refresh,
                 penalty=self.penalty,
                 gated=bool(self.gated),
+                store=self.store,
             )
         if self.alternation == "batch":
             return BatchWise(warmup=warmup, density=self.density, gated=self.gated is not False)
@@ -134,7 +138,8 @@ def train(
     """Train a model, by alternation or by plain SGD, and keep the run in a folder.
 
     Ctrl-C stops after the step under way; `twostroke train --resume FOLDER` goes on from the last
-    whole epoch. Exit codes: 0 finished, 1 diverged, 2 bad input, 130 interrupted.
+    whole epoch, and so it does after a crash or a kill. Exit codes: 0 finished, 1 diverged, 2 bad input
+    or a disk that is full, 130 stopped by Ctrl-C or SIGTERM.
     """
     console = Console()
     resume = options.resume is not None
@@ -163,13 +168,16 @@ def train(
         assert options.out is not None
         run = RunFolder.create(options.out, _plain(what))
     name = f"{what.model}, {what.alternation}"
-    history = run.history() if resume and run.metrics_file.exists() else None
-    done = len(history) if history else 0
+    if resume and not run.begun:  # killed before its first checkpoint: from the beginning, then
+        run.clear()
+        resume = False
+    done = Checkpoint(run.path).epochs() if resume else 0
     console.print(
         f"{what.model} on {data.name} ({data.note}), {_describe(kind)}, "
-        + (f"from epoch {done + 1} of {what.epochs}" if resume else f"{what.epochs} epochs"),
+        + (f"{done} of {what.epochs} epochs done before" if done else f"{what.epochs} epochs"),
         highlight=False,
     )
+    fresh = options.resume is None
     try:
         with RunBar(console, what.alternation) as bar, _stoppable():
             result = fit(
@@ -182,9 +190,10 @@ def train(
                 folder=run.path,
                 resume=resume,
                 identity=_plain(what),
+                notice=lambda text: console.print(text, highlight=False, soft_wrap=True),
             )
     except TwostrokeError:
-        if not resume and not (run.path / "checkpoint.safetensors").exists():
+        if fresh and not run.begun:
             run.discard()
         raise
     run.save_history(result.history)

@@ -12,6 +12,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from .._files import replacing
 from ..errors import SupportFileError, SupportMismatchError
 from . import bits
 from .sites import Site
@@ -224,14 +225,9 @@ class Support:
 
         header = {"format": _FORMAT, "version": _VERSION, "shared": self.shared}
         header["sites"] = [site.to_json() for site in self.sites]
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        try:
-            rows = self.rows.contiguous().cpu()
+        rows = self.rows.contiguous().cpu()
+        with replacing(Path(path)) as partial:
             save_file({"rows": rows}, partial, metadata={_FORMAT: json.dumps(header)})
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Support:

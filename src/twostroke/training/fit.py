@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..alternation import Alternation, Alternator, Live, Phase
+from ..alternation import Alternation, Alternator, InstanceWise, Live, Phase
 from ..data import Data, as_data
 from ..errors import SettingsError
 from ..support import recording
@@ -54,6 +54,7 @@ def fit(
     folder: str | Path | None = None,
     resume: bool = False,
     identity: Mapping[str, Any] | None = None,
+    notice: Callable[[str], None] | None = None,
     **changes: Any,
 ) -> FitResult:
     """Train `model`, in place, and say how it went; it is left in evaluation mode.
@@ -64,7 +65,9 @@ def fit(
 
     `callback` receives an `EpochRecord` after each epoch, `progress` a `Progress` after each step.
     With a `folder`, a checkpoint is written there after each epoch, and `resume=True` goes on from it,
-    exactly (on a CPU); `identity` is whatever must be equal for that to make sense.
+    exactly (on a CPU); `identity` is whatever must be equal for that to make sense. `notice` receives
+    what is worth knowing before training starts, such as where masks are kept; the result's `notes`
+    have it too.
 
     Ctrl-C ends the run after the step under way with status INTERRUPTED. A loss that is undefined, or
     has grown to more than five times its first value, ends it with DIVERGED and the weights of the
@@ -72,7 +75,27 @@ def fit(
     `SettingsError`, `DataError`, `UnholdableError`.
     """
     settings = (settings or Settings()).but(**changes)
+    if folder is not None and isinstance(alternation, InstanceWise):
+        alternation = alternation.inside(Path(folder))
     run = _Run(model, as_data(data), alternation or Live(), settings, loss, progress)
+    try:
+        return _fit(run, callback, folder, resume, identity, notice)
+    finally:
+        run.alternator.close()
+
+
+def _fit(
+    run: _Run,
+    callback: Callable[[EpochRecord], None] | None,
+    folder: str | Path | None,
+    resume: bool,
+    identity: Mapping[str, Any] | None,
+    notice: Callable[[str], None] | None,
+) -> FitResult:
+    model, settings, notes = run.model, run.settings, run.alternator.notes
+    if notice is not None:
+        for text in notes:
+            notice(text)
     checkpoint = Checkpoint(Path(folder)) if folder is not None else None
     who = dict(identity or {})
     history = History()
@@ -101,7 +124,7 @@ def fit(
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
         detail = f"in epoch {len(history) + 1} of {settings.epochs}"
-    return FitResult(status, model.eval(), history, detail)
+    return FitResult(status, model.eval(), history, detail, list(notes))
 
 
 class _Run:
@@ -226,7 +249,9 @@ class _Run:
         steps = math.ceil(len(shuffled) / settings.batch_size)
         check = max(1, steps // 8)
         self.model.train()
-        for step, indices in enumerate(shuffled.split(settings.batch_size)):
+        batches = shuffled.split(settings.batch_size)
+        alternator.expect(batches)
+        for step, indices in enumerate(batches):
             x, y = self.train.batch(indices, view=alternator.view, seed=settings.seed)
             x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
             if settings.channels_last:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from .._files import replacing
 from ..errors import RunFolderError
 
 
@@ -80,13 +81,10 @@ class History:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write as CSV: a line an epoch, numbers in full precision, empty where there is none."""
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("w", newline="") as file:
+        with replacing(Path(path)) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, [f.name for f in fields(EpochRecord)])
             writer.writeheader()
             writer.writerows(asdict(record) for record in self.epochs)
-        partial.replace(path)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> History:

@@ -1,8 +1,8 @@
 """A run's folder: what was asked for, what came out, and with which versions.
 
 `config.toml` repeats the run; `metrics.csv` has a line an epoch; `model.safetensors` the last weights;
-`versions.json` the software and the machine; `checkpoint.safetensors` and `support-N.safetensors` what is
-needed to go on; `curves.png` the picture.
+`versions.json` the software and the machine; `checkpoint.safetensors` and `support-N.safetensors` or
+`support-N.store` what is needed to go on; `curves.png` the picture.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from typing import Any
 
 import tomli_w
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
+from .._files import replacing, sweep_partials
 from .._version import __version__
 from ..errors import RunFolderError
-from .checkpoint import save_tensors
+from .checkpoint import Checkpoint, read_tensors, save_tensors
 from .history import History
 
 
@@ -46,20 +45,34 @@ class RunFolder:
             )
         try:
             run.path.mkdir(parents=True, exist_ok=True)
-            run.config_file.write_text(
-                tomli_w.dumps({k: v for k, v in config.items() if v is not None})
-            )
             run.versions_file.write_text(json.dumps(versions(), indent=2) + "\n")
+            with replacing(run.config_file) as partial:  # last: with it the folder is a run's
+                partial.write_text(
+                    tomli_w.dumps({k: v for k, v in config.items() if v is not None})
+                )
         except OSError as error:
             raise RunFolderError(f"{run.path} cannot be written: {error}") from error
         return run
 
     def discard(self) -> None:
         """Undo `create` for a run that was refused before it began."""
+        self.clear()
         self.config_file.unlink(missing_ok=True)
         self.versions_file.unlink(missing_ok=True)
         with suppress(OSError):  # whatever else is in it stays
             self.path.rmdir()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to go on from: a checkpoint, or what is left of a whole run."""
+        results = Checkpoint(self.path).file, self.metrics_file, self.model_file
+        return any(path.exists() for path in results)
+
+    def clear(self) -> None:
+        """Remove what a run that was killed before its first checkpoint has left."""
+        sweep_partials(self.path)
+        for path in self.path.glob("support-*"):
+            path.unlink(missing_ok=True)
 
     @property
     def config_file(self) -> Path:
@@ -109,10 +122,7 @@ class RunFolder:
 
     def load_model(self, model: nn.Module) -> None:
         """Put the run's weights into a model of the same kind."""
-        try:
-            weights = load_file(self.model_file)
-        except (OSError, SafetensorError) as error:
-            raise RunFolderError(f"{self.model_file} cannot be read: {error}") from error
+        weights, _ = read_tensors(self.model_file, unchecked=True)
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:

@@ -1,0 +1,31 @@
+"""Fingerprints of a model's structure and of a data set, so that no mask meets what it is not of."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+from ..data import ExampleSource
+
+_SAMPLES = 16
+
+
+def model_fingerprint(model: nn.Module) -> str:
+    """Hash of the names, shapes and types of all parameters and buffers; not of their values."""
+    state = hashlib.blake2b(digest_size=16)
+    for name, tensor in model.state_dict().items():
+        state.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+    return state.hexdigest()
+
+
+def data_fingerprint(source: ExampleSource, seed: int) -> str:
+    """Hash of the number of examples, their shape and classes, and 16 of them as view 0 shows them."""
+    state = hashlib.blake2b(digest_size=16)
+    count = len(source)
+    state.update(f"{count} {source.shape} {source.classes} {seed}\n".encode())
+    some = torch.arange(min(_SAMPLES, count)) * count // min(_SAMPLES, count)
+    for tensor in source.batch(some, view=0, seed=seed):
+        state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()

@@ -1,0 +1,151 @@
+"""Which kind of store fits, before any work is done."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+
+from ..errors import SettingsError, TooLargeError
+from ..support import Site
+from .base import Store
+from .file import FileStore
+from .layout import NOWHERE, Origin
+from .memory import MemoryStore
+
+Kind = Literal["auto", "device", "host", "file"]
+KINDS = ("auto", "device", "host", "file")
+
+
+class Choice(NamedTuple):
+    """A kind of store and, in one line, how much it takes and why it was picked."""
+
+    kind: Kind
+    why: str
+
+
+class Free(NamedTuple):
+    """Bytes that are free: of the model's device (None where that is the CPU), the host, the disk."""
+
+    device: int | None
+    host: int
+    disk: int
+
+
+def choose_store(kind: Kind, need: int, examples: int, free: Free) -> Choice:
+    """Decide for supports of `need` bytes in all; `TooLargeError` says how much there would have to be.
+
+    "auto" takes the device, then host memory, where that leaves half of what is free to the training
+    itself; then the disk, which must hold two rounds. A kind that is asked for by name may take all.
+    """
+    size = (
+        f"{_size(need)} of masks, {examples:,} examples of {need / max(examples, 1) / 1e3:.1f} kB"
+    )
+    room = {"device": free.device or 0, "host": free.host, "file": free.disk // 2}
+    names = {"device": "device memory", "host": "host memory", "file": "a file"}
+    # on a CPU the device's memory is the host's
+    room["device"] = free.host if kind == "device" and free.device is None else room["device"]
+    told = ", ".join(
+        f"{_size(amount)} {where}"
+        for amount, where in (
+            (free.device, "on the device"),
+            (free.host, "in host memory"),
+            (free.disk, "on disk"),
+        )
+        if amount is not None
+    )
+    if kind != "auto":
+        if need > room[kind]:
+            twice = " twice, because two rounds are kept," if kind == "file" else ""
+            raise TooLargeError(
+                f"{size}, do not fit into {names[kind]}{twice}: there is {told} free. Take another "
+                "store ('auto' looks for one), fewer examples, or an alternation that stores nothing "
+                "(BatchWise, SlowSupport)"
+            )
+        return Choice(kind, f"{names[kind]} ({size})")
+    share = {"device": 0.5, "host": 0.5, "file": 1.0}
+    order: tuple[Kind, ...] = ("device", "host", "file")
+    for candidate in order:
+        if need <= share[candidate] * room[candidate]:
+            return Choice(candidate, f"{names[candidate]} ({size}; there is {told} free)")
+    raise TooLargeError(
+        f"{size}, fit nowhere: there is {told} free, of which masks may take half of memory, or half of "
+        f"the disk because two rounds are kept. Free {_size(2 * need)} on a disk (store_path=... says "
+        "which), take fewer examples, or an alternation that stores nothing (BatchWise, SlowSupport)"
+    )
+
+
+def make_store(
+    kind: Kind,
+    sites: Sequence[Site],
+    examples: int,
+    device: torch.device,
+    folder: Path | None = None,
+    origin: Origin = NOWHERE,
+) -> tuple[Store, str]:
+    """A store for so many examples, and a line that says which it is and why.
+
+    `folder` is where the file store goes (None: a temporary folder), `origin` what the masks are of.
+    Raises `TooLargeError` where the supports do not fit.
+    """
+    need = examples * sum(site.nbytes for site in sites)
+    choice = choose_store(kind, need, examples, free_space(device, folder))
+    if choice.kind == "file":
+        store = FileStore(sites, examples, folder, origin)
+        return store, f"{choice.why}, in {store.folder}"
+    if choice.kind == "host":
+        pin = device.type == "cuda"
+        return MemoryStore(sites, examples, "cpu", pin=pin), choice.why
+    return MemoryStore(sites, examples, device), choice.why
+
+
+def check_kind(kind: str, path: object) -> None:
+    """Raise `SettingsError` for a kind that there is not, or a path for what is not on disk."""
+    if kind not in KINDS:
+        raise SettingsError(f"store is one of {', '.join(KINDS)}, not {kind!r}")
+    if path is not None and kind in ("device", "host"):
+        raise SettingsError(
+            f"store_path says where a file goes, and store={kind!r} makes none: take store='file'"
+        )
+
+
+def free_space(device: torch.device, folder: Path | None) -> Free:
+    """What is free now; on disk, files of a store in `folder` count as free, since they will go."""
+    on_device = None
+    if device.type == "cuda":
+        on_device = torch.cuda.mem_get_info(device)[0]
+    where = Path(tempfile.gettempdir()) if folder is None else folder.absolute()
+    while not where.exists():
+        where = where.parent
+    own = sum(path.stat().st_size for path in where.glob("support-*.store")) if folder else 0
+    return Free(on_device, _free_host(), shutil.disk_usage(where).free + own)
+
+
+def _free_host() -> int:
+    """Memory that can be had without swapping, under whatever limit this process runs."""
+    free = [2**62]
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            free.append(int(line.split()[1]) * 1024)
+    limit, used = _lines("/sys/fs/cgroup/memory.max"), _lines("/sys/fs/cgroup/memory.current")
+    if limit and used and limit[0].isdecimal():
+        cache = [
+            x.split()[1] for x in _lines("/sys/fs/cgroup/memory.stat") if x.startswith("file ")
+        ]
+        free.append(int(limit[0]) - int(used[0]) + sum(map(int, cache)))
+    return max(0, min(free))
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
