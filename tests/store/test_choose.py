@@ -73,8 +73,6 @@ def test_what_is_free_is_known_here(tmp_path):
 def test_settings():
     with pytest.raises(SettingsError, match="auto, device, host, file, not 'disk'"):
         ts.InstanceWise(store="disk")
-    with pytest.raises(SettingsError, match="store_path"):
-        ts.InstanceWise(store="host", store_path="x")
 
 
 def test_too_much_is_refused_before_training(monkeypatch):

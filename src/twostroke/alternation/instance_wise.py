@@ -53,8 +53,8 @@ class InstanceWise:
     pooling: hold the argmax of max pooling too.
     store: where the masks live: "device" beside the model, "host" memory, a "file"; "auto" takes the
         first in which they fit well, and says which.
-    store_path: folder for the file, a folder for each run; None is the run's own in `fit(folder=...)`,
-        and a temporary one otherwise.
+    store_path: folder for the file, should it come to one; one for each run. None is the run's own in
+        `fit(folder=...)`, and a temporary one otherwise.
     """
 
     warmup: int | Plateau = 2
@@ -75,7 +75,7 @@ class InstanceWise:
 
     def __post_init__(self) -> None:
         check_warmup(self.warmup)
-        check_kind(self.store, self.store_path)
+        check_kind(self.store)
         if self.momentum not in ("keep", "reset"):
             raise SettingsError(
                 f"momentum is 'keep' or 'reset' at a support stroke, not {self.momentum!r}"
@@ -108,9 +108,8 @@ class InstanceWise:
             )
 
     def inside(self, folder: Path) -> InstanceWise:
-        """The same, with a file store, if it comes to one, in a folder, unless one is named already."""
-        named = self.store_path is not None or self.store in ("device", "host")
-        return self if named else replace(self, store_path=folder)
+        """The same, with the file, if it comes to one, in a folder, unless one is named already."""
+        return self if self.store_path is not None else replace(self, store_path=folder)
 
     def start(
         self,
@@ -339,9 +338,8 @@ class InstanceWiseAlternator(Alternator):
         self, values: Mapping[str, Any], support: Support | None, tensors: Mapping[str, Tensor]
     ) -> None:
         """Go on from what `state` and `tensors` gave."""
-        if "round_view" in values:
-            self._round_view = int(values["round_view"])
-            self._restore_store(int(values["round"]), values.get("store"), support)
+        self._round_view = int(values.get("round_view", 0))
+        self._restore_store(int(values["round"]), values.get("store"), support)
         super().restore(values, support, tensors)
         self._since = [float(loss) for loss in values["since"]]
         self._due = bool(values["due"])
@@ -350,8 +348,10 @@ class InstanceWiseAlternator(Alternator):
         self, round_: int, reference: Mapping[str, Any] | None, support: Support | None
     ) -> None:
         """Take up a round, whichever kind of store it was kept in before."""
-        if reference is not None and isinstance(self.store, FileStore):
+        if isinstance(self.store, FileStore) and support is None:
             self.store.reopen(reference)
+            return
+        if round_ == 0:
             return
         if reference is not None:
             if self.kind.store_path is None:
@@ -365,6 +365,8 @@ class InstanceWiseAlternator(Alternator):
             file.close()
         if support is None:
             raise SettingsError("there are no masks to go on with in what state() gave")
+        if isinstance(self.store, FileStore):
+            self.store.reopen(None)
         self.store.begin(round_, self._round_view)
         self.store.write(torch.arange(len(self.store)), support)
         self.store.publish()

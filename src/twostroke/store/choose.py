@@ -103,14 +103,10 @@ def make_store(
     return MemoryStore(sites, examples, device), choice.why
 
 
-def check_kind(kind: str, path: object) -> None:
-    """Raise `SettingsError` for a kind that there is not, or a path for what is not on disk."""
+def check_kind(kind: str) -> None:
+    """Raise `SettingsError` for a kind that there is not."""
     if kind not in KINDS:
         raise SettingsError(f"store is one of {', '.join(KINDS)}, not {kind!r}")
-    if path is not None and kind in ("device", "host"):
-        raise SettingsError(
-            f"store_path says where a file goes, and store={kind!r} makes none: take store='file'"
-        )
 
 
 def free_space(device: torch.device, folder: Path | None) -> Free:

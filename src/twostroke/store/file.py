@@ -17,7 +17,7 @@ from ..support import Site, Support
 from .ahead import ReadAhead
 from .base import check_fits, check_written
 from .layout import NOWHERE, Header, Origin
-from .rounds import RoundFile, RoundWriter
+from .rounds import RoundFile, RoundWriter, origin_of
 
 _NAME = "support-{}.store"
 
@@ -151,22 +151,27 @@ class FileStore:
         self._referred = self._referred[-1:]
         self._clean()
 
-    def reopen(self, reference: Mapping[str, Any]) -> None:
-        """Go on with the round that a checkpoint refers to; other rounds are deleted."""
-        name = str(reference["file"])
-        if Path(name).name != name:
-            raise SupportFileError(f"{name!r} is not the name of a store's file")
-        found = RoundFile.open(self.folder / name)
-        try:
-            self._check(found, str(reference["digest"]))
-        except SupportFileError:
-            found.close()
-            raise
+    def reopen(self, reference: Mapping[str, Any] | None) -> None:
+        """Go on with the round that a checkpoint refers to, None where it was before the first one.
+
+        This run's other rounds are deleted: what was done after the checkpoint is done again.
+        """
+        found = None
+        if reference is not None:
+            name = str(reference["file"])
+            if Path(name).name != name:
+                raise SupportFileError(f"{name!r} is not the name of a store's file")
+            found = RoundFile.open(self.folder / name)
+            try:
+                self._check(found, str(reference["digest"]))
+            except SupportFileError:
+                found.close()
+                raise
         self._abandon()
         self._ahead.forget()
-        self._round, self._referred = found, [found.path]
-        # those of rounds that were begun after the checkpoint are done again
-        self._own = set(self.folder.glob(_NAME.format("*")))
+        self._round, self._referred = found, [found.path] if found else []
+        rounds = self.folder.glob(_NAME.format("*"))
+        self._own = {path for path in rounds if origin_of(path) == self._blank.origin}
         self._clean()
 
     def _check(self, found: RoundFile, digest: str) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .._files import beside, put
 from ..errors import StoreError, SupportFileError
-from .layout import Header, decode, header_bytes, table_of
+from .layout import Header, Origin, decode, header_bytes, table_of
 
 _CHUNK = 1 << 23  # bytes that are read or written at a time
 
@@ -137,8 +137,20 @@ class RoundFile:
         return rows
 
 
-def _verify(path: Path, file: int) -> tuple[Header, Tensor, str]:
-    """Header, CRC of every row, and digest of an open file, after everything in it was compared."""
+def origin_of(path: Path) -> Origin | None:
+    """What the masks in a file are of, by its header alone; None for what is no such file."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+        try:
+            return _header(path, file)[0].origin
+        finally:
+            os.close(file)
+    except (OSError, SupportFileError):
+        return None
+
+
+def _header(path: Path, file: int) -> tuple[Header, Tensor, bytes]:
+    """Header and table of an open file, and the bytes that they were read from."""
     size = os.fstat(file).st_size
     head = bytearray(min(size, 32))
     _read(path, file, memoryview(head), 0)
@@ -150,6 +162,13 @@ def _verify(path: Path, file: int) -> tuple[Header, Tensor, str]:
         raise SupportFileError(
             f"{path} is not a store of supports, or is damaged: {error}"
         ) from None
+    return header, table, bytes(head[: header.start])
+
+
+def _verify(path: Path, file: int) -> tuple[Header, Tensor, str]:
+    """Header, CRC of every row, and digest of an open file, after everything in it was compared."""
+    header, table, head = _header(path, file)
+    size = os.fstat(file).st_size
     if size != header.size:
         raise SupportFileError(
             f"{path} has {size:,} bytes where {header.size:,} belong: it is truncated, or something "
@@ -175,7 +194,7 @@ def _verify(path: Path, file: int) -> tuple[Header, Tensor, str]:
             f"{path} is damaged: block {block}, the masks of rows {low} to {high} (and {len(wrong) - 1} "
             "more blocks), does not match its checksum"
         )
-    return header, crcs, _digest(bytes(head[: header.start]))
+    return header, crcs, _digest(head)
 
 
 def _digest(head: bytes) -> str:

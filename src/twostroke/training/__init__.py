@@ -1,7 +1,8 @@
 """Training: the driver `fit`, its settings, what it reports, and how it goes on after a stop.
 
 `settings` · `visits` which examples an epoch sees · `fit` the loop · `evaluate` live or with masks at
-test · `history` epochs, status, result · `checkpoint` resumable state · `run` a run's folder.
+test · `history` epochs, status, result · `checkpoint` resumable state, in `tensor_files` · `run` a run's
+folder.
 """
 
 from .evaluate import MASK_AT_TEST, Evaluation, evaluate

@@ -7,84 +7,27 @@ generator states: a run that goes on from one computes what it would have comput
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from .._files import replacing, sweep_partials
+from .._files import sweep_partials
 from ..alternation import Alternator
 from ..errors import RunFolderError, SupportFileError
 from ..support import Support
 from .history import EpochRecord, History
+from .tensor_files import checksum, read_tensors, save_tensors
 from .visits import Visits
 
 _FORMAT = "twostroke-checkpoint"
 _VERSION = 2  # 2: checksums, and supports in a store's file
-_CHECKSUM = "twostroke-checksum"
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write safetensors and a checksum of all of it to a file beside, then put it in place.
-
-    Raises `RunFolderError` where that fails.
-    """
-    plain = {name: t.detach().contiguous().cpu().clone() for name, t in tensors.items()}
-    metadata = metadata | {_CHECKSUM: str(checksum(plain, metadata))}
-    try:
-        with replacing(path) as partial:
-            save_file(plain, partial, metadata=metadata)
-    except (OSError, SafetensorError) as error:
-        raise RunFolderError(
-            f"{path} could not be written ({error}); what was there before is untouched. Is the disk "
-            "full or the folder read-only?"
-        ) from error
-
-
-def read_tensors(
-    path: Path, *, unchecked: bool = False
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata that `save_tensors` wrote; `RunFolderError` where a bit of them differs.
-
-    `unchecked` also takes a file without a checksum, from another program or an earlier version.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise RunFolderError(f"{path}: there is no such file") from None
-        raise RunFolderError(
-            f"{path} is not a file of this program, or damaged: {error}"
-        ) from error
-    told = metadata.pop(_CHECKSUM, None)
-    if told is None and not unchecked:
-        raise RunFolderError(
-            f"{path} has no checksum: an earlier version wrote it, or it is damaged"
-        )
-    if told is not None and told != str(checksum(tensors, metadata)):
-        raise RunFolderError(f"{path} is damaged: what it holds does not match its checksum")
-    return tensors, metadata
-
-
-def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
-    """CRC-32 of names, types, shapes and values, in the order of the names."""
-    value = zlib.crc32(json.dumps(dict(metadata), sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        value = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), value)
-        plain = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
-        value = zlib.crc32(plain.data, value)
-    return value
 
 
 class Resumable(Protocol):
@@ -156,9 +99,10 @@ class Checkpoint:
             document["support"] = self._copied[1]
         save_tensors(self.file, tensors, {_FORMAT: json.dumps(document)})
         run.alternator.saved()
-        for old in self.file.parent.glob(self._support("*").name):
-            if old != keep:
-                old.unlink(missing_ok=True)
+        for pattern in ("support-*.safetensors", "support-*.store" if keep else None):
+            for old in self.file.parent.glob(pattern) if pattern else []:
+                if old != keep:
+                    old.unlink(missing_ok=True)
 
     def epochs(self) -> int:
         """How many epochs the checkpoint is after; 0 where there is none, or none to make sense of."""
@@ -174,9 +118,44 @@ class Checkpoint:
         Raises `RunFolderError` for a file that is missing, damaged, or of a run with other settings
         (named), before anything is changed.
         """
+        saved = self.read(identity)
+        parts: dict[str, dict[str, Tensor]] = {
+            name: {} for name in ("model", "alternation", "average", "visits")
+        }
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in saved.plain.items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = value
+        for name, tensor in saved.tensors.items():
+            part, _, key = name.partition(".")
+            if part == "optimizer":
+                index, _, key = key.partition(".")
+                state.setdefault(int(index), {})[key] = tensor
+            else:
+                parts[part][key] = tensor
+        try:  # first, because a store's file is verified here
+            run.alternator.restore(saved.values, saved.support, parts["alternation"])
+        except SupportFileError as error:
+            raise RunFolderError(
+                f"{error}. Weights and optimiser are whole, in {self.file.name}, but this round cannot be "
+                "gone on with: put the file back from a copy"
+            ) from error
+        run.model.load_state_dict(parts["model"])
+        run.optimizer.load_state_dict({"state": state, "param_groups": saved.groups})
+        run.scheduler.load_state_dict(run.scheduler.state_dict() | saved.schedule)
+        if run.average is not None:
+            run.average.load_state_dict(parts["average"])
+        if run.visits.kind is not None:
+            run.visits.losses = parts["visits"]["losses"]
+            run.alternator.example_drift = parts["visits"].get("drift")
+        run.taken = saved.history[-1].steps
+        sweep_partials(self.file.parent)
+        return saved.history
+
+    def read(self, identity: Mapping[str, Any]) -> Saved:
+        """Read and verify what `save` wrote; raises as `load` does."""
         if not self.file.exists():
             raise RunFolderError(f"{self.file}: there is no checkpoint to go on from")
-        sweep_partials(self.file.parent)
         tensors, metadata = read_tensors(self.file)
         try:
             document = json.loads(metadata[_FORMAT])
@@ -186,54 +165,42 @@ class Checkpoint:
                     f"{_VERSION}"
                 )
             _compare(self.file, document["identity"], json.loads(json.dumps(dict(identity))))
-            history = History(EpochRecord(**record) for record in document["history"])
-            groups, plain = document["optimizer"]["groups"], document["optimizer"]["plain"]
-            values, schedule = document["alternation"], document["scheduler"]
-            support = None
+            values, support = document["alternation"], None
             if "support" in document:
-                support = Support.load(self._support(values["round"]))
+                path = self._support(values["round"])
+                support = Support.load(path)
                 if _checksum(support) != document["support"]:
                     raise RunFolderError(
-                        f"{self._support(values['round'])} does not hold the masks that the checkpoint "
-                        "refers to: it is damaged, or of another run"
+                        f"{path} does not hold the masks that the checkpoint refers to: it is damaged, or "
+                        "of another run"
                     )
+            return Saved(
+                History(EpochRecord(**record) for record in document["history"]),
+                tensors,
+                document["optimizer"]["plain"],
+                document["optimizer"]["groups"],
+                document["scheduler"],
+                values,
+                support,
+            )
         except RunFolderError:
             raise
         except SupportFileError as error:
             raise RunFolderError(str(error)) from error
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise RunFolderError(f"{self.file} is not a checkpoint, or damaged: {error}") from error
-        parts: dict[str, dict[str, Tensor]] = {
-            name: {} for name in ("model", "alternation", "average", "visits")
-        }
-        state: dict[int, dict[str, Any]] = {}
-        for name, value in plain.items():
-            index, _, key = name.partition(".")
-            state.setdefault(int(index), {})[key] = value
-        for name, tensor in tensors.items():
-            part, _, key = name.partition(".")
-            if part == "optimizer":
-                index, _, key = key.partition(".")
-                state.setdefault(int(index), {})[key] = tensor
-            else:
-                parts[part][key] = tensor
-        try:  # first, because a store's file is verified here
-            run.alternator.restore(values, support, parts["alternation"])
-        except SupportFileError as error:
-            raise RunFolderError(
-                f"{error}. Weights and optimiser are whole, in {self.file.name}, but this round cannot be "
-                "gone on with: put the file back from a copy"
-            ) from error
-        run.model.load_state_dict(parts["model"])
-        run.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        run.scheduler.load_state_dict(run.scheduler.state_dict() | schedule)
-        if run.average is not None:
-            run.average.load_state_dict(parts["average"])
-        if run.visits.kind is not None:
-            run.visits.losses = parts["visits"]["losses"]
-            run.alternator.example_drift = parts["visits"].get("drift")
-        run.taken = history[-1].steps
-        return history
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds."""
+
+    history: History
+    tensors: dict[str, Tensor]  # of model, optimiser, alternation and average, by prefix
+    plain: dict[str, Any]  # what an optimiser keeps beside tensors
+    groups: list[dict[str, Any]]
+    schedule: dict[str, Any]
+    values: dict[str, Any]  # of the alternation
+    support: Support | None
 
 
 def _compare(file: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:

@@ -24,8 +24,9 @@ from torch import nn
 from .._files import replacing, sweep_partials
 from .._version import __version__
 from ..errors import RunFolderError
-from .checkpoint import Checkpoint, read_tensors, save_tensors
+from .checkpoint import Checkpoint
 from .history import History
+from .tensor_files import read_tensors, save_tensors
 
 
 class RunFolder:

@@ -1,0 +1,73 @@
+"""Tensors in safetensors files with a checksum of all of it, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .._files import replacing
+from ..errors import RunFolderError
+
+_CHECKSUM = "twostroke-checksum"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write safetensors and a checksum of all of it to a file beside, then put it in place.
+
+    Raises `RunFolderError` where that fails.
+    """
+    plain = {name: t.detach().contiguous().cpu().clone() for name, t in tensors.items()}
+    metadata = metadata | {_CHECKSUM: str(checksum(plain, metadata))}
+    try:
+        with replacing(path) as partial:
+            save_file(plain, partial, metadata=metadata)
+    except (OSError, SafetensorError) as error:
+        raise RunFolderError(
+            f"{path} could not be written ({error}); what was there before is untouched. Is the disk "
+            "full or the folder read-only?"
+        ) from error
+
+
+def read_tensors(
+    path: Path, *, unchecked: bool = False
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata that `save_tensors` wrote; `RunFolderError` where a bit of them differs.
+
+    `unchecked` also takes a file without a checksum, from another program or an earlier version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise RunFolderError(f"{path}: there is no such file") from None
+        raise RunFolderError(
+            f"{path} is not a file of this program, or damaged: {error}"
+        ) from error
+    told = metadata.pop(_CHECKSUM, None)
+    if told is None and not unchecked:
+        raise RunFolderError(
+            f"{path} has no checksum: an earlier version wrote it, or it is damaged"
+        )
+    if told is not None and told != str(checksum(tensors, metadata)):
+        raise RunFolderError(f"{path} is damaged: what it holds does not match its checksum")
+    return tensors, metadata
+
+
+def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
+    """CRC-32 of names, types, shapes and values, in the order of the names."""
+    value = zlib.crc32(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        value = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), value)
+        plain = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+        value = zlib.crc32(plain.data, value)
+    return value
