@@ -1,6 +1,8 @@
 """Every command as a user types it, errors included, in this process (one runs as a program)."""
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.toy import toy_tensors
+from tests.training.faults import in_a_child
 from twostroke.cli import main
 from twostroke.training import History
 
@@ -163,6 +166,63 @@ def test_a_bad_config_is_named(capsys, tmp_path, text, message):
     assert code == 2
     assert message in err
     assert "c.toml" in err
+
+
+STORED = ["--alternation", "instance", "--warmup", "0", "--gap", "1", "--store", "file"]
+
+
+def test_masks_in_a_file_of_the_runs_folder(capsys, digits, tmp_path):
+    for store in ("auto", "file"):
+        options = [*STORED[:-1], store, *QUICK]
+        code, out, _ = run(capsys, "train", "--data", digits, *options, "--out", tmp_path / store)
+        assert code == 0
+        kept = {"auto": "masks are kept in host memory", "file": "masks are kept in a file"}
+        assert kept[store] in out
+    assert (tmp_path / "file" / "support-2.store").exists()
+    first, second = (load_file(tmp_path / s / "model.safetensors") for s in ("auto", "file"))
+    assert all((first[name] == second[name]).all() for name in first)
+    assert (
+        run(capsys, "train", "--data", digits, "--store", "disk", "--out", tmp_path / "x")[0] == 2
+    )
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(capsys, digits, tmp_path):
+    folder, whole = tmp_path / "a", tmp_path / "whole"
+    options = ["--data", digits, *STORED, "--epochs", 1, "--batch-size", 40]
+    run(capsys, "train", *options, "--out", whole)
+    run(capsys, "train", *options, "--out", folder)
+    for name in ("checkpoint.safetensors", "metrics.csv", "model.safetensors"):
+        (folder / name).unlink()
+    assert (folder / "support-1.store").exists()  # of which no checkpoint knows
+    code, out, _ = run(capsys, "train", "--resume", folder)
+    assert code == 0
+    assert "1 epochs" in out
+    first, second = (load_file(f / "model.safetensors") for f in (folder, whole))
+    assert all((first[name] == second[name]).all() for name in first)
+    # but not one that was whole, and has lost its checkpoint since
+    (folder / "checkpoint.safetensors").unlink()
+    code, _, err = run(capsys, "train", "--resume", folder)
+    assert code == 2
+    assert "no checkpoint" in err
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the limit is set in a forked process")
+def test_a_full_disk_is_one_line_and_exit_code_2(digits, tmp_path):
+    resource = pytest.importorskip("resource")
+
+    def cramped():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        with (tmp_path / "said").open("w") as said, contextlib.redirect_stderr(said):
+            with pytest.raises(SystemExit) as stop:
+                main(["train", "--data", digits, *STORED, *QUICK, "--out", str(tmp_path / "a")])
+            assert stop.value.code == 2
+
+    assert in_a_child(cramped) == 0
+    text = (tmp_path / "said").read_text()
+    assert text.count("\n") == 1
+    assert "support-1.store could not be written (File too large)" in text
+    assert "free 0.1 MB there" in text
+    assert not (tmp_path / "a").exists()  # nothing was done yet
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

@@ -82,7 +82,7 @@ class RoundWriter:
     def _refused(self, error: OSError) -> StoreError:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         fix = (
-            f"free {self.header.size / 1e9:.2f} GB there, or put the store elsewhere (store_path=...)"
+            f"free {self.header.size / 1e6:,.1f} MB there, or use another disk"
             if full
             else "is the folder there, and may it be written to?"
         )
