@@ -1,6 +1,7 @@
 """Dispatch to the commands; errors become one line and an exit code.
 
-Exit codes: 0 done, 1 a run diverged, 2 bad input (the message names culprit and fix), 130 interrupted.
+Exit codes: 0 done, 1 a run diverged, 2 bad input, a damaged file or a full disk (the message names culprit
+and fix), 130 stopped by Ctrl-C or, in training, by SIGTERM.
 """
 
 from __future__ import annotations

@@ -138,8 +138,8 @@ def train(
     """Train a model, by alternation or by plain SGD, and keep the run in a folder.
 
     Ctrl-C stops after the step under way; `twostroke train --resume FOLDER` goes on from the last
-    whole epoch, and so it does after a crash or a kill. Exit codes: 0 finished, 1 diverged, 2 bad input
-    or a disk that is full, 130 stopped by Ctrl-C or SIGTERM.
+    whole epoch, and so it does after a crash or a kill. Exit codes: 0 finished, 1 diverged, 2 bad input,
+    a damaged file or a full disk, 130 stopped by Ctrl-C or SIGTERM.
     """
     console = Console()
     resume = options.resume is not None
