@@ -7,9 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twostroke.errors import SupportFileError
-from twostroke.store import FileStore
+from twostroke.errors import StoreError, SupportFileError, SupportMismatchError
+from twostroke.store import FileStore, rounds
 from twostroke.store.ahead import ReadAhead
+from twostroke.support import Support
 
 from .test_file import SITES, made, stroke
 
@@ -86,13 +87,43 @@ def test_an_error_of_the_thread_is_raised_where_the_batch_is_read(tmp_path):
     store.close()
 
 
-def test_the_thread_ends_with_the_store(tmp_path):
-    before = threading.active_count()
+def test_threads_end_with_the_store(tmp_path):
+    def ours():
+        return sorted(t.name for t in threading.enumerate() if t.name.startswith("twostroke"))
+
     store = FileStore(SITES, 20, tmp_path)
     stroke(store, made(20))
     store.expect([torch.tensor([3])])
-    assert threading.active_count() == before + 1
+    assert ours() == ["twostroke-read_0", "twostroke-write_0"]
     stroke(store, made(20, 1), 2)  # a new round: nothing of the old one is handed out
     assert store.read(torch.tensor([3]), "cpu") == made(20, 1)[[3]]
     store.close()
-    assert threading.active_count() == before
+    assert not ours()
+
+
+def test_what_is_written_is_what_was_given_even_if_it_is_changed_at_once(tmp_path):
+    store, rows = FileStore(SITES, 20, tmp_path), made(20).rows.clone()
+    store.begin(1, 0)
+    indices = torch.arange(20)
+    store.write(indices, Support(SITES, rows))
+    rows.zero_()
+    indices.zero_()
+    store.publish()
+    assert store.whole() == made(20)
+    store.close()
+
+
+def test_an_error_of_the_writing_thread_is_raised(tmp_path, monkeypatch):
+    def full(file, data, offset):
+        raise OSError(28, "No space left on device")
+
+    store = FileStore(SITES, 20, tmp_path)
+    store.begin(1, 0)
+    monkeypatch.setattr(rounds, "_write", full)
+    store.write(torch.arange(10), made(10))
+    with pytest.raises(StoreError, match="No space left on device"):
+        store.write(torch.arange(10, 20), made(10))
+    with pytest.raises(SupportMismatchError, match="must see every example"):
+        store.publish()
+    store.close()
+    assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ class FileStore:
         self.folder = folder
         sweep_partials(folder, _NAME.format("*") + ".*")
         self._writer: RoundWriter | None = None
+        self._writing: Future[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="twostroke-write")
         self._round: RoundFile | None = None
         self._own: set[Path] = set()  # what may be deleted; other runs' files may not
         self._referred: list[Path] = []
@@ -84,16 +87,29 @@ class FileStore:
         self._writer = RoundWriter(self.folder / _NAME.format(round_), header)
 
     def write(self, indices: Tensor, support: Support) -> None:
-        """Keep `support`, whose examples have these indices, (examples,) int64."""
+        """Keep `support`, whose examples have these indices, (examples,) int64.
+
+        A thread writes while the next are recorded; what it raises is raised by the next call.
+        """
         check_fits(self.sites, indices, support)
         if self._writer is None:
             raise SupportMismatchError("no support stroke is under way: call begin first")
-        self._writer.write(indices.cpu(), support.rows.cpu().contiguous())
+        # copies, because the caller may change his before they are written
+        here, rows = (t.to("cpu", copy=True).contiguous() for t in (indices, support.rows))
+        self._written()
+        self._writing = self._thread.submit(self._writer.write, here, rows)
+
+    def _written(self) -> None:
+        """Wait until everything is written that was given to the thread."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def publish(self) -> None:
         """The stroke is over: its file takes its place, and the round before may go."""
         if self._writer is None:
             raise SupportMismatchError("no support stroke is under way: call begin first")
+        self._written()
         check_written((self._writer.crcs < 0).nonzero().view(-1))
         self._ahead.forget()
         before, self._round = self._round, self._writer.publish()
@@ -104,6 +120,9 @@ class FileStore:
         self._clean()
 
     def _abandon(self) -> None:
+        if self._writing is not None:
+            wait([self._writing])
+            self._writing = None
         if self._writer is not None:
             self._writer.abandon()
             self._writer = None
@@ -201,6 +220,7 @@ class FileStore:
         """Give back files and the thread; rounds that no checkpoint refers to are deleted."""
         self._ahead.close()
         self._abandon()
+        self._thread.shutdown()
         if self._round is not None:
             self._round.close()
             self._round = None
