@@ -42,9 +42,7 @@ def choose_store(kind: Kind, need: int, examples: int, free: Free) -> Choice:
     "auto" takes the device, then host memory, where that leaves half of what is free to the training
     itself; then the disk, which must hold two rounds. A kind that is asked for by name may take all.
     """
-    size = (
-        f"{_size(need)} of masks, {examples:,} examples of {need / max(examples, 1) / 1e3:.1f} kB"
-    )
+    size = f"{_size(need)} of masks, {examples:,} examples of {_size(need // max(examples, 1))}"
     room = {"device": free.device or 0, "host": free.host, "file": free.disk // 2}
     names = {"device": "device memory", "host": "host memory", "file": "a file"}
     # on a CPU the device's memory is the host's
@@ -60,21 +58,22 @@ def choose_store(kind: Kind, need: int, examples: int, free: Free) -> Choice:
     )
     if kind != "auto":
         if need > room[kind]:
-            twice = " twice, because two rounds are kept," if kind == "file" else ""
+            where = (
+                "on disk, where two rounds are kept" if kind == "file" else f"into {names[kind]}"
+            )
             raise TooLargeError(
-                f"{size}, do not fit into {names[kind]}{twice}: there is {told} free. Take another "
-                "store ('auto' looks for one), fewer examples, or an alternation that stores nothing "
-                "(BatchWise, SlowSupport)"
+                f"{size}, do not fit {where}. Free: {told}. Take another store ('auto' looks for one), "
+                "fewer examples, or an alternation that stores nothing (BatchWise, SlowSupport)"
             )
         return Choice(kind, f"{names[kind]} ({size})")
     share = {"device": 0.5, "host": 0.5, "file": 1.0}
     order: tuple[Kind, ...] = ("device", "host", "file")
     for candidate in order:
         if need <= share[candidate] * room[candidate]:
-            return Choice(candidate, f"{names[candidate]} ({size}; there is {told} free)")
+            return Choice(candidate, f"{names[candidate]} ({size}; free: {told})")
     raise TooLargeError(
-        f"{size}, fit nowhere: there is {told} free, of which masks may take half of memory, or half of "
-        f"the disk because two rounds are kept. Free {_size(2 * need)} on a disk (store_path=... says "
+        f"{size}, fit nowhere. Free: {told}; masks may take half of it, because memory is needed for "
+        f"training, and two rounds are kept on disk. Free {_size(2 * need)} on a disk (store_path=... says "
         "which), take fewer examples, or an alternation that stores nothing (BatchWise, SlowSupport)"
     )
 
@@ -144,4 +143,7 @@ def _lines(path: str) -> list[str]:
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size / 10:
+            return f"{count / size:.2f} {unit}"
+    return f"{count / 1e3:.1f} kB"
