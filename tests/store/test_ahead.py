@@ -1,6 +1,7 @@
 """Reading ahead is a hint: whatever is announced, what is read is what was asked for."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -8,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twostroke.errors import StoreError, SupportFileError, SupportMismatchError
-from twostroke.store import FileStore, rounds
+from twostroke.store import FileStore, MemoryStore, rounds
 from twostroke.store.ahead import ReadAhead
 from twostroke.support import Support
 
 from .test_file import SITES, made, stroke
 
+THREAD = ThreadPoolExecutor(1)
 BATCHES = st.lists(st.lists(st.integers(0, 19), min_size=1, max_size=4), max_size=8)
 
 
@@ -31,6 +33,36 @@ def test_rows_are_those_asked_for_whatever_was_announced(announced, asked, again
     store.close()
 
 
+@given(
+    steps=st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 9), min_size=1, max_size=4))),
+    announced=BATCHES,
+)
+@settings(max_examples=60, deadline=None)
+def test_rows_that_are_rewritten_one_by_one_are_read_as_they_stand(steps, announced):
+    """Reads and writes mixed, whatever was announced: as with the plain matrix in memory."""
+    first, other = made(20, 1), made(20, 2)
+    stores = [FileStore(SITES, 20), MemoryStore(SITES, 20)]
+    for store in stores:
+        stroke(store, first)
+        store.begin(2, 0, keep=True)
+        store.expect([torch.tensor(batch) for batch in announced])
+    coming = iter(announced)
+    for writes, batch in steps:
+        indices = torch.tensor(batch).unique()
+        if not writes:
+            indices = torch.tensor(next(coming, batch))
+        if writes:
+            for store in stores:
+                store.write(indices, other[indices])
+        else:
+            file, memory = (store.read(indices, "cpu") for store in stores)
+            assert file == memory
+    for store in stores:
+        store.publish()
+    assert stores[0].whole() == stores[1].whole()
+    stores[0].close()
+
+
 def test_announced_batches_are_fetched_in_the_thread_and_once():
     seen = []
 
@@ -38,7 +70,7 @@ def test_announced_batches_are_fetched_in_the_thread_and_once():
         seen.append((threading.current_thread() is threading.main_thread(), indices.tolist()))
         return indices[:, None]
 
-    ahead = ReadAhead(fetch)
+    ahead = ReadAhead(fetch, THREAD)
     batches = [torch.tensor([k, k + 1]) for k in range(6)]
     ahead.expect(batches)
     assert ahead.take(torch.tensor([9, 9])) is None  # the probe of a drift check, say
@@ -46,7 +78,7 @@ def test_announced_batches_are_fetched_in_the_thread_and_once():
         assert torch.equal(ahead.take(batch), batch[:, None])
     assert ahead.take(batches[4]) is not None  # one left out is forgotten
     assert ahead.take(batches[3]) is None
-    ahead.close()
+    ahead.forget()
     assert seen == [(False, b.tolist()) for b in batches[: len(seen)]]
     assert len(seen) >= 5
 
@@ -59,21 +91,21 @@ def test_no_more_than_two_are_kept():
             drawn.append(k)
             yield torch.tensor([k])
 
-    ahead = ReadAhead(lambda indices: indices)
+    ahead = ReadAhead(lambda indices: indices, THREAD)
     ahead.expect(batches())
     assert len(drawn) == 2
     ahead.take(torch.tensor([0]))
     assert len(drawn) == 3
-    ahead.close()
+    ahead.forget()
 
 
 def test_a_batch_may_be_changed_by_its_owner_after_it_was_announced():
-    ahead = ReadAhead(lambda indices: indices.clone())
+    ahead = ReadAhead(lambda indices: indices.clone(), THREAD)
     batch = torch.tensor([1, 2])
     ahead.expect([batch])
     batch.fill_(7)
     assert ahead.take(torch.tensor([1, 2])).tolist() == [1, 2]
-    ahead.close()
+    ahead.forget()
 
 
 def test_an_error_of_the_thread_is_raised_where_the_batch_is_read(tmp_path):
@@ -94,7 +126,7 @@ def test_threads_end_with_the_store(tmp_path):
     store = FileStore(SITES, 20, tmp_path)
     stroke(store, made(20))
     store.expect([torch.tensor([3])])
-    assert ours() == ["twostroke-read_0", "twostroke-write_0"]
+    assert ours() == ["twostroke-store_0"]
     stroke(store, made(20, 1), 2)  # a new round: nothing of the old one is handed out
     assert store.read(torch.tensor([3]), "cpu") == made(20, 1)[[3]]
     store.close()

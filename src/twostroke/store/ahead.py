@@ -1,40 +1,39 @@
-"""Reading ahead: a thread fetches the batches that were announced, while the step before runs."""
+"""Reading ahead: a thread fetches the batches that were announced, while the steps before them run."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import torch
 from torch import Tensor
 
 
 class ReadAhead:
-    """Fetches announced batches in one background thread, a few at a time.
+    """Fetches announced batches in a thread, a few at a time.
 
     An announcement is a hint: what is asked for and was not announced is simply not here, and the
     caller reads it himself. Batches that were announced and left out are forgotten as soon as a later
     one is asked for. An error of the thread is raised where its batch is taken.
     """
 
-    def __init__(self, fetch: Callable[[Tensor], Tensor], depth: int = 2) -> None:
+    def __init__(
+        self, fetch: Callable[[Tensor], Tensor], thread: ThreadPoolExecutor, depth: int = 2
+    ) -> None:
         self._fetch = fetch
+        self._thread = thread
         self._depth = depth
-        self._thread: ThreadPoolExecutor | None = None
         self._batches: Iterator[Tensor] = iter(())
         self._coming: deque[tuple[Tensor, Future[Tensor]]] = deque()
 
     def expect(self, batches: Iterable[Tensor]) -> None:
         """Forget what was announced before, and begin with these."""
         self.forget()
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="twostroke-read")
         self._batches = iter(batches)
         self._fill()
 
     def _fill(self) -> None:
-        assert self._thread is not None
         while len(self._coming) < self._depth:
             batch = next(self._batches, None)
             if batch is None:
@@ -55,19 +54,18 @@ class ReadAhead:
                 return rows.result()
         return None
 
+    def outdate(
+        self,
+        indices: Tensor,  # (examples,) on the CPU
+    ) -> None:
+        """These rows are about to change: batches that were fetched with any of them are not handed out."""
+        kept = [e for e in self._coming if not bool(torch.isin(e[0], indices).any())]
+        self._coming = deque(kept)
+
     def forget(self) -> None:
-        """Nothing is announced any more; returns when the thread is at rest."""
+        """Nothing is announced any more; returns when nothing is being fetched."""
         self._batches = iter(())
         for _, rows in self._coming:
             rows.cancel()
-        for _, rows in self._coming:
-            if not rows.cancelled():
-                rows.exception()  # wait; an error of rows that nobody asked for is nobody's
+        wait([rows for _, rows in self._coming])
         self._coming.clear()
-
-    def close(self) -> None:
-        """End the thread."""
-        self.forget()
-        if self._thread is not None:
-            self._thread.shutdown()
-            self._thread = None

@@ -37,8 +37,12 @@ class Store(Protocol):
         """Number of examples."""
         ...
 
-    def begin(self, round_: int, view: int) -> None:
-        """A support stroke begins: what is written from here on is of this round and view."""
+    def begin(self, round_: int, view: int, *, keep: bool = False) -> None:
+        """A support stroke begins: what is written from here on is of this round and view.
+
+        With `keep`, rows that are not written stay those of the round before, and `read` gives each as it
+        stands now; otherwise nothing is to be read before `publish`.
+        """
         ...
 
     def write(self, indices: Tensor, support: Support) -> None:

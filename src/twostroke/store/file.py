@@ -57,12 +57,14 @@ class FileStore:
         sweep_partials(folder, _NAME.format("*") + ".*")
         self._writer: RoundWriter | None = None
         self._writing: Future[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="twostroke-write")
+        self._keep = False
         self._round: RoundFile | None = None
         self._own: set[Path] = set()  # what may be deleted; other runs' files may not
         self._referred: list[Path] = []
         self._pin = False
-        self._ahead = ReadAhead(self._fetch)
+        # one thread for both, so that what is read after a write is what was written
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="twostroke-store")
+        self._ahead = ReadAhead(self._fetch, self._thread)
 
     def __len__(self) -> int:
         return self._blank.examples
@@ -74,7 +76,7 @@ class FileStore:
 
     # -- support stroke ----------------------------------------------------------------------
 
-    def begin(self, round_: int, view: int) -> None:
+    def begin(self, round_: int, view: int, *, keep: bool = False) -> None:
         """A support stroke begins; what was published before can be read until the next `publish`."""
         self._abandon()
         strangers = sorted(set(self.folder.glob(_NAME.format("*"))) - self._own)
@@ -85,6 +87,7 @@ class FileStore:
             )
         header = replace(self._blank, round=round_, view=view)
         self._writer = RoundWriter(self.folder / _NAME.format(round_), header)
+        self._keep = keep and self._round is not None
 
     def write(self, indices: Tensor, support: Support) -> None:
         """Keep `support`, whose examples have these indices, (examples,) int64.
@@ -97,6 +100,8 @@ class FileStore:
         # copies, because the caller may change his before they are written
         here, rows = (t.to("cpu", copy=True).contiguous() for t in (indices, support.rows))
         self._written()
+        if self._keep:
+            self._ahead.outdate(here)
         self._writing = self._thread.submit(self._writer.write, here, rows)
 
     def _written(self) -> None:
@@ -110,8 +115,13 @@ class FileStore:
         if self._writer is None:
             raise SupportMismatchError("no support stroke is under way: call begin first")
         self._written()
-        check_written((self._writer.crcs < 0).nonzero().view(-1))
         self._ahead.forget()
+        missing = (self._writer.crcs < 0).nonzero().view(-1)
+        if self._keep and self._round is not None:
+            for part in missing.split(256):
+                self._writer.write(part, self._round.fetch(part))
+        else:
+            check_written(missing)
         before, self._round = self._round, self._writer.publish()
         self._writer = None
         self._own.add(self._round.path)
@@ -135,13 +145,18 @@ class FileStore:
         self._pin = torch.device(device).type == "cuda"
         rows = self._ahead.take(here)
         if rows is None:
+            self._written()
             rows = self._fetch(here)
         return Support(self.sites, rows.to(device, non_blocking=True))
 
     def _fetch(self, indices: Tensor) -> Tensor:
         if self._round is None:
             raise SupportMismatchError("no support was stored: no support stroke was published")
-        return self._round.fetch(indices, pin=self._pin)
+        rows = self._round.fetch(indices, pin=self._pin)
+        if self._writer is not None and self._keep:
+            new = self._writer.crcs[indices] >= 0
+            rows[new] = self._writer.fetch(indices[new])
+        return rows
 
     def expect(self, batches: Iterable[Tensor]) -> None:
         """Read these batches ahead, in a thread, while the steps before them run."""
@@ -218,7 +233,7 @@ class FileStore:
 
     def close(self) -> None:
         """Give back files and the thread; rounds that no checkpoint refers to are deleted."""
-        self._ahead.close()
+        self._ahead.forget()
         self._abandon()
         self._thread.shutdown()
         if self._round is not None:

@@ -41,9 +41,10 @@ class MemoryStore:
         """Bytes that the rows take."""
         return self.rows.numel()
 
-    def begin(self, round_: int, view: int) -> None:
-        """A support stroke begins; the rows of the one before count no longer."""
-        self.written.zero_()
+    def begin(self, round_: int, view: int, *, keep: bool = False) -> None:
+        """A support stroke begins; without `keep` the rows of the one before count no longer."""
+        if not keep:
+            self.written.zero_()
 
     def write(self, indices: Tensor, support: Support) -> None:
         """Keep `support`, whose examples have these indices, (examples,) int64."""

@@ -50,16 +50,18 @@ class RoundWriter:
         """Put rows (count, bytes) uint8 at the places `indices`, (count,) int64."""
         data, size, start = _view(rows), self.header.row, self.header.start
         places = indices.tolist()
-        self.crcs[indices] = torch.tensor(
-            [zlib.crc32(data[k * size : (k + 1) * size]) for k in range(len(places))],
-            dtype=torch.int64,
-        )
+        crcs = [zlib.crc32(data[k * size : (k + 1) * size]) for k in range(len(places))]
         try:
             for first, count in _stretches(places):
                 piece = data[first * size : (first + count) * size]
                 _write(self._file, piece, start + places[first] * size)
         except OSError as error:
             raise self._refused(error) from error
+        self.crcs[indices] = torch.tensor(crcs, dtype=torch.int64)
+
+    def fetch(self, indices: Tensor) -> Tensor:
+        """Rows that were written, as `RoundFile.fetch` gives them."""
+        return _fetch(self._partial, self._file, self.header, self.crcs, indices)
 
     def publish(self) -> RoundFile:
         """Write the header, and give the file its name; what had that name before is replaced."""
@@ -123,18 +125,24 @@ class RoundFile:
         pin: bool = False,
     ) -> Tensor:  # (count, bytes) uint8
         """Rows, each compared with its checksum; pinned ones a GPU can copy while it computes."""
-        size, start = self.header.row, self.header.start
-        rows = torch.empty(len(indices), size, dtype=torch.uint8, pin_memory=pin)
-        data, crcs = _view(rows), _view(self._crcs).cast("q")
-        for k, place in enumerate(indices.tolist()):
-            row = data[k * size : (k + 1) * size]
-            _read(self.path, self._file, row, start + place * size)
-            if zlib.crc32(row) != crcs[place]:
-                raise SupportFileError(
-                    f"{self.path}: the masks of row {place} are no longer what was written: is the disk "
-                    "failing, or does another process write there?"
-                )
-        return rows
+        return _fetch(self.path, self._file, self.header, self._crcs, indices, pin)
+
+
+def _fetch(
+    path: Path, file: int, header: Header, known: Tensor, indices: Tensor, pin: bool = False
+) -> Tensor:
+    size, start = header.row, header.start
+    rows = torch.empty(len(indices), size, dtype=torch.uint8, pin_memory=pin)
+    data, crcs = _view(rows), _view(known).cast("q")
+    for k, place in enumerate(indices.tolist()):
+        row = data[k * size : (k + 1) * size]
+        _read(path, file, row, start + place * size)
+        if zlib.crc32(row) != crcs[place]:
+            raise SupportFileError(
+                f"{path}: the masks of row {place} are no longer what was written: is the disk failing, "
+                "or does another process write there?"
+            )
+    return rows
 
 
 def origin_of(path: Path) -> Origin | None:
