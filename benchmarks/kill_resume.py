@@ -28,6 +28,7 @@ from twostroke.training.run import versions
 ARMS = {  # (refresh, store)
     "sweep, file": ("sweep", "file"),
     "online, file": ("online", "file"),
+    "running, file": ("running", "file"),
     "sweep, host": ("sweep", "host"),
 }
 

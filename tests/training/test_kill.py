@@ -32,12 +32,19 @@ MOMENTS = {
 def never_killed(tmp_path_factory):
     return {
         refresh: told(run(tmp_path_factory.mktemp(refresh), refresh=refresh, store="file"))
-        for refresh in ("sweep", "online")
+        for refresh in ("sweep", "online", "running")
     }
 
 
 @pytest.mark.parametrize(
-    ("refresh", "store"), [("sweep", "file"), ("online", "file"), ("sweep", "host")]
+    ("refresh", "store"),
+    [
+        ("sweep", "file"),
+        ("online", "file"),
+        ("running", "file"),
+        ("sweep", "host"),
+        ("running", "host"),
+    ],
 )
 def test_killed_and_resumed_it_ends_the_same(never_killed, tmp_path, refresh, store):
     for moment, (owner, name, nth, after) in MOMENTS.items():
