@@ -72,7 +72,9 @@ def fit(
     Ctrl-C ends the run after the step under way with status INTERRUPTED. A loss that is undefined, or
     has grown to more than five times its first value, ends it with DIVERGED and the weights of the
     last good epoch. Bad settings, data, or a model that cannot be held raise before any training:
-    `SettingsError`, `DataError`, `UnholdableError`.
+    `SettingsError`, `DataError`, `UnholdableError`, and `TooLargeError` where masks fit nowhere. A disk
+    that is full or a damaged file ends a run with `RunFolderError`, `StoreError` or `SupportFileError`;
+    the last checkpoint stays.
     """
     settings = (settings or Settings()).but(**changes)
     if folder is not None and isinstance(alternation, InstanceWise):
