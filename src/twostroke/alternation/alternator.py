@@ -84,6 +84,10 @@ class Alternator:
         """Context in which these examples meet the held network, or None where nothing is held."""
         return None
 
+    def held_support(self, indices: Tensor) -> Support | None:
+        """Stored masks of these examples where they are held for the whole epoch, else None."""
+        return None
+
     def state(self) -> tuple[dict[str, Any], Support | None]:
         """What a checkpoint must keep between epochs: plain values, and the stored support."""
         return {"round": self.round, "phase": str(self.phase), "losses": list(self._losses)}, None

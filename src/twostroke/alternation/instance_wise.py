@@ -221,6 +221,10 @@ class InstanceWiseAlternator(Alternator):
             return None
         return hold(self.model, self.store.read(indices, self.device), gated=self.kind.gated)
 
+    def held_support(self, indices: Tensor) -> Support | None:
+        """Stored masks of these examples, while a weight stroke is under way."""
+        return self.store.read(indices, self.device) if self.phase is Phase.HELD else None
+
     def state(self) -> tuple[dict[str, Any], Support | None]:
         """Adds the stroke under way and the stored masks."""
         values, _ = super().state()

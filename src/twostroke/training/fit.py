@@ -24,6 +24,7 @@ from .checkpoint import Checkpoint, epoch_seed, good_weights
 from .evaluate import Loss, evaluate
 from .history import EpochRecord, FitResult, History, Status
 from .settings import Settings
+from .stroke import check_solver, notes_of, refuse_solver, solve_stroke
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def fit(
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
         detail = f"in epoch {len(history) + 1} of {settings.epochs}"
-    return FitResult(status, model.eval(), history, detail)
+    return FitResult(status, model.eval(), history, detail, run.notes)
 
 
 class _Run:
@@ -116,6 +117,9 @@ class _Run:
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.settings, self.loss, self.progress = settings, loss, progress
+        self.solver = settings.stroke_solver()
+        self.notes: list[str] = []
+        refuse_solver(self.solver, alternation)
         examples = len(data.train)
         if settings.batch_size > examples:
             raise SettingsError(
@@ -137,6 +141,8 @@ class _Run:
             model, self.train, seed=settings.seed, optimizer=self.optimizer
         )
         self.alternator.autocast = self._cast
+        if self.solver is not None:
+            check_solver(self.solver, model, self.train, alternation, loss, settings)
         self.average: nn.Module | None = None
         if settings.average is not None:
             ema = get_ema_multi_avg_fn(settings.average)
@@ -178,7 +184,11 @@ class _Run:
         shuffled = torch.randperm(len(self.train), generator=order)
         alternator.begin_epoch(epoch)
         phase, round_ = alternator.phase, alternator.round
-        mean = self._descend(epoch, shuffled)
+        optimality, passes = None, 1.0
+        if self.solver is not None and phase is Phase.HELD:
+            mean, optimality, passes = self._solve(epoch, shuffled)
+        else:
+            mean = self._descend(epoch, shuffled)
         alternator.end_epoch(mean)
         self._wait()
         seconds = time.perf_counter() - start
@@ -190,6 +200,8 @@ class _Run:
             )
         return replace(
             record,
+            optimality=optimality,
+            passes=passes,
             seconds=seconds,
             stroke_seconds=alternator.stroke_seconds,
             eval_seconds=time.perf_counter() - start - seconds,
@@ -230,6 +242,28 @@ class _Run:
         if not math.isfinite(mean):
             raise _Diverged(f"in epoch {epoch + 1}: the loss is undefined")
         return mean
+
+    def _solve(self, epoch: int, shuffled: Tensor) -> tuple[float, float, float]:
+        """A stroke-wise solver's epoch; gives its last held loss, relative gradient and passes."""
+        settings, alternator = self.settings, self.alternator
+        assert self.solver is not None
+
+        def progress(share: float) -> None:
+            if self.progress is not None:
+                step = round(share * self.steps)
+                self.progress(Progress(epoch, settings.epochs, step, self.steps, alternator.phase))
+
+        result, mean = solve_stroke(
+            self.solver, self.model, self.train, alternator, shuffled, self.loss, settings, progress
+        )
+        if not math.isfinite(result.objective):
+            raise _Diverged(f"in epoch {epoch + 1}: the held objective is undefined")
+        self.notes = notes_of(epoch, result)
+        for _ in range(self.steps):  # the schedule is one of progress through the run
+            self.scheduler.step()
+        if isinstance(self.average, AveragedModel):
+            self.average.update_parameters(self.model)
+        return mean, result.relative, result.passes
 
     def _look(self, epoch: int, phase: str, round_: int, mean: float) -> EpochRecord:
         """Measure the epoch's last weights."""

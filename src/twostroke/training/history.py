@@ -24,7 +24,9 @@ class EpochRecord:
     network itself and under the held masks (None where nothing is held): they part when supports are
     held for too long. `error` and `loss_test` are the live network's on the test set, `loss_average` and
     `error_average` those of the average of its weights, where one is kept. `drift` is the
-    share of the probe's units whose mask, estimated anew, differs from the held one.
+    share of the probe's units whose mask, estimated anew, differs from the held one. `passes` counts visits
+    of all training examples, and is 1 but where a stroke-wise solver was at work; `optimality` is then
+    the norm of the held objective's gradient after the epoch, relative to before.
     """
 
     epoch: int
@@ -44,6 +46,8 @@ class EpochRecord:
     seconds: float
     stroke_seconds: float
     eval_seconds: float
+    passes: float = 1.0
+    optimality: float | None = None
 
 
 class History:
@@ -126,7 +130,8 @@ class FitResult:
     """What `fit` returns: always this, whatever happened.
 
     `model` is the module that was given, trained in place; nothing wraps it. `detail` says in which
-    epoch and step a run diverged or was stopped.
+    epoch and step a run diverged or was stopped. `notes` say how the last weight stroke of a stroke-wise
+    solver ended, with advice, and which layers' problems were singular.
     """
 
     status: Status
