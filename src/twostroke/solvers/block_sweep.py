@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
-from .conjugate import conjugate_gradients
+from .conjugate import Conjugate, conjugate_gradients
 from .curvature import Curvature, flat, named, refuse_crooked
 from .held_loss import Block, HeldLoss, Look, norm
 from .result import StrokeCode, StrokeResult, Track
@@ -180,7 +180,7 @@ class _Sweeps:
             damping=settings.damping,
             moved=moved,
         )
-        self._note(block, found.lowest, found.highest, found.damping, found.flat, look)
+        self._note(block, found, look, gradient - problem.weight_decay * curvature.w)
         if not found.steps:
             return False
         if not whole:
@@ -219,20 +219,27 @@ class _Sweeps:
             length /= 2
         return 0.0
 
-    def _note(
-        self, block: Block, low: float, high: float, damping: float, flat_: bool, look: Look
-    ) -> None:
-        """Name blocks whose problem has no single solution, or whose conditioning is beyond reach."""
+    def _note(self, block: Block, found: Conjugate, look: Look, pull: Tensor) -> None:
+        """Name blocks whose problem has no single solution, or whose conditioning is beyond reach.
+
+        `pull` is the loss's own gradient, without weight decay: exactly 0 for weights of no influence.
+        """
         problem, layer = self.problem, block.layer or "the model itself"
         equations = sum(o.numel() for o in look.outputs)
-        damped = f"damped by {damping:.2g}" if damping else "not damped"
+        low, high, idle = found.lowest, found.highest, int((pull == 0).sum())
+        damped = f"damped by {found.damping:.2g}" if found.damping else "not damped"
         eps = torch.finfo(problem.weights[block.names[0]].dtype).eps
         if block.size > equations and not problem.weight_decay:
             self.notes[layer] = (
                 f"{layer}: {block.size:,} weights for {equations:,} outputs, so that many weights do "
                 f"equally well; the nearest are taken ({damped})"
             )
-        elif flat_ or (high > 0 and low <= 10 * eps * high):
+        elif idle and not problem.weight_decay:
+            self.notes[layer] = (
+                f"{layer}: {idle:,} of {block.size:,} weights have no influence on any example (units that "
+                f"are off for all of them); they stay as they are ({damped})"
+            )
+        elif found.flat or (high > 0 and low <= 10 * eps * high):
             self.notes[layer] = (
                 f"{layer}: singular to rounding, curvatures from {max(low, 0.0):.1e} to {high:.1e} "
                 f"({damped}); weight decay makes the solution unique"
