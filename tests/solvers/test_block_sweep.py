@@ -10,7 +10,7 @@ from torch import nn
 import twostroke as ts
 from tests.solvers.networks import KINDS, objective, problem
 from twostroke.errors import SettingsError
-from twostroke.solvers import LBFGS, BlockSweep, HeldLoss, StrokeCode
+from twostroke.solvers import LBFGS, AugmentedLagrangian, BlockSweep, HeldLoss, StrokeCode
 from twostroke.solvers.curvature import flat, named
 
 
@@ -184,6 +184,17 @@ def test_an_interrupted_sweep_leaves_weights_no_worse():
     assert p.model.training
     p.model.eval()
     assert objective(p) < start
+
+
+@pytest.mark.parametrize("solver", [BlockSweep(), LBFGS(), AugmentedLagrangian()])
+def test_a_callback_that_says_so_ends_the_stroke(solver):
+    calls: list[float] = []
+    p = problem("batch norm")
+    result = solver.solve(p, callback=lambda share: calls.append(share) or len(calls) == 3)
+    assert result.code is StrokeCode.STOPPED
+    assert len(calls) == 3
+    assert result.objective == pytest.approx(objective(p), rel=1e-11)
+    assert result.objective < result.history[0].objective
 
 
 def test_in_single_precision_it_does_not_rise_either():

@@ -43,6 +43,22 @@ def test_a_solver_with_settings_of_its_own():
     assert [round(r.passes) for r in result.history] == [1, 5, 5, 5]
 
 
+@pytest.mark.parametrize("solver", ["blocks", "lbfgs", "lagrangian"])
+def test_a_drift_limit_ends_the_solvers_stroke(solver):
+    tight = ts.InstanceWise(warmup=1, gap=9, drift=1e-4)
+    result = ts.fit(toy_net(), toy_data(), alternation=tight, solver=solver, **QUICK)
+    assert "STOPPED" in result.notes[0]
+    assert [r.round for r in result.history] == [
+        0,
+        1,
+        2,
+        3,
+    ]  # each stroke is over by its first step
+    assert all(r.phase == "held" and r.drift > 1e-4 for r in result.history.epochs[1:])
+    free = ts.fit(toy_net(), toy_data(), alternation=KIND, solver=solver, **QUICK)
+    assert result.history[1].passes < free.history[1].passes
+
+
 def test_batch_norm_keeps_its_statistics_during_strokes():
     model = toy_net(norm=True)
     kept = []

@@ -85,8 +85,12 @@ class Alternator:
         return None
 
     def held_support(self, indices: Tensor) -> Support | None:
-        """Stored masks of these examples where they are held for the whole epoch, else None."""
+        """Stored masks of these examples, of the last support stroke; None where none are stored."""
         return None
+
+    def stroke_over(self) -> bool:
+        """Whether a weight stroke that a solver is at ends here; asked between its steps."""
+        return False
 
     def state(self) -> tuple[dict[str, Any], Support | None]:
         """What a checkpoint must keep between epochs: plain values, and the stored support."""

@@ -16,7 +16,7 @@ from .block_sweep import BlockSweep
 from .held_loss import HeldLoss, Part
 from .lagrangian import AugmentedLagrangian
 from .lbfgs import LBFGS
-from .result import Point, StrokeCode, StrokeResult
+from .result import Callback, Point, StrokeCode, StrokeResult
 from .spectral import Muon, orthogonalise
 from .stroke_solver import StrokeSolver
 
@@ -24,6 +24,7 @@ __all__ = [
     "LBFGS",
     "AugmentedLagrangian",
     "BlockSweep",
+    "Callback",
     "HeldLoss",
     "Muon",
     "Part",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ from ..errors import SettingsError
 from .conjugate import Conjugate, conjugate_gradients
 from .curvature import Curvature, flat, named, refuse_crooked
 from .held_loss import Block, HeldLoss, Look, norm
-from .result import StrokeCode, StrokeResult, Track
+from .result import Callback, StrokeCode, StrokeResult, Track
 
 _ARMIJO = 1e-4
 _HALVINGS = 30
@@ -71,10 +71,8 @@ class BlockSweep:
         """Raise for what cannot be solved: unknown `layers`, or a network that is not affine in one."""
         refuse_crooked(problem, self._blocks(problem))
 
-    def solve(
-        self, problem: HeldLoss, *, callback: Callable[[float], None] | None = None
-    ) -> StrokeResult:
-        """Sweep; the weights are changed in place. `callback` receives the share of the budget done."""
+    def solve(self, problem: HeldLoss, *, callback: Callback | None = None) -> StrokeResult:
+        """Sweep; the weights are changed in place. `callback`: see `StrokeSolver`."""
         self.check(problem)
         with problem.solving():
             return _Sweeps(self, problem, self._blocks(problem), callback).run()
@@ -98,7 +96,7 @@ class _Sweeps:
         settings: BlockSweep,
         problem: HeldLoss,
         blocks: Sequence[Block],
-        callback: Callable[[float], None] | None,
+        callback: Callback | None,
     ) -> None:
         self.settings, self.problem, self.blocks, self.callback = (
             settings,
@@ -120,7 +118,7 @@ class _Sweeps:
         first = flatness = norm(look.gradient)
         if not (math.isfinite(look.value) and math.isfinite(first)):
             return self._result(StrokeCode.NOT_FINITE, first, first)
-        code, sweep = StrokeCode.MAX_STEPS, 0
+        code, sweep, stopped = StrokeCode.MAX_STEPS, 0, False
         if first == 0:
             return self._result(StrokeCode.CONVERGED, first, first)
         for sweep in range(1, settings.sweeps + 1):
@@ -131,13 +129,17 @@ class _Sweeps:
                         look = self._look(block.names)
                     if not self._step(block, look):
                         break
-                if self.callback is not None:
-                    done = (sweep - 1) * len(self.blocks) + place + 1
-                    self.callback(done / (settings.sweeps * len(self.blocks)))
+                done = (sweep - 1) * len(self.blocks) + place + 1
+                share = done / (settings.sweeps * len(self.blocks))
+                if stopped := bool(self.callback and self.callback(share)):
+                    break
             look = self._look(self.names)
             flatness = norm(look.gradient)
             if flatness <= settings.tolerance * first:
                 code = StrokeCode.CONVERGED
+                break
+            if stopped:
+                code = StrokeCode.STOPPED
                 break
             eps = torch.finfo(problem.weights[self.names[0]].dtype).eps
             if before - look.value <= eps * abs(before):

@@ -13,7 +13,7 @@ from ..errors import SettingsError, UnholdableError
 from .conjugate import conjugate_gradients
 from .curvature import loss_curvature
 from .held_loss import HeldLoss, norm
-from .result import StrokeCode, StrokeResult, Track
+from .result import Callback, StrokeCode, StrokeResult, Track
 from .stages import Stage, Stages, stages
 
 
@@ -68,10 +68,8 @@ class AugmentedLagrangian:
                     "own): use the block sweeps"
                 )
 
-    def solve(
-        self, problem: HeldLoss, *, callback: Callable[[float], None] | None = None
-    ) -> StrokeResult:
-        """Iterate; the weights are changed in place. `callback` receives the share of the budget done."""
+    def solve(self, problem: HeldLoss, *, callback: Callback | None = None) -> StrokeResult:
+        """Iterate; the weights are changed in place. `callback`: see `StrokeSolver`."""
         self.check(problem)
         with problem.solving():
             return _Splitting(self, problem).run(callback)
@@ -86,7 +84,7 @@ class _Splitting:
         self.u = [torch.zeros_like(q) for q in self.q]
         self.one = 1 / len(self.q)  # share of a pass that a product with one layer is
 
-    def run(self, callback: Callable[[float], None] | None) -> StrokeResult:
+    def run(self, callback: Callback | None) -> StrokeResult:
         settings, problem, track = self.settings, self.problem, Track()
         start = problem.passes
         look = problem.look()
@@ -106,10 +104,12 @@ class _Splitting:
                 best, flatness, at = look.value, size, step
                 problem.put(self.w)
             track.add(problem.passes - start, look.value)
-            if callback is not None:
-                callback(step / settings.steps)
+            stopped = callback is not None and callback(step / settings.steps)
             if flatness <= settings.tolerance * first:
                 code = StrokeCode.CONVERGED
+                break
+            if stopped:
+                code = StrokeCode.STOPPED
                 break
             if not math.isfinite(violated):
                 code = StrokeCode.STALLED

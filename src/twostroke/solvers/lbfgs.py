@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import SettingsError
 from .held_loss import HeldLoss, norm
-from .result import StrokeCode, StrokeResult, Track
+from .result import Callback, StrokeCode, StrokeResult, Track
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +42,12 @@ class LBFGS:
     def check(self, problem: HeldLoss) -> None:
         """Any model that can be held will do."""
 
-    def solve(
-        self, problem: HeldLoss, *, callback: Callable[[float], None] | None = None
-    ) -> StrokeResult:
-        """Descend; the weights are changed in place. `callback` receives the share of the budget done."""
+    def solve(self, problem: HeldLoss, *, callback: Callback | None = None) -> StrokeResult:
+        """Descend; the weights are changed in place. `callback`: see `StrokeSolver`."""
         with problem.solving():
             return self._solve(problem, callback)
 
-    def _solve(self, problem: HeldLoss, callback: Callable[[float], None] | None) -> StrokeResult:
+    def _solve(self, problem: HeldLoss, callback: Callback | None) -> StrokeResult:
         track, start = Track(), problem.passes
         trial = {name: nn.Parameter(w) for name, w in problem.copy().items()}
         best, flatness, first = math.inf, math.nan, math.nan
@@ -85,35 +83,39 @@ class LBFGS:
             tolerance_change=0.0,
             line_search_fn="strong_wolfe",
         )
-        optimizer.step(_counted(_without_first(closure, begun), callback, 3 * self.steps))
-        taken = int(optimizer.state[next(iter(trial.values()))]["n_iter"])
         code = StrokeCode.STALLED
+        try:
+            optimizer.step(_told(closure, begun, callback, 3 * self.steps))
+        except _Stopped:
+            code = StrokeCode.STOPPED
+        taken = int(optimizer.state[next(iter(trial.values()))]["n_iter"])
         if flatness <= self.tolerance * first:
             code = StrokeCode.CONVERGED
-        elif taken >= self.steps or len(track.points) > 3 * self.steps:
+        elif code is StrokeCode.STALLED and (
+            taken >= self.steps or len(track.points) > 3 * self.steps
+        ):
             code = StrokeCode.MAX_STEPS
         return StrokeResult(
             code, track.points, flatness, first, f"{taken} of {self.steps} iterations"
         )
 
 
-def _without_first(closure: Callable[[], float], known: float) -> Callable[[], float]:
-    """The optimiser begins where we have looked already: gradients are in place."""
-    calls = iter([known])
-    return lambda: next(calls, None) or closure()
+class _Stopped(Exception):
+    pass
 
 
-def _counted(
-    closure: Callable[[], float], callback: Callable[[float], None] | None, budget: int
+def _told(
+    closure: Callable[[], float], begun: float, callback: Callback | None, budget: int
 ) -> Callable[[], float]:
+    """The closure, which tells the callback; its first call is answered with what is known already."""
     calls = 0
 
     def count() -> float:
         nonlocal calls
-        value = closure()
+        value = closure() if calls else begun  # gradients of the beginning are in place
         calls += 1
-        if callback is not None:
-            callback(min(1.0, calls / budget))
+        if callback is not None and callback(min(1.0, calls / budget)):
+            raise _Stopped
         return value
 
     return count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -20,10 +21,15 @@ class StrokeCode(Enum):
         "The objective no longer falls although the gradient is above the tolerance: rounding (compute in "
         "float64), a direction without curvature (raise the damping), or a tolerance that is too strict."
     )
+    STOPPED = "The caller ended it, as an alternation does whose drift limit is reached."
     NOT_FINITE = (
         "The objective was undefined or infinite at the start; nothing was changed. Look at the weights "
         "and the data."
     )
+
+
+# receives the share of the budget that is done; True ends the stroke there
+Callback = Callable[[float], bool | None]
 
 
 class Point(NamedTuple):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from .held_loss import HeldLoss
-from .result import StrokeResult
+from .result import Callback, StrokeResult
 
 
 @runtime_checkable
@@ -17,8 +16,9 @@ class StrokeSolver(Protocol):
         """Raise for a model that this solver cannot treat, before any work is done."""
         ...
 
-    def solve(
-        self, problem: HeldLoss, *, callback: Callable[[float], None] | None = None
-    ) -> StrokeResult:
-        """Change the weights in place, never for worse; `callback` receives the share of the budget done."""
+    def solve(self, problem: HeldLoss, *, callback: Callback | None = None) -> StrokeResult:
+        """Change the weights in place, never for worse.
+
+        `callback` receives the share of the budget that is done; where it returns True the stroke ends there.
+        """
         ...

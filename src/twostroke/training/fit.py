@@ -248,13 +248,14 @@ class _Run:
         settings, alternator = self.settings, self.alternator
         assert self.solver is not None
 
-        def progress(share: float) -> None:
+        def told(share: float) -> bool:
             if self.progress is not None:
                 step = round(share * self.steps)
                 self.progress(Progress(epoch, settings.epochs, step, self.steps, alternator.phase))
+            return alternator.stroke_over()
 
         result, mean = solve_stroke(
-            self.solver, self.model, self.train, alternator, shuffled, self.loss, settings, progress
+            self.solver, self.model, self.train, alternator, shuffled, self.loss, settings, told
         )
         if not math.isfinite(result.objective):
             raise _Diverged(f"in epoch {epoch + 1}: the held objective is undefined")

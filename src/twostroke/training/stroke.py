@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import overload
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..alternation import Alternation, Alternator, InstanceWise
 from ..data import ExampleSource
 from ..errors import SettingsError
-from ..solvers import HeldLoss, Part, StrokeResult, StrokeSolver
+from ..solvers import Callback, HeldLoss, Part, StrokeResult, StrokeSolver
 from ..support import record
 from ..support.modes import evaluating
 from .evaluate import Loss
@@ -63,7 +63,7 @@ def solve_stroke(
     shuffled: Tensor,  # (examples,)
     loss: Loss,
     settings: Settings,
-    callback: Callable[[float], None],
+    callback: Callback,
 ) -> tuple[StrokeResult, float]:
     """One call of the solver on all examples; gives its result and the mean held loss at the end."""
     problem = HeldLoss(
