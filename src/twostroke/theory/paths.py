@@ -27,7 +27,8 @@ class PathOperator(LinearOperator):
 
     `columns` (paths,) are the places of the paths in the lifted vector. For two layers they are in
     blocks, unless the second has a bias or groups: `p.view(blocks)[i]` is the outer product of the
-    weights into hidden channel i and those out of it. `share_of_zeros` is the share of the lifted operator's columns that are left out.
+    weights into hidden channel i and those out of it. `share_of_zeros` is the share of the lifted
+    operator's columns that are left out.
 
     A network is a sum over walks: sequences of triples, one a link, each beginning where the last
     ended. `matvec` sums them, so that its cost is batch × walks. `TooLargeError` above
