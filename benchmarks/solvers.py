@@ -242,6 +242,7 @@ ARMS = {
     "alternation, lbfgs": (HOLD, {"solver": LBFGS(steps=10)}),
     "alternation, lagrangian": (HOLD, {"solver": AugmentedLagrangian(steps=3)}),
 }
+# a solver has no learning rate, and the two live epochs take that of alternation by SGD
 LRS = {"sgd": (0.01, 0.03, 0.1, 0.3), "muon": (0.003, 0.01, 0.03, 0.1)}
 
 
@@ -274,11 +275,15 @@ def run_alternations(folder: Path) -> list[dict]:
     rows = []
     for arm, (_, options) in ARMS.items():
         grid = LRS[options.get("optimizer", "sgd")]
+        if "solver" in options:
+            grid = tuple(r["lr"] for r in rows if r["arm"] == "alternation, sgd")
         tried = {
-            lr: cell(folder, f"tune-{arm}-{lr:g}", lambda a=arm, lr=lr: whole(a, lr, 0, tuning))
+            lr: {}
+            if len(grid) == 1
+            else cell(folder, f"tune-{arm}-{lr:g}", lambda a=arm, lr=lr: whole(a, lr, 0, tuning))
             for lr in grid
         }
-        lr = min(grid, key=lambda lr: (tried[lr]["error"], tried[lr]["live"][-1:]))
+        lr = min(grid, key=lambda lr: (tried[lr].get("error"), tried[lr].get("live", [])[-1:]))
         runs = [
             cell(
                 folder, f"fit-{arm}-{lr:g}-seed{s}", lambda a=arm, s=s, lr=lr: whole(a, lr, s, data)
