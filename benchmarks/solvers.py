@@ -43,7 +43,7 @@ GRID = {
     "blocks": (1.0,),
     "blocks, a quarter": (0.25,),
     "lbfgs": (10,),
-    "lagrangian": (0.1, 1.0, 10.0),
+    "lagrangian": (0.03, 0.1, 1.0, 10.0),
 }
 SETTING = {
     "sgd": "lr", "adamw": "lr", "muon": "lr", "blocks": "sample", "blocks, a quarter": "sample",
@@ -243,7 +243,7 @@ ARMS = {
     "alternation, lagrangian": (HOLD, {"solver": AugmentedLagrangian(steps=3)}),
 }
 # a solver has no learning rate, and the two live epochs take that of alternation by SGD
-LRS = {"sgd": (0.01, 0.03, 0.1, 0.3), "muon": (0.003, 0.01, 0.03, 0.1)}
+LRS = {"sgd": (0.03, 0.1, 0.3, 0.6), "muon": (0.01, 0.03, 0.1, 0.2)}
 
 
 def whole(arm: str, lr: float, seed: int, data) -> dict:
@@ -360,6 +360,8 @@ def draw(kept: dict, path: Path) -> None:
         for row in (0, 1):
             axes[row, column].set_yscale("log")
             axes[row, column].grid(alpha=0.3)
+        axes[1, column].set_yticks(ticks := [8, 10, 15, 20, 30], [str(t) for t in ticks])
+        axes[1, column].minorticks_off()
     axes[0, 0].set_ylabel("held objective")
     axes[1, 0].set_ylabel("live test error, %")
     axes[0, 1].legend(fontsize=8)
