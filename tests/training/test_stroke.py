@@ -36,6 +36,23 @@ def test_weight_strokes_by_a_solver(solver):
     assert held[-1].lr < live.lr
 
 
+@pytest.mark.parametrize("solver", ["blocks", "lbfgs", "lagrangian"])
+def test_memory_format_does_not_matter(solver):
+    runs = [
+        ts.fit(
+            toy_net(norm=True),
+            toy_data(),
+            alternation=ts.InstanceWise(warmup=0, drift=None),
+            solver=solver,
+            channels_last=last,
+            **(QUICK | {"epochs": 1}),
+        )
+        for last in (False, True)
+    ]
+    first, second = (run.history[0].loss_train for run in runs)
+    assert first == pytest.approx(second, rel=0.1)
+
+
 def test_a_solver_with_settings_of_its_own():
     result = ts.fit(
         toy_net(), toy_data(), alternation=KIND, solver=BlockSweep(layers=("7",), steps=3), **QUICK

@@ -49,14 +49,14 @@ class LBFGS:
 
     def _solve(self, problem: HeldLoss, callback: Callback | None) -> StrokeResult:
         track, start = Track(), problem.passes
-        trial = {name: nn.Parameter(w) for name, w in problem.copy().items()}
+        trial = {name: nn.Parameter(w.contiguous()) for name, w in problem.copy().items()}
         best, flatness, first = math.inf, math.nan, math.nan
 
         def closure() -> float:
             nonlocal best, flatness, first
             look = problem.look(at={n: p.detach() for n, p in trial.items()})
             for name, p in trial.items():
-                p.grad = look.gradient[name]
+                p.grad = look.gradient[name].contiguous()  # torch's L-BFGS takes views of it
             size = norm(look.gradient)
             if math.isnan(first):
                 first = size

@@ -24,7 +24,7 @@ from .checkpoint import Checkpoint, epoch_seed, good_weights
 from .evaluate import Loss, evaluate
 from .history import EpochRecord, FitResult, History, Status
 from .settings import Settings
-from .stroke import check_solver, notes_of, refuse_solver, solve_stroke
+from .stroke import advance, check_solver, notes_of, refuse_solver, solve_stroke
 
 
 @dataclass(frozen=True)
@@ -260,8 +260,7 @@ class _Run:
         if not math.isfinite(result.objective):
             raise _Diverged(f"in epoch {epoch + 1}: the held objective is undefined")
         self.notes = notes_of(epoch, result)
-        for _ in range(self.steps):  # the schedule is one of progress through the run
-            self.scheduler.step()
+        advance(self.scheduler, self.steps)
         if isinstance(self.average, AveragedModel):
             self.average.update_parameters(self.model)
         return mean, result.relative, result.passes

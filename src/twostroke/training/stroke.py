@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import overload
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from ..alternation import Alternation, Alternator, InstanceWise
 from ..data import ExampleSource
@@ -74,6 +76,15 @@ def solve_stroke(
     )
     result = solver.solve(problem, callback=callback)
     return result, result.objective - problem.decay()
+
+
+def advance(scheduler: LRScheduler, steps: int) -> None:
+    """Move the schedule on by an epoch without steps: it is one of progress through the run."""
+    with warnings.catch_warnings():
+        # it expects a step of the optimiser first, and a run may begin with a weight stroke
+        warnings.filterwarnings("ignore", "Detected call of", UserWarning)
+        for _ in range(steps):
+            scheduler.step()
 
 
 def notes_of(epoch: int, result: StrokeResult) -> list[str]:
