@@ -43,7 +43,7 @@ GRID = {
     "blocks": (1.0,),
     "blocks, a quarter": (0.25,),
     "lbfgs": (10,),
-    "lagrangian": (0.03, 0.1, 1.0, 10.0),
+    "lagrangian": (0.01, 0.03, 0.1, 1.0, 10.0),
 }
 SETTING = {
     "sgd": "lr", "adamw": "lr", "muon": "lr", "blocks": "sample", "blocks, a quarter": "sample",
@@ -243,7 +243,7 @@ ARMS = {
     "alternation, lagrangian": (HOLD, {"solver": AugmentedLagrangian(steps=3)}),
 }
 # a solver has no learning rate, and the two live epochs take that of alternation by SGD
-LRS = {"sgd": (0.03, 0.1, 0.3, 0.6), "muon": (0.01, 0.03, 0.1, 0.2)}
+LRS = {"sgd": (0.03, 0.1, 0.3, 0.6), "muon": (0.01, 0.03, 0.1, 0.2, 0.4)}
 
 
 def whole(arm: str, lr: float, seed: int, data) -> dict:
@@ -368,7 +368,7 @@ def draw(kept: dict, path: Path) -> None:
     figure.suptitle(
         "One weight stroke, three seeds, settings chosen for the held objective", fontsize=11
     )
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
 
 
 def main() -> None:
