@@ -14,7 +14,7 @@ from twostroke.solvers import LBFGS, AugmentedLagrangian, BlockSweep, HeldLoss, 
 from twostroke.solvers.curvature import flat, named
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     loss=st.sampled_from([F.cross_entropy, F.mse_loss]),
