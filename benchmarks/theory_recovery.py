@@ -1,6 +1,6 @@
 """Recovery given the support, measured: phase diagrams, restricted isometry, teacher and student.
 
-    python benchmarks/theory_recovery.py [phase] [rip] [students] [convolutional]
+    python benchmarks/theory_recovery.py [phase] [rip] [products] [students] [convolutional]
 
 Writes benchmarks/results/theory_recovery_<part>.json. One thread, float64, seeds as in the file.
 """
@@ -99,6 +99,19 @@ def rip_of_operators():
     return rows
 
 
+def products():
+    """Three layers, path form: restricted to products of weights; 16 starts, lower bounds."""
+    rows = []
+    for n in (60, 600, 6000):
+        teacher = plain_network(3, 3, inputs=4, outputs=2)
+        draw = torch.Generator().manual_seed(0)
+        x = torch.randn(n, 4, generator=draw, dtype=torch.float64)
+        operator = path_operator(teacher, record(teacher, x), x)
+        rows.append(_report(f"teacher 4-3-3-2, {n} examples, paths", operator))
+        print({k: v for k, v in rows[-1].items() if k != "reason"}, flush=True)
+    return rows
+
+
 def students():
     """Two teachers a setting; five starts (three for L-BFGS)."""
     rows = []
@@ -141,6 +154,7 @@ def _student(found, seed):
 PARTS = {
     "phase": phase,
     "rip": rip_of_operators,
+    "products": products,
     "students": students,
     "convolutional": convolutional_students,
 }

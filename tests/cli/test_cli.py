@@ -74,6 +74,27 @@ def test_train_fills_a_folder_that_repeats_the_run(capsys, digits, tmp_path, kin
     assert all((first[name] == second[name]).all() for name in first)
 
 
+def test_a_solver_for_the_weight_strokes(capsys, digits, tmp_path):
+    options = ["train", "--data", digits, "--warmup", 1, *QUICK]
+    code, out, _ = run(
+        capsys, *options, "--alternation", "instance", "--solver", "lbfgs", "--out", tmp_path / "a"
+    )
+    assert code == 0
+    assert "weight stroke of epoch 2" in out
+    live, held = History.load(tmp_path / "a" / "metrics.csv")
+    assert live.passes == 1 < held.passes
+    assert tomllib.loads((tmp_path / "a" / "config.toml").read_text())["solver"] == "lbfgs"
+    for wrong, words in (
+        (["--solver", "lbfgs"], "instance-wise"),
+        (["--alternation", "instance", "--solver", "muon"], "optimizer='muon'"),
+        (["--alternation", "instance", "--solver", "lagrangian"], "nn.Sequential"),
+    ):
+        code, _, err = run(capsys, *options, *wrong, "--out", tmp_path / "b")
+        assert code == 2
+        assert words in err.replace("\n", " ")
+        assert not (tmp_path / "b").exists()
+
+
 def test_the_command_line_wins_over_the_file(capsys, digits, tmp_path):
     file = tmp_path / "c.toml"
     file.write_text(f'data = "{digits}"\nepochs = 7\nlr = 0.05\nbatch_size = 40\n')

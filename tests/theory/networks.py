@@ -35,6 +35,51 @@ NETWORKS = {
         ),
         (1, 3, 3),
     ),
+    "biases": lambda: (
+        nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2)),
+        (2,),
+    ),
+    "bias of the first": lambda: (
+        nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False)),
+        (3,),
+    ),
+    "bias of the last": lambda: (
+        nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2)),
+        (3,),
+    ),
+    "bias in the middle": lambda: (
+        nn.Sequential(
+            nn.Linear(2, 3, bias=False),
+            nn.ReLU(),
+            nn.Linear(3, 4),
+            nn.ReLU(),
+            nn.Linear(4, 2, bias=False),
+        ),
+        (2,),
+    ),
+    "conv, biases": lambda: (
+        nn.Sequential(
+            nn.Conv2d(1, 2, 2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(2, 2, 2, stride=2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(2, 2),
+        ),
+        (1, 2, 2),
+    ),
+    "conv, groups": lambda: (
+        nn.Sequential(
+            nn.Conv2d(2, 4, 2, groups=2, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(4, 2, 2, groups=2, padding=1, bias=False),
+        ),
+        (2, 3, 3),
+    ),
+    "conv, depthwise": lambda: (
+        nn.Sequential(nn.Conv2d(2, 4, 2, groups=2), nn.ReLU(), nn.Conv2d(4, 2, 1, bias=False)),
+        (2, 3, 3),
+    ),
     "masked output": lambda: (nn.Sequential(*linear(3, 3, 2), nn.ReLU()), (3,)),
 }
 

@@ -133,7 +133,7 @@ def test_share_of_zero_columns_is_one_minus_one_over_h(sizes, share):
 
 
 def test_blocks_are_rank_one_and_give_the_weights_back():
-    for name in ("4-3-2", "conv", "conv, fully connected"):
+    for name in ("4-3-2", "conv", "conv, fully connected", "bias of the first", "conv, depthwise"):
         model, x, support = build(name)
         paths = path_operator(model, support, x)
         p = paths.restrict(lifted_weights(model)).view(paths.blocks)
@@ -141,6 +141,37 @@ def test_blocks_are_rank_one_and_give_the_weights_back():
         assert residual.max() < 1e-14
         one, two = paths.factors(X, Y)
         torch.testing.assert_close(paths.lift(one, two), p.reshape(-1), rtol=1e-10, atol=1e-12)
+
+
+def test_a_bias_is_a_weight_from_a_constant():
+    """Eq. 14–19 of the same network with ones appended to its input and handed on by hand."""
+    model, x, support = build("biases")
+    one, two, three = (
+        torch.cat([layer.weight, layer.bias[:, None]], 1).detach() for layer in model[::2]
+    )
+    more = linear(3, 4, 3, 2).double()
+    with torch.no_grad():
+        for layer, W in zip(more[::2], (one, two, three), strict=True):
+            layer.weight.zero_()
+            layer.weight[: len(W)] = W
+        more[0].weight[3, 2] = more[2].weight[2, 3] = 1
+    ones = torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
+    by_hand = lifted_operator(more, record(more, ones), ones)
+    torch.testing.assert_close(
+        by_hand.matvec(lifted_weights(more)), model(x).detach().reshape(-1), rtol=1e-10, atol=1e-12
+    )
+    ours = chain(model, support, x)
+    assert [link.weights for link in ours.links] == [2 * 3 + 3 + 1, 3 * 2 + 2 + 1, 2 * 2 + 2]
+    for link, layer, w in zip(ours.links, more[::2], weight_vectors(model), strict=True):
+        W = torch.zeros_like(layer.weight)
+        W[link.k, link.i] = w[link.j]
+        assert torch.equal(W, layer.weight)
+
+
+def test_two_layers_with_an_outer_bias_are_no_stack_of_blocks():
+    for name in ("bias of the last", "conv, groups"):
+        model, x, support = build(name)
+        assert path_operator(model, support, x).blocks is None
 
 
 def test_column_major_vec():
@@ -151,9 +182,8 @@ def test_column_major_vec():
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (nn.Sequential(nn.Linear(4, 3)), "0 has a bias"),
         (nn.Sequential(nn.Linear(4, 3, bias=False), nn.LayerNorm(3)), r"1 \(LayerNorm\)"),
-        (nn.Sequential(nn.Conv2d(4, 4, 1, groups=2, bias=False)), "groups"),
+        (nn.Sequential(nn.Conv2d(4, 4, 1, groups=2), nn.Linear(3, 2)), "1 meets images"),
         (nn.Sequential(nn.Identity()), "no weight layer"),
     ],
 )

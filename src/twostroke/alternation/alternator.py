@@ -98,6 +98,14 @@ class Alternator:
         """Context in which these examples meet the held network, or None where nothing is held."""
         return None
 
+    def held_support(self, indices: Tensor) -> Support | None:
+        """Stored masks of these examples, of the last support stroke; None where none are stored."""
+        return None
+
+    def stroke_over(self) -> bool:
+        """Whether a weight stroke that a solver is at ends here; asked between its steps."""
+        return False
+
     def state(self) -> tuple[dict[str, Any], Support | None]:
         """What a checkpoint must keep between epochs: plain values, and the stored support."""
         return {"round": self.round, "phase": str(self.phase), "losses": list(self._losses)}, None

@@ -314,9 +314,20 @@ class InstanceWiseAlternator(Alternator):
 
     def held_network(self, indices: Tensor) -> AbstractContextManager[Any] | None:
         """The network under the stored masks of these examples."""
+        support = self.held_support(indices)
+        return None if support is None else hold(self.model, support, gated=self.kind.gated)
+
+    def held_support(self, indices: Tensor) -> Support | None:
+        """Stored masks of these examples, those of the last support stroke."""
         if self.round == 0 or self.phase is Phase.RECORDING:
             return None
-        return hold(self.model, self.store.read(indices, self.device), gated=self.kind.gated)
+        return self.store.read(indices, self.device)
+
+    def stroke_over(self) -> bool:
+        """Whether the drift limit is reached; measures the drift of the probe."""
+        if self.kind.drift is not None and self.phase is Phase.HELD:
+            self._check_drift()
+        return self.phase is not Phase.HELD
 
     def state(self) -> tuple[dict[str, Any], Support | None]:
         """Adds the stroke under way, and the stored masks or, in a file's case, what they are."""

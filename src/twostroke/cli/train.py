@@ -49,6 +49,8 @@ class TrainConfig:
     """Examples a step."""
     optimizer: str = "sgd"
     """sgd (Nesterov momentum), adamw, or muon (descent in the spectral norm; lr about 0.05)."""
+    solver: str = "steps"
+    """instance: a weight stroke is steps of the optimizer, or solved: blocks, lbfgs, lagrangian."""
     momentum: float = 0.9
     """Momentum of sgd and muon."""
     weight_decay: float = 5e-4
@@ -207,6 +209,8 @@ def train(
     )
     detail = f" ({result.detail})" if result.detail else ""
     console.print(f"{result.status.value}{detail}", highlight=False)
+    for note in result.notes:
+        console.print(note, highlight=False, soft_wrap=True)
     console.print(f"{last}; everything is in {run.path}", highlight=False, soft_wrap=True)
     if result.status is Status.INTERRUPTED:
         console.print(

@@ -35,7 +35,7 @@ from .recovery import (
     recover,
     start_factors,
 )
-from .restricted import Restricted, restricted
+from .restricted import Restricted, restricted, restricted_products
 from .rip import RipReport, rip
 from .teacher_student import StudentRun, TeacherStudent, plain_network, teacher_student
 
@@ -82,6 +82,7 @@ __all__ = [
     "recover",
     "recover_weights",
     "restricted",
+    "restricted_products",
     "rip",
     "start_factors",
     "teacher_student",

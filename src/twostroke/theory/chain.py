@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,10 @@ class Link:
 
     `k`, `j`, `i` are (triples,) int64; `w` is the `vec` of a weight of `shape` (out, ...). A
     convolution's Toeplitz matrix is in `k` and `i`, and its shared weights appear once in `j`.
+
+    A bias is a weight from a constant input: with `bias`, w goes on with one entry an output channel.
+    The constant 1 is one more input, the last; with `constant` it is handed on as one more output,
+    by one more entry of w, the last, whose value is 1.
     """
 
     shape: tuple[int, ...]
@@ -29,11 +33,14 @@ class Link:
     k: Tensor
     j: Tensor
     i: Tensor
+    groups: int = 1
+    bias: bool = False
+    constant: bool = False
 
     @property
     def weights(self) -> int:
-        """Number of weights."""
-        return torch.Size(self.shape).numel()
+        """Number of weights, bias and constant among them."""
+        return torch.Size(self.shape).numel() + self.channels * self.bias + self.constant
 
     @property
     def channels(self) -> int:
@@ -45,8 +52,8 @@ class Link:
 class Chain:
     """Links with the masks after each, for a batch: everything that eq. 13 fixes but the weights.
 
-    `x` is (batch, inputs), flattened; `masks` one (batch, outputs) a link, of 0 and 1 in x's dtype.
-    `names` are the module paths of the links.
+    `x` is (batch, inputs), flattened, with a column of ones where there are biases; `masks` one
+    (batch, outputs) a link, of 0 and 1 in x's dtype. `names` are the module paths of the links.
     """
 
     links: tuple[Link, ...]
@@ -103,16 +110,17 @@ def conv_link(module: nn.Conv2d, shape: tuple[int, int, int]) -> tuple[Link, tup
     dilation, stride = tuple(module.dilation), tuple(module.stride)
     patches = F.unfold(padded, kernel, dilation=dilation, stride=stride)[0].round().long()
     positions = patches.shape[1]
-    entry, position = torch.nonzero(patches, as_tuple=True)
-    channel = torch.arange(out, device=weight.device).repeat_interleave(len(entry))
-    entry, position = entry.repeat(out), position.repeat(out)
+    # a group of output channels meets the entries of its own input channels
+    patches = patches.view(module.groups, -1, positions).repeat_interleave(out // module.groups, 0)
+    channel, entry, position = torch.nonzero(patches, as_tuple=True)
     link = Link(
         tuple(weight.shape),
         c * h * w,
         out * positions,
         channel * positions + position,
         channel + out * entry,
-        patches[entry, position] - 1,
+        patches[channel, entry, position] - 1,
+        module.groups,
     )
     size = [
         (side - d * (n - 1) - 1) // s + 1
@@ -122,16 +130,18 @@ def conv_link(module: nn.Conv2d, shape: tuple[int, int, int]) -> tuple[Link, tup
 
 
 def chain(model: nn.Module, support: Support, x: Tensor) -> Chain:
-    """Read a network of bias-free layers in sequence, with the masks of `support`, for the batch `x`.
+    """Read a network of layers in sequence, with the masks of `support`, for the batch `x`.
 
-    The model is an `nn.Sequential` (nested ones are fine) of `Linear` and `Conv2d` without bias and
-    without groups, `ReLU` or `HardThreshold`, `Flatten`, `Identity` and `Dropout`; `x` is
-    (batch, features) or (batch, c, h, w). The paper sets the bias aside (β = 0, below eq. 19); so
-    does this. Raises `UnholdableError` for anything else, by name; `linear_map` takes other models.
+    The model is an `nn.Sequential` (nested ones are fine) of `Linear` and `Conv2d`, `ReLU` or
+    `HardThreshold`, `Flatten`, `Identity` and `Dropout`; `x` is (batch, features) or (batch, c, h, w).
+    The paper sets the bias aside (β = 0, below eq. 19); here a bias is a weight from a constant
+    input, which every link up to the last bias hands on (see `Link`). Raises `UnholdableError` for
+    anything else, by name; `linear_map` takes other models.
     """
     links: list[Link] = []
     masks: list[Tensor] = []
     names: list[str] = []
+    biased: list[bool] = []
     flat = x.detach().flatten(1)
     image: tuple[int, int, int] | None = x.shape[1:] if x.ndim == 4 else None  # type: ignore[assignment]
     calls: dict[str, int] = {}
@@ -144,6 +154,7 @@ def chain(model: nn.Module, support: Support, x: Tensor) -> Chain:
             else:
                 link = linear_link(module.weight)
             links.append(link)
+            biased.append(module.bias is not None)
             names.append(name)
             masks.append(flat.new_ones(len(flat), link.outputs))
         elif isinstance(module, nn.ReLU | HardThreshold):
@@ -159,11 +170,44 @@ def chain(model: nn.Module, support: Support, x: Tensor) -> Chain:
         elif not isinstance(module, nn.Identity | nn.Dropout):
             raise UnholdableError(
                 f"{name} ({type(module).__name__}) has no place in a chain of bilinear layers: use "
-                "Linear and Conv2d without bias, ReLU, Flatten; for other models take linear_map"
+                "Linear, Conv2d, ReLU and Flatten; for other models take linear_map"
             )
     if not links:
         raise UnholdableError("the model has no weight layer")
-    return Chain(tuple(links), tuple(masks), flat, tuple(names))
+    return _with_biases(Chain(tuple(links), tuple(masks), flat, tuple(names)), biased)
+
+
+def _with_biases(network: Chain, biased: list[bool]) -> Chain:
+    """Append the constant input, and let every link before the last bias hand it on."""
+    if not any(biased):
+        return network
+    links, masks = list(network.links), list(network.masks)
+    last = max(n for n, has in enumerate(biased) if has)
+    for n in range(last + 1):
+        link, has, on = links[n], biased[n], n < last
+        k, j, i = [link.k], [link.j], [link.i]
+        units = torch.arange(link.outputs, device=link.k.device)
+        if has:
+            k.append(units)
+            j.append(link.weights + units // (link.outputs // link.channels))
+            i.append(torch.full_like(units, link.inputs))
+        if on:
+            k.append(units.new_tensor([link.outputs]))
+            j.append(units.new_tensor([link.weights + link.channels * has]))
+            i.append(units.new_tensor([link.inputs]))
+            masks[n] = torch.cat([masks[n], masks[n].new_ones(len(masks[n]), 1)], 1)
+        links[n] = replace(
+            link,
+            inputs=link.inputs + 1,
+            outputs=link.outputs + on,
+            k=torch.cat(k),
+            j=torch.cat(j),
+            i=torch.cat(i),
+            bias=has,
+            constant=on,
+        )
+    x = torch.cat([network.x, network.x.new_ones(len(network.x), 1)], 1)
+    return replace(network, links=tuple(links), masks=tuple(masks), x=x)
 
 
 def lifted_weights(model: nn.Module) -> Tensor:
@@ -172,9 +216,21 @@ def lifted_weights(model: nn.Module) -> Tensor:
 
 
 def weight_vectors(model: nn.Module) -> tuple[Tensor, ...]:
-    """`vec` of every weight of a model that `chain` reads, first layer first."""
+    """The vector of every link of a model that `chain` reads, first layer first.
+
+    It is `vec` of the weight, then the bias, then the 1 of a constant that is handed on.
+    """
     layers = [m for _, m in _leaves(model) if isinstance(m, nn.Linear | nn.Conv2d)]
-    return tuple(vec(layer.weight.detach()) for layer in layers)
+    last = max((n for n, layer in enumerate(layers) if layer.bias is not None), default=-1)
+    vectors = []
+    for n, layer in enumerate(layers):
+        w = [vec(layer.weight.detach())]
+        if layer.bias is not None:
+            w.append(layer.bias.detach())
+        if n < last:
+            w.append(w[0].new_ones(1))
+        vectors.append(torch.cat(w))
+    return tuple(vectors)
 
 
 def _leaves(model: nn.Module, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -186,14 +242,7 @@ def _leaves(model: nn.Module, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _refuse(name: str, module: nn.Linear | nn.Conv2d, z: Tensor, image: object) -> None:
-    if getattr(module, "bias", None) is not None:
-        raise UnholdableError(
-            f"{name} has a bias, which the lifted form leaves out (below eq. 19): build the layer "
-            "with bias=False, or append a constant 1 to its input"
-        )
     if isinstance(module, nn.Conv2d):
-        if module.groups != 1:
-            raise UnholdableError(f"{name} is a convolution in groups: use groups=1")
         if image is None:
             raise UnholdableError(
                 f"{name} is a convolution of no image: give x as (batch, c, h, w)"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..errors import UnholdableError
 from .chain import Chain, summed
 from .recovery.alternating import least_norm
 from .recovery.driver import Result
@@ -126,6 +127,8 @@ def oriented(network: Chain, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
     together and no output shows it; under ReLU all would change. A channel is turned round where its
     pre-activations are negative, in the mean over what its masks keep.
     """
+    if any(link.bias or link.groups > 1 for link in network.links):
+        raise UnholdableError("signs are chosen for networks without biases and groups only")
     turned = [w.clone() for w in weights]
     z = network.x
     for level, link in enumerate(network.links[:-1]):

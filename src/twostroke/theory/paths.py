@@ -26,8 +26,9 @@ class PathOperator(LinearOperator):
     """`F = U p` with one entry of `p` for each path, that is each choice of weights that meet.
 
     `columns` (paths,) are the places of the paths in the lifted vector. For two layers they are in
-    blocks: `p.view(blocks)[i]` is the outer product of the weights into hidden channel i and those
-    out of it. `share_of_zeros` is the share of the lifted operator's columns that are left out.
+    blocks, unless the second has a bias or groups: `p.view(blocks)[i]` is the outer product of the
+    weights into hidden channel i and those out of it. `share_of_zeros` is the share of the lifted
+    operator's columns that are left out.
 
     A network is a sum over walks: sequences of triples, one a link, each beginning where the last
     ended. `matvec` sums them, so that its cost is batch × walks. `TooLargeError` above
@@ -42,7 +43,7 @@ class PathOperator(LinearOperator):
         self._units = [link.k[w] for link, w in zip(network.links, walks, strict=True)]
         weights = [link.j[w] for link, w in zip(network.links, walks, strict=True)]
         blocks = None
-        if len(network.links) == 2:
+        if _comes_in_blocks(network.links):
             blocks, self.columns, self._path = _in_blocks(network.links, weights)
         else:
             full = torch.zeros_like(weights[0])
@@ -105,13 +106,13 @@ class PathOperator(LinearOperator):
 
     def lift(self, *weights: Tensor) -> Tensor:
         """Path products of weight vectors (n1,), (n2,), …: (paths,)."""
-        if len(weights) != 2:
+        if self.blocks is None:
             return self.restrict(lift(*weights))
         return weights[0][self.columns // self.sizes[1]] * weights[1][self.columns % self.sizes[1]]
 
     def factors(self, X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
         """Weight vectors (n1,), (n2,) from block factors (h, p) and (h, q), as `unlift_blocks` gives."""
-        assert self.blocks is not None, "only two layers come in blocks"
+        assert self.blocks is not None, "only two layers come in blocks, the second without bias"
         h, p, q = self.blocks
         first = (self.columns // self.sizes[1]).view(h, p, q)[..., 0]
         second = (self.columns % self.sizes[1]).view(h, p, q)[:, 0]
@@ -144,6 +145,15 @@ def _walks(links: tuple[Link, ...], limit: int) -> list[Tensor]:
         nth = torch.arange(len(index), device=end.device) - (many.cumsum(0) - many)[index]
         walks = [w[index] for w in walks] + [order[first[end[index]] + nth]]
     return walks
+
+
+def _comes_in_blocks(links: tuple[Link, ...]) -> bool:
+    """Two layers, where each hidden channel has as many weights into it and out of it as the others.
+
+    A bias of the second layer goes out of the constant, which has no weights into it; groups of the
+    second layer let a channel meet some outputs only.
+    """
+    return len(links) == 2 and links[1].groups == 1 and not links[1].bias
 
 
 def _in_blocks(

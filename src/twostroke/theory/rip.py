@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
+from .lifted import LiftedOperator
 from .operator import DENSE_LIMIT, LinearOperator, refuse_above
-from .restricted import Restricted, restricted
+from .paths import PathOperator
+from .restricted import Restricted, restricted, restricted_products
 
 # δ < 1/2 over rank-two matrices is sufficient for the absence of spurious local minima in factored
 # recovery of rank-one truth, and no larger number is (Zhang, Sojoudi, Lavaei 2019)
@@ -24,7 +26,8 @@ class RipReport:
     has dimensions of null space: eq. 29's λ²/m, "eigenvalue" read as singular value, since U is
     not square. `epsilon` is the largest ε for which eq. 29 holds, or None; then `reason` says why
     not. `zero_columns` counts columns that are zero. `restricted` holds one entry a rank that was
-    asked for, and is empty where the operator is no stack of matrices.
+    asked for; where the operator is no stack of matrices, that of rank one alone, over products of all
+    layers' weights, and nothing for an operator that comes from no network.
     """
 
     measurements: int
@@ -78,7 +81,8 @@ def rip(
 ) -> RipReport:
     """Full spectrum, the test of eq. 29, and restricted isometry constants over low ranks.
 
-    For a `PathOperator` of two layers "rank" is that of each hidden unit's block. The search costs
+    For a `PathOperator` of two layers "rank" is that of each hidden unit's block; for more layers there
+    is rank one only, the products of weights themselves. The search costs
     eigenproblems of size h·p·rank for each start; see `restricted`. Raises `TooLargeError` where
     the columns' Gram matrix exceeds `limit_bytes`.
     """
@@ -104,6 +108,9 @@ def rip(
         found = tuple(
             restricted(G, operator.blocks, rank, starts=starts, seed=seed) for rank in ranks
         )
+    elif 1 in ranks and isinstance(operator, LiftedOperator | PathOperator):
+        kept = operator.columns if isinstance(operator, PathOperator) else None
+        found = (restricted_products(U.T @ U / m, operator.sizes, kept, starts=starts, seed=seed),)
     return RipReport(m, columns, operator.blocks, zero, spectrum, epsilon, reason, found)
 
 

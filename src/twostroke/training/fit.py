@@ -24,6 +24,7 @@ from .checkpoint import Checkpoint, epoch_seed, good_weights
 from .evaluate import Loss, evaluate
 from .history import EpochRecord, FitResult, History, Status
 from .settings import Settings
+from .stroke import advance, check_solver, notes_of, refuse_solver, solve_stroke
 from .visits import Visits
 
 
@@ -126,7 +127,7 @@ def _fit(
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
         detail = f"in epoch {len(history) + 1} of {settings.epochs}"
-    return FitResult(status, model.eval(), history, detail, list(notes))
+    return FitResult(status, model.eval(), history, detail, [*notes, *run.notes])
 
 
 class _Run:
@@ -142,6 +143,9 @@ class _Run:
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.settings, self.loss, self.progress = settings, loss, progress
+        self.solver = settings.stroke_solver()
+        self.notes: list[str] = []
+        refuse_solver(self.solver, alternation)
         examples = len(data.train)
         if settings.batch_size > examples:
             raise SettingsError(
@@ -168,6 +172,8 @@ class _Run:
         kind = settings.visits
         self.alternator.wants_example_drift = kind is not None and kind.by != "loss"
         self.taken = 0  # optimiser steps
+        if self.solver is not None:
+            check_solver(self.solver, model, self.train, alternation, loss, settings)
         self.average: nn.Module | None = None
         if settings.average is not None:
             ema = get_ema_multi_avg_fn(settings.average)
@@ -225,7 +231,11 @@ class _Run:
             epoch, order, alternator.example_drift, whole=alternator.needs_every_example
         )
         phase, round_ = alternator.phase, alternator.round
-        mean = self._descend(epoch, shuffled)
+        optimality, passes = None, 1.0
+        if self.solver is not None and phase is Phase.HELD:
+            mean, optimality, passes = self._solve(epoch, shuffled)
+        else:
+            mean = self._descend(epoch, shuffled)
         alternator.end_epoch(mean)
         self._wait()
         seconds = time.perf_counter() - start
@@ -237,8 +247,10 @@ class _Run:
             )
         return replace(
             record,
+            optimality=optimality,
+            passes=passes,
             seconds=seconds,
-            visits=len(shuffled),
+            visits=round(passes * len(shuffled)),
             stroke_seconds=alternator.stroke_seconds,
             stroke_visits=alternator.stroke_visits,
             eval_seconds=time.perf_counter() - start - seconds,
@@ -293,6 +305,28 @@ class _Run:
         if self.visits.weights is not None:
             each = each * self.visits.weights[indices].to(each)
         return each.mean()
+
+    def _solve(self, epoch: int, shuffled: Tensor) -> tuple[float, float, float]:
+        """A stroke-wise solver's epoch; gives its last held loss, relative gradient and passes."""
+        settings, alternator = self.settings, self.alternator
+        assert self.solver is not None
+
+        def told(share: float) -> bool:
+            if self.progress is not None:
+                step = round(share * self.steps)
+                self.progress(Progress(epoch, settings.epochs, step, self.steps, alternator.phase))
+            return alternator.stroke_over()
+
+        result, mean = solve_stroke(
+            self.solver, self.model, self.train, alternator, shuffled, self.loss, settings, told
+        )
+        if not math.isfinite(result.objective):
+            raise _Diverged(f"in epoch {epoch + 1}: the held objective is undefined")
+        self.notes = notes_of(epoch, result)
+        advance(self.scheduler, self.steps)
+        if isinstance(self.average, AveragedModel):
+            self.average.update_parameters(self.model)
+        return mean, result.relative, result.passes
 
     def _look(self, epoch: int, phase: str, round_: int, mean: float) -> EpochRecord:
         """Measure the epoch's last weights."""

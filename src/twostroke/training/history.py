@@ -28,6 +28,9 @@ class EpochRecord:
     share of the probe's units whose mask, estimated anew, differs from the held one. `steps` are
     the optimiser's so far; `visits` the examples that went forward and backward in this epoch, and
     `stroke_visits` those that went forward only, in support strokes and drift checks.
+    `passes` are the visits in units of the epoch's examples, 1 but where a stroke-wise solver was at
+    work; `optimality` is then the norm of the held objective's gradient after the epoch, relative to
+    before.
     """
 
     epoch: int
@@ -49,6 +52,8 @@ class EpochRecord:
     seconds: float
     stroke_seconds: float
     eval_seconds: float
+    passes: float = 1.0
+    optimality: float | None = None
 
 
 class History:
@@ -128,7 +133,8 @@ class FitResult:
     """What `fit` returns: always this, whatever happened.
 
     `model` is the module that was given, trained in place; nothing wraps it. `detail` says in which
-    epoch and step a run diverged or was stopped.
+    epoch and step a run diverged or was stopped. `notes` say how the last weight stroke of a stroke-wise
+    solver ended, with advice, and which layers' problems were singular.
     """
 
     status: Status

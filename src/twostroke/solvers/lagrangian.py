@@ -1,0 +1,249 @@
+"""Augmented Lagrangian for a weight stroke: with pre-activations split off, all is least squares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import SettingsError, UnholdableError
+from .conjugate import conjugate_gradients
+from .curvature import loss_curvature
+from .held_loss import HeldLoss, norm
+from .result import Callback, StrokeCode, StrokeResult, Track
+from .stages import Stage, Stages, stages
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentedLagrangian:
+    """Alternating directions on the constraints `q_l = W_l z_{l-1}`, with `z_l = m_l ∘ q_l` held.
+
+    Every layer's pre-activations for all examples become unknowns q_l, tied to the weights by
+    multipliers u_l and a quadratic price: an iteration solves for each q_l (last first), then for each W_l
+    (first first), both least squares by conjugate gradients, the last q_l against the loss itself;
+    then u_l grow by what is violated. Weights are looked at in the held network after each iteration,
+    and the best are kept: the objective never rises, though the iteration need not be going down.
+
+    For models in sequence (`stages`), with all examples and all pre-activations in memory at once.
+
+    steps: iterations.
+    inner: conjugate gradient steps for each of the least-squares problems.
+    rho: price of the violation, relative to the loss of one example.
+    tolerance: CONVERGED when the gradient of the held objective has fallen to this share.
+    """
+
+    steps: int = 20
+    inner: int = 5
+    rho: float = 1.0
+    tolerance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.inner < 1:
+            raise SettingsError(
+                f"steps and inner are numbers of 1 or more, not {self.steps}, {self.inner}"
+            )
+        if not (math.isfinite(self.rho) and self.rho > 0):
+            raise SettingsError(f"rho is a price above 0, not {self.rho}")
+        if not self.tolerance >= 0:
+            raise SettingsError(f"tolerance must not be negative, as {self.tolerance} is")
+
+    def check(self, problem: HeldLoss) -> None:
+        """Raise `UnholdableError` for a model that is no chain, or whose stages do not add up to it."""
+        part = problem.parts[0]
+        few = HeldLoss.of(
+            problem.model, part.support[:2], part.x[:2], part.y[:2], loss=problem.loss
+        )
+        with problem.solving():
+            read = stages(few)
+            q = _forward(read, few.copy())[-1]
+            ours = read.stages[-1].between(q)
+            theirs = torch.cat([few.output(p, {}) for p in few.parts])
+            gap = float((ours - theirs).abs().max())
+            if not gap <= 1e-3 * float(theirs.abs().max().clamp_min(1e-30)):
+                raise UnholdableError(
+                    "the model's forward pass is not its layers in sequence (a hook, or a forward of its "
+                    "own): use the block sweeps"
+                )
+
+    def solve(self, problem: HeldLoss, *, callback: Callback | None = None) -> StrokeResult:
+        """Iterate; the weights are changed in place. `callback`: see `StrokeSolver`."""
+        self.check(problem)
+        with problem.solving():
+            return _Splitting(self, problem).run(callback)
+
+
+class _Splitting:
+    def __init__(self, settings: AugmentedLagrangian, problem: HeldLoss) -> None:
+        self.settings, self.problem = settings, problem
+        self.read: Stages = stages(problem)
+        self.w = problem.copy()
+        self.q = _forward(self.read, self.w)
+        self.u = [torch.zeros_like(q) for q in self.q]
+        self.one = 1 / len(self.q)  # share of a pass that a product with one layer is
+
+    def run(self, callback: Callback | None) -> StrokeResult:
+        settings, problem, track = self.settings, self.problem, Track()
+        start = problem.passes
+        look = problem.look()
+        best, first = look.value, norm(look.gradient)
+        flatness = first
+        track.add(0.0, best)
+        if not (math.isfinite(best) and math.isfinite(first)):
+            return StrokeResult(StrokeCode.NOT_FINITE, track.points, first, first)
+        code, at, step = StrokeCode.MAX_STEPS, 0, 0
+        for step in range(1, settings.steps + 1):
+            self._outputs()
+            self._weights()
+            violated = self._multipliers()
+            look = problem.look(at=self.w)
+            size = norm(look.gradient)
+            if look.value < best and math.isfinite(size):
+                best, flatness, at = look.value, size, step
+                problem.put(self.w)
+            track.add(problem.passes - start, look.value)
+            stopped = callback is not None and callback(step / settings.steps)
+            if flatness <= settings.tolerance * first:
+                code = StrokeCode.CONVERGED
+                break
+            if stopped:
+                code = StrokeCode.STOPPED
+                break
+            if not math.isfinite(violated):
+                code = StrokeCode.STALLED
+                break
+        if code is StrokeCode.MAX_STEPS and at == 0:
+            code = StrokeCode.STALLED
+        return StrokeResult(
+            code,
+            track.points,
+            flatness,
+            first,
+            f"best at iteration {at} of {step}; constraints violated by {violated:.1e} at the end",
+        )
+
+    def _outputs(self) -> None:
+        """Solve for the pre-activations, last layer first."""
+        read, q, u = self.read, self.q, self.u
+        last = len(q) - 1
+        for k in range(last, -1, -1):
+            z = read.x if k == 0 else read.stages[k - 1].between(q[k - 1])
+            aim = read.stages[k].run(z, self.w) - u[k]
+            self.problem.passes += self.one
+            q[k] = self._against_loss(aim) if k == last else self._against_next(k, aim)
+
+    def _against_loss(self, aim: Tensor) -> Tensor:
+        """`min Σ loss(q) + ρ/2 ‖q - aim‖²` by Newton's method, from `aim`."""
+        read, loss, rho = self.read, self.problem.loss, self.settings.rho
+        n, between, q = len(aim), read.stages[-1].between, aim
+
+        def outputs_loss(q: Tensor, y: Tensor) -> Tensor:
+            return loss(between(q), y)
+
+        for _ in range(3):
+            with torch.enable_grad():
+                leaf = q.detach().requires_grad_()
+                (g,) = torch.autograd.grad(outputs_loss(leaf, read.y), leaf)
+            g = n * g + rho * (q - aim)
+
+            def product(v: Tensor, q: Tensor = q) -> Tensor:
+                bent = loss_curvature(outputs_loss, q, read.y, v.view_as(q))
+                return n * bent.reshape(-1) + rho * v
+
+            q = q + conjugate_gradients(product, -g.reshape(-1), steps=10).x.view_as(q)
+        return q
+
+    def _against_next(self, k: int, aim: Tensor) -> Tensor:
+        """`min ‖q - aim‖² + ‖q_{k+1} + u_{k+1} - layer_{k+1}(between q)‖²`, from where q is."""
+        here, after = self.read.stages[k], self.read.stages[k + 1]
+        target = self.q[k + 1] + self.u[k + 1]
+        affine = _Affine(lambda q: after.run(here.between(q), self.w), torch.zeros_like(aim))
+        q = self.q[k]
+        rest = (aim - q) + affine.adjoint(target - affine(q))
+        found = conjugate_gradients(
+            lambda v: v + affine.normal(v.view_as(q)).reshape(-1),
+            rest.reshape(-1),
+            steps=self.settings.inner,
+        )
+        self.problem.passes += self.one * (found.steps + 3)
+        return q + found.x.view_as(q)
+
+    def _weights(self) -> None:
+        """Solve for each layer's weights by least squares, from where they are."""
+        problem, read = self.problem, self.read
+        for k, stage in enumerate(read.stages):
+            if not stage.names:
+                continue
+            z = read.x if k == 0 else read.stages[k - 1].between(self.q[k - 1])
+            decay = problem.weight_decay * len(z) / self.settings.rho
+            w = _pack(self.w, stage)
+            affine = _Affine(_of_weights(stage, z, self.w), torch.zeros_like(w))
+            rest = affine.adjoint(self.q[k] + self.u[k] - affine(w)) - decay * w
+
+            def product(v: Tensor, affine: _Affine = affine, decay: float = decay) -> Tensor:
+                return affine.normal(v) + decay * v
+
+            found = conjugate_gradients(product, rest, steps=self.settings.inner, damping=1e-8)
+            self.w |= _unpack(w + found.x, stage, self.w)
+            problem.passes += self.one * (found.steps + 3)
+
+    def _multipliers(self) -> float:
+        """Add what is violated to the multipliers; gives its share of the pre-activations."""
+        read, square, size = self.read, 0.0, 0.0
+        for k, stage in enumerate(read.stages):
+            z = read.x if k == 0 else read.stages[k - 1].between(self.q[k - 1])
+            gap = self.q[k] - stage.run(z, self.w)
+            self.u[k] = self.u[k] + gap
+            square += float(gap.double().square().sum())
+            size += float(self.q[k].double().square().sum())
+        self.problem.passes += 1
+        return (square / size) ** 0.5 if size else square
+
+
+class _Affine:
+    """An affine function by what it gives: `f(u) - f(0)` is linear, and any graph of it is its adjoint."""
+
+    def __init__(self, f: Callable[[Tensor], Tensor], zero: Tensor) -> None:
+        self.f, self.zero = f, zero
+        self.origin = f(zero)
+
+    def __call__(self, u: Tensor) -> Tensor:
+        return self.f(u)
+
+    def normal(self, u: Tensor) -> Tensor:
+        """`Jᵀ J u`."""
+        with torch.enable_grad():
+            leaf = u.detach().requires_grad_()
+            out = self.f(leaf)
+            (back,) = torch.autograd.grad(out, leaf, out.detach() - self.origin)
+        return back
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        """`Jᵀ r`."""
+        with torch.enable_grad():
+            leaf = self.zero.detach().clone().requires_grad_()
+            (back,) = torch.autograd.grad(self.f(leaf), leaf, r)
+        return back
+
+
+def _of_weights(stage: Stage, z: Tensor, weights: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda w: stage.run(z, _unpack(w, stage, weights))
+
+
+def _pack(weights: dict[str, Tensor], stage: Stage) -> Tensor:
+    return torch.cat([weights[name].reshape(-1) for name in stage.names])
+
+
+def _unpack(w: Tensor, stage: Stage, like: dict[str, Tensor]) -> dict[str, Tensor]:
+    pieces = w.split([like[name].numel() for name in stage.names])
+    return {n: p.view_as(like[n]) for n, p in zip(stage.names, pieces, strict=True)}
+
+
+def _forward(read: Stages, weights: dict[str, Tensor]) -> list[Tensor]:
+    q, z = [], read.x
+    for stage in read.stages:
+        q.append(stage.run(z, weights))
+        z = stage.between(q[-1])
+    return q
