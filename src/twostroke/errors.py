@@ -51,6 +51,14 @@ class RunFolderError(TwostrokeError, OSError):
     """A run's folder is taken, missing or incomplete."""
 
 
+class ProcessError(TwostrokeError, RuntimeError):
+    """Another process of the run is gone, or no longer answers."""
+
+
+class ElsewhereError(TwostrokeError, RuntimeError):
+    """Another process of the run has refused to go on, and says why."""
+
+
 class TooLargeError(TwostrokeError, MemoryError):
     """A dense form would be larger than the limit; the text gives its size and the way around it."""
 

@@ -1,7 +1,8 @@
 """Alternation: which stroke is on, when a weight stroke ends, and what is held meanwhile.
 
 `alternator` what a training loop asks, and `Live`, no alternation · `instance_wise` and `batch_wise` the
-paper's two kinds · `slow_support` a third · `ends` when a stretch of epochs ends. Each kind is a class of
+paper's two kinds · `slow_support` a third · `ends` when a stretch of epochs ends · `processes` whose
+example it is where there are several. Each kind is a class of
 settings, checked at construction, and the state machine that its `start` makes.
 
 A loop of one's own asks it at five places:
@@ -22,9 +23,11 @@ from .alternator import Alternation, Alternator, Live, Phase
 from .batch_wise import BatchWise
 from .ends import Plateau
 from .instance_wise import InstanceWise
+from .processes import ONE, Processes
 from .slow_support import SlowSupport
 
 __all__ = [
+    "ONE",
     "Alternation",
     "Alternator",
     "BatchWise",
@@ -32,5 +35,6 @@ __all__ = [
     "Live",
     "Phase",
     "Plateau",
+    "Processes",
     "SlowSupport",
 ]

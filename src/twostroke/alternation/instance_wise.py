@@ -19,6 +19,7 @@ from ..support import Held, Rule, Support, hold, record, recording, sites
 from ..support.modes import evaluating
 from .alternator import Alternator, Phase, check_warmup
 from .ends import Plateau
+from .processes import ONE, Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +88,19 @@ class InstanceWise:
         *,
         seed: int = 0,
         optimizer: Optimizer | None = None,
+        processes: Processes = ONE,
     ) -> Alternator:
         """Begin; see `Alternation`."""
-        return InstanceWiseAlternator(model, source, seed, optimizer, self)
+        return InstanceWiseAlternator(model, source, seed, optimizer, self, processes)
 
 
 class InstanceWiseAlternator(Alternator):
-    """Warm-up, then rounds of one support stroke and one weight stroke."""
+    """Warm-up, then rounds of one support stroke and one weight stroke.
+
+    Of several processes each finds, stores and holds the supports of its own examples.
+    """
+
+    stores = True
 
     def __init__(
         self,
@@ -102,8 +109,9 @@ class InstanceWiseAlternator(Alternator):
         seed: int,
         optimizer: Optimizer | None,
         kind: InstanceWise,
+        processes: Processes = ONE,
     ) -> None:
-        super().__init__(model, source, seed, optimizer)
+        super().__init__(model, source, seed, optimizer, processes)
         self.kind = kind
         self.device = next(model.parameters()).device
         if kind.momentum == "reset" and optimizer is None:
@@ -111,7 +119,9 @@ class InstanceWiseAlternator(Alternator):
         check_replayable(source, samples=32)
         examples = len(source)
         draw = torch.Generator().manual_seed(seed)
+        # the same number of examples for any number of processes
         self.probe = torch.randperm(examples, generator=draw)[: kind.probe].sort().values
+        self.owned = processes.owned(examples)
         # one example tells the sites, and refuses what cannot be held, before any work is done
         x, _ = source.batch(torch.arange(1), view=0, seed=seed)
         with evaluating(model):
@@ -120,7 +130,7 @@ class InstanceWiseAlternator(Alternator):
             raise SettingsError(
                 "the model has no site that could be held (no ReLU, no max pooling)"
             )
-        self.store = MemoryStore(found, examples, self.device)
+        self.store = MemoryStore(found, len(self.owned), self.device)
         self._held: Held | None = None
         self._since: list[float] = []  # losses of the epochs of the weight stroke under way
         self._due = False  # a support stroke is due when the next epoch begins
@@ -153,8 +163,8 @@ class InstanceWiseAlternator(Alternator):
     def sweep(self, batch_size: int = 500) -> None:
         """Support stroke: record every example, in evaluation mode, without gradient."""
         start = time.perf_counter()
-        for indices in torch.arange(len(self.store)).split(batch_size):
-            self.store.write(indices, self._record(indices, self._round_view))
+        for indices in self.owned.split(batch_size):
+            self._write(indices, self._record(indices, self._round_view))
         self.stroke_seconds += time.perf_counter() - start
 
     def _record(self, indices: Tensor, view: int) -> Support:
@@ -164,6 +174,12 @@ class InstanceWiseAlternator(Alternator):
         with evaluating(self.model), self.autocast():
             return record(self.model, x, rule=kind.rule, pooling=kind.pooling, gated=kind.gated)
 
+    def _write(self, indices: Tensor, support: Support) -> None:
+        self.store.write(self.processes.row(indices), support)
+
+    def _read(self, indices: Tensor) -> Support:
+        return self.store.read(self.processes.row(indices), self.device)
+
     @contextmanager
     def step(self, indices: Tensor, progress: float = 0.0) -> Iterator[None]:
         """Live, recording, or held; asks for the drift first when it is time to."""
@@ -172,7 +188,7 @@ class InstanceWiseAlternator(Alternator):
             self._next_check += 1 / self.kind.checks
             self._check_drift()
         if self.phase is Phase.HELD:
-            support = self.store.read(indices, self.device)
+            support = self._read(indices)
             kind = self.kind
             with hold(self.model, support, gated=kind.gated, penalty=kind.penalty > 0) as held:
                 self._held = held
@@ -181,7 +197,8 @@ class InstanceWiseAlternator(Alternator):
         elif self.phase is Phase.RECORDING:
             with recording(self.model, pooling=self.kind.pooling) as recorder:
                 yield
-            self.store.write(indices, recorder.support)
+            if not self.processes.idle:
+                self._write(indices, recorder.support)
         else:
             yield
 
@@ -194,8 +211,9 @@ class InstanceWiseAlternator(Alternator):
     def _check_drift(self) -> None:
         """Compare the held masks of the probe with what they would be now; end the stroke if need be."""
         start = time.perf_counter()
-        now = self._record(self.probe, self._round_view)
-        self.drift = self.store.read(self.probe, self.device).drift(now)
+        with self.processes.taking(self.probe) as probe:
+            local = self._read(probe).drift(self._record(probe, self._round_view))
+            self.drift = self.processes.whole(local)
         if self.kind.drift is not None and self.drift > self.kind.drift:
             self.phase, self._due = Phase.LIVE, True
         self.stroke_seconds += time.perf_counter() - start
@@ -219,10 +237,10 @@ class InstanceWiseAlternator(Alternator):
         """The network under the stored masks of these examples."""
         if self.round == 0 or self.phase is Phase.RECORDING:
             return None
-        return hold(self.model, self.store.read(indices, self.device), gated=self.kind.gated)
+        return hold(self.model, self._read(indices), gated=self.kind.gated)
 
     def state(self) -> tuple[dict[str, Any], Support | None]:
-        """Adds the stroke under way and the stored masks."""
+        """Adds the stroke under way and the masks of this process's examples."""
         values, _ = super().state()
         values |= {"since": list(self._since), "due": self._due}
         if self.round == 0:

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..alternation import Alternator
+from ..alternation import ONE, Alternator, Processes
 from ..errors import RunFolderError, SupportFileError
-from ..support import Support
 from .history import EpochRecord, History
+from .shares import load_share, support_file
 
 _FORMAT = "twostroke-checkpoint"
 _VERSION = 1
@@ -55,12 +55,22 @@ class Resumable(Protocol):
 
 
 class Checkpoint:
-    """The resumable state of a run, in `checkpoint.safetensors` and `support.safetensors`."""
+    """The resumable state of a run, in `checkpoint.safetensors` and `support-ROUND.safetensors`.
 
-    def __init__(self, folder: Path) -> None:
+    Of several processes each keeps its own supports, and the main one the rest. `notes` say what
+    became of them when a run goes on with another number of processes.
+    """
+
+    def __init__(self, folder: Path, processes: Processes = ONE) -> None:
+        self.folder = folder
         self.file = folder / "checkpoint.safetensors"
-        self._support = folder / "support-{}.safetensors"
+        self.notes: list[str] = []
+        self._processes = processes
         self._saved_round: int | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{folder} cannot be written: {error}") from error
 
     def save(self, run: Resumable, history: History, identity: Mapping[str, Any]) -> None:
         """Keep the state after the last epoch of `history`; `identity` must be equal at resume."""
@@ -89,17 +99,25 @@ class Checkpoint:
                 if not _has_function(v)
             },
             "alternation": values,
+            "processes": self._processes.count,
         }
-        if support is not None and self._saved_round != run.alternator.round:
-            # its own file, a name a round: the one before stays until the checkpoint is in place
-            support.save(Path(str(self._support).format(run.alternator.round)))
-        save_tensors(self.file, tensors, {_FORMAT: json.dumps(document)})
-        if support is not None and self._saved_round != run.alternator.round:
-            keep = Path(str(self._support).format(run.alternator.round))
-            for old in keep.parent.glob(self._support.name.format("*")):
-                if old != keep:
+        processes, round_ = self._processes, run.alternator.round
+        kept = [
+            support_file(self.folder, round_, k, processes.count) for k in range(processes.count)
+        ]
+        anew = support is not None and self._saved_round != round_
+        with processes.together():
+            if support is not None and anew:
+                # its own file, a name a round: the one before stays until the checkpoint is in place
+                support.save(kept[processes.index])
+        with processes.together():
+            if processes.main:
+                save_tensors(self.file, tensors, {_FORMAT: json.dumps(document)})
+        if anew:
+            for old in self.folder.glob("support-*.safetensors") if processes.main else ():
+                if old not in kept:
                     old.unlink()
-            self._saved_round = run.alternator.round
+            self._saved_round = round_
 
     def load(self, run: Resumable, identity: Mapping[str, Any]) -> History:
         """Put a saved state back; gives the epochs that were run. Nothing is unpickled.
@@ -122,7 +140,13 @@ class Checkpoint:
             values, schedule = document["alternation"], document["scheduler"]
             support = None
             if "round_view" in values:
-                support = Support.load(str(self._support).format(values["round"]))
+                saved_by = int(document.get("processes", 1))
+                support = load_share(self.folder, values["round"], saved_by, self._processes)
+                if saved_by != self._processes.count:
+                    self.notes.append(
+                        f"the stored supports of {saved_by} process{'es' * (saved_by > 1)} were cut "
+                        f"anew for {self._processes.count}; none was estimated again"
+                    )
         except FileNotFoundError:
             raise RunFolderError(f"{self.file}: there is no checkpoint to go on from") from None
         except RunFolderError:
