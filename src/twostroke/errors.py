@@ -8,7 +8,12 @@ from __future__ import annotations
 
 
 class TwostrokeError(Exception):
-    """Base of all errors raised on purpose by this package."""
+    """Base of all errors raised on purpose by this package.
+
+    `agreed` says that the other processes of a run know of it, and leave it to this one to tell.
+    """
+
+    agreed = False
 
 
 class UnholdableError(TwostrokeError, TypeError):

@@ -30,6 +30,11 @@ class Processes:
         return self.index == 0
 
     @property
+    def first_here(self) -> bool:
+        """Whether this is the first process on its machine."""
+        return self.main
+
+    @property
     def stand_in(self) -> Tensor:
         """An example of this process's own, (1,), to compute on where it has none of a batch."""
         return torch.tensor([self.index])

@@ -1,16 +1,18 @@
 """Dispatch to the commands; errors become one line and an exit code.
 
-Exit codes: 0 done, 1 a run diverged, 2 bad input (the message names culprit and fix), 130 interrupted.
+Exit codes: 0 done, 1 a run diverged, 2 bad input (the message names culprit and fix), 3 a process of the
+run was lost, 130 interrupted. Of several processes one prints, unless another one is lost.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._version import __version__
-from ..errors import TwostrokeError
+from ..errors import ElsewhereError, ProcessError, TwostrokeError
 
 DESCRIPTION = """Train convolutional networks in two alternating strokes: find the binary support of every \
 unit for every training example, then hold it, so that the network is linear, and descend on the weights."""
@@ -36,6 +38,14 @@ def _commands() -> dict[str, Callable[..., Any]]:
     }
 
 
+def _speaks() -> bool:
+    if "RANK" not in os.environ:  # without loading anything
+        return True
+    from ..training.engine import speaks
+
+    return speaks()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code."""
     import tyro
@@ -44,15 +54,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given in (["--version"], ["-V"]):
         print(f"twostroke {__version__}")
         return
+    loud = _speaks()
     try:
         code = tyro.extras.subcommand_cli_from_dict(
-            _commands(), prog="twostroke", description=DESCRIPTION, args=given or ["--help"]
+            _commands(),
+            prog="twostroke",
+            description=DESCRIPTION,
+            args=given or ["--help"],
+            console_outputs=loud,
         )
-    except TwostrokeError as error:
+    except ElsewhereError:
+        sys.exit(2)  # said where it happened
+    except ProcessError as error:
         print(f"twostroke: {error}", file=sys.stderr)
+        sys.exit(3)
+    except TwostrokeError as error:
+        if loud or getattr(error, "agreed", False):
+            print(f"twostroke: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("twostroke: stopped", file=sys.stderr)
+        if loud:
+            print("twostroke: stopped", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # `twostroke models | head`
         sys.stderr.close()

@@ -15,11 +15,12 @@ import tyro
 from rich.console import Console
 
 from ..alternation import Alternation, BatchWise, InstanceWise, Live, Plateau
-from ..data import load
+from ..data import Data, load
 from ..errors import RunFolderError, SettingsError, TwostrokeError
 from ..models import create_model
 from ..report import draw_curves
 from ..training import RunFolder, Settings, Status, fit
+from ..training.engine import processes_of
 from ..training.run import read_toml
 from .progress import RunBar
 
@@ -58,6 +59,12 @@ class TrainConfig:
     """Also keep and evaluate an exponential average of the weights; this share of it stays at each step."""
     target_error: float | None = None
     """Stop when the live test error, in %, is this or lower."""
+    accumulate: int = 1
+    """Run each batch in so many parts, one after another, to fit memory."""
+    sync_batch_norm: bool = False
+    """Several GPUs: take batch norm's statistics over the whole batch."""
+    timeout: float = 600.0
+    """Several processes: seconds that one waits for the others."""
     seed: int = 0
     """Of the initial weights, the order of examples, augmentation and dropout."""
     device: str = "auto"
@@ -127,9 +134,11 @@ def train(
     """Train a model, by alternation or by plain SGD, and keep the run in a folder.
 
     Ctrl-C stops after the step under way; `twostroke train --resume FOLDER` goes on from the last
-    whole epoch. Exit codes: 0 finished, 1 diverged, 2 bad input, 130 interrupted.
+    whole epoch. Exit codes: 0 finished, 1 diverged, 2 bad input, 3 a process was lost, 130 interrupted.
+
+    Several processes share the work: torchrun --nproc-per-node 8 -m twostroke train ..., or accelerate
+    launch -m twostroke train ...
     """
-    console = Console()
     resume = options.resume is not None
     if options.resume is not None:
         if options.out is not None or options.config is not None or what != TrainConfig():
@@ -144,23 +153,29 @@ def train(
         if options.config is not None:
             what = merge(from_toml(options.config), what)
     settings, kind = what.settings(), what.kind()
-    settings.torch_device()
-    data = load(
-        what.data,
-        root=what.data_root,
-        augmentation=None if what.augment == "none" else what.augment,
-    )
-    torch_seed(what.seed)
-    model = create_model(what.model, classes=len(data.classes), in_channels=data.train.shape[0])
-    if options.resume is None:
-        assert options.out is not None
-        run = RunFolder.create(options.out, _plain(what))
+    processes = processes_of(settings)
+    console = Console(quiet=not processes.main)
+    with processes.together():
+        processes.device(settings.device) or settings.torch_device()
+        if processes.first_here:  # downloads what is to be downloaded
+            data = _data(what)
+    with processes.together():
+        if not processes.first_here:
+            data = _data(what)
+        torch_seed(what.seed)
+        model = create_model(what.model, classes=len(data.classes), in_channels=data.train.shape[0])
+        if options.resume is None:
+            assert options.out is not None
+            run = RunFolder(options.out)
+            if processes.main:
+                RunFolder.create(options.out, _plain(what))
     name = f"{what.model}, {what.alternation}"
     history = run.history() if resume and run.metrics_file.exists() else None
     done = len(history) if history else 0
     console.print(
         f"{what.model} on {data.name} ({data.note}), {_describe(kind)}, "
-        + (f"from epoch {done + 1} of {what.epochs}" if resume else f"{what.epochs} epochs"),
+        + (f"from epoch {done + 1} of {what.epochs}" if resume else f"{what.epochs} epochs")
+        + (f", {processes.count} processes" if processes.count > 1 else ""),
         highlight=False,
     )
     try:
@@ -177,15 +192,20 @@ def train(
                 identity=_plain(what),
             )
     except TwostrokeError:
-        if not resume and not (run.path / "checkpoint.safetensors").exists():
+        if processes.main and not resume and not (run.path / "checkpoint.safetensors").exists():
             run.discard()
         raise
-    run.save_history(result.history)
-    run.save_model(model)
-    try:
-        draw_curves({name: result.history}, run.curves_file, title=f"{what.model} on {data.name}")
-    except OSError as error:
-        raise RunFolderError(f"{run.curves_file} could not be written: {error}") from error
+    if processes.main:
+        run.save_history(result.history)
+        run.save_model(model)
+        try:
+            draw_curves(
+                {name: result.history}, run.curves_file, title=f"{what.model} on {data.name}"
+            )
+        except OSError as error:
+            raise RunFolderError(f"{run.curves_file} could not be written: {error}") from error
+    for note in result.notes:
+        console.print(note, highlight=False)
     last = (
         f"live test error {result.error:.2f} %" if len(result.history) else "no epoch was completed"
     )
@@ -198,6 +218,14 @@ def train(
         )
         return 130
     return 1 if result.status is Status.DIVERGED else 0
+
+
+def _data(what: TrainConfig) -> Data:
+    return load(
+        what.data,
+        root=what.data_root,
+        augmentation=None if what.augment == "none" else what.augment,
+    )
 
 
 def torch_seed(seed: int) -> None:

@@ -33,6 +33,11 @@ def launched() -> int:
     return int(number) if number.isdecimal() and "RANK" in os.environ else 1
 
 
+def speaks() -> bool:
+    """Whether this process should print, before it has met the others: one on each machine does."""
+    return launched() == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def processes_of(settings: Settings) -> Processes:
     """The processes of the run that this one was launched for; waits for all of them to be there.
 
@@ -108,6 +113,11 @@ class Several(Processes):
         """The device that the launcher gave to this process."""
         return torch.device("cpu") if name == "cpu" else self._state.device
 
+    @property
+    def first_here(self) -> bool:
+        """Whether this is the first process on its machine."""
+        return bool(self._state.is_local_main_process)
+
     # -- collective operations -----------------------------------------------------------------
 
     def _here(self, values: Tensor) -> Tensor:
@@ -172,6 +182,8 @@ class Several(Processes):
         if first is None:
             return
         if error is not None and first == self.index:
+            if isinstance(error, TwostrokeError):
+                error.agreed = True
             raise error
         raise ElsewhereError(f"process {first}: {texts[first]}") from error
 
@@ -186,11 +198,11 @@ class Several(Processes):
             if not _of_the_backend(error):
                 raise
             self._lost = True
-            reason = str(error).strip().splitlines()[0]
+            late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
+            what = f"has not answered for {self.timeout:g} seconds" if late else "is gone"
             raise ProcessError(
-                "another process of this run is gone, or has not answered for "
-                f"{self.timeout:.0f} seconds ({reason:.200}). What its own output says last is the "
-                "cause; the run can be resumed from its last whole epoch, by any number of processes"
+                f"another process of this run {what}; what it printed last should say why. The run "
+                "can go on from its last whole epoch, in any number of processes"
             ) from error
 
     def _part(self) -> None:
