@@ -123,7 +123,9 @@ def main() -> None:
     report["from two"] = outcome("instance", folder=folder / "by-2", **(STEADY | {"epochs": 3}))
     report["calls"] = calls = []
     model = _Normed()
-    again = ts.fit(model, toy_data(), callback=lambda r: calls.append(r.epoch), device="cpu", **QUICK)
+    again = ts.fit(
+        model, toy_data(), callback=lambda r: calls.append(r.epoch), device="cpu", **QUICK
+    )
     report["normed"] = {
         "statistics": [b.tolist() for b in model.buffers()],
         "error": again.error,
