@@ -66,8 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ElsewhereError:
         sys.exit(2)  # said where it happened
     except ProcessError as error:
-        print(f"twostroke: {error}", file=sys.stderr)
-        sys.exit(3)
+        print(f"twostroke: {error}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(3)  # at once: threads of the backend may still wait for the one that is gone
     except TwostrokeError as error:
         if loud or getattr(error, "agreed", False):
             print(f"twostroke: {error}", file=sys.stderr)
