@@ -23,6 +23,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
     from .demo import demo
     from .explain import explain
     from .listing import models, sites
+    from .plan import plan
     from .theory import recover, rip
     from .train import train
 
@@ -31,6 +32,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
         "train": train,
         "compare": compare,
         "explain": explain,
+        "plan": plan,
         "sites": sites,
         "models": models,
         "rip": rip,
