@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..data import ExampleSource, check_replayable
+from ..data import ExampleSource, announce, check_replayable
 from ..errors import SettingsError
 from ..store import MemoryStore
 from ..support import Held, Rule, Support, hold, record, recording, sites
@@ -163,7 +163,9 @@ class InstanceWiseAlternator(Alternator):
     def sweep(self, batch_size: int = 500) -> None:
         """Support stroke: record every example, in evaluation mode, without gradient."""
         start = time.perf_counter()
-        for indices in self.owned.split(batch_size):
+        parts = self.owned.split(batch_size)
+        announce(self.source, parts)
+        for indices in parts:
             self._write(indices, self._record(indices, self._round_view))
         self.stroke_seconds += time.perf_counter() - start
 

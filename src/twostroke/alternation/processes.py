@@ -62,12 +62,16 @@ class Processes:
         A process that has none gets its stand-in and is `idle` within the block, so that it runs
         through the same collective operations as the others; nothing of that may count.
         """
-        mine = self.share(indices) if owned else self.part(indices)
+        mine = self.of_batch(indices, owned=owned)
         before, self.idle = self.idle, not len(mine)
         try:
             yield self.stand_in if self.idle else mine
         finally:
             self.idle = before
+
+    def of_batch(self, indices: Tensor, *, owned: bool = True) -> Tensor:
+        """What `taking` takes; may be empty."""
+        return self.share(indices) if owned else self.part(indices)
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum over the processes, the same in each of them."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data import ExampleSource
+from ..data import ExampleSource, announce
 from ..support import PositiveThreshold, Rule, hold
 from ..support.modes import evaluating
 
@@ -61,7 +61,9 @@ def tally(
     total = torch.zeros((), device=device, dtype=torch.float64)
     wrong = torch.zeros((), device=device, dtype=torch.int64)
     with torch.no_grad(), evaluating(model):
-        for part in indices.split(batch_size) if len(indices) else ():
+        parts = indices.split(batch_size) if len(indices) else ()
+        announce(source, parts)
+        for part in parts:
             x, y = source.batch(part, view=view, seed=seed)
             y = y.to(device)
             output = model(x.to(device))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..alternation import Alternation, Alternator, Live, Phase, Processes
-from ..data import Data, ExampleSource, as_data
+from ..data import Data, ExampleSource, announce, as_data
 from ..errors import SettingsError
 from ..support import recording
 from ..support.modes import evaluating
@@ -240,12 +240,22 @@ class _Run:
         total = torch.zeros((), device=device)
         check = max(1, self.steps // 8)
         self.model.train()
-        for step, indices in enumerate(shuffled.split(settings.batch_size)):
+        batches = [
+            [part for part in batch.tensor_split(settings.accumulate) if len(part)]
+            for batch in shuffled.split(settings.batch_size)
+        ]
+        mine = [
+            self.processes.of_batch(part, owned=alternator.stores)
+            for parts in batches
+            for part in parts
+        ]
+        announce(self.train, [indices for indices in mine if len(indices)])
+        for step, parts in enumerate(batches):
+            size = sum(map(len, parts))
             self.optimizer.zero_grad()
-            parts = [p for p in indices.tensor_split(settings.accumulate) if len(p)]
             for part in parts:
                 with self.processes.adding_up(self.net, part is parts[-1]):
-                    total += self._gradient(part, len(indices), step / self.steps)
+                    total += self._gradient(part, size, step / self.steps)
             if settings.clip is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
             self.optimizer.step()
