@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -23,6 +23,7 @@ def plan(
     epochs: int = 90,
     warmup: int = 2,
     gap: int = 2,
+    order: Literal["shuffle", "balanced"] = "shuffle",
     pooling: bool = False,
     processes_per_machine: int = 8,
     device_memory: float = 80.0,
@@ -47,6 +48,7 @@ def plan(
         epochs: Epochs in all.
         warmup: Epochs before the first support stroke.
         gap: Length of a weight stroke, in epochs.
+        order: Of the examples, see train: balanced gives processes equal shares of a batch.
         pooling: Hold max pooling too.
         processes_per_machine: Processes that share a machine's memory and disk.
         device_memory: Memory of one device, in GB; supports may take half.
@@ -93,6 +95,7 @@ def plan(
         epochs=epochs,
         warmup=warmup,
         gap=gap,
+        order=order,
         machine=machine,
     )
     console = Console()

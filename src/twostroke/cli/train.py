@@ -59,6 +59,8 @@ class TrainConfig:
     """Also keep and evaluate an exponential average of the weights; this share of it stays at each step."""
     target_error: float | None = None
     """Stop when the live test error, in %, is this or lower."""
+    order: Literal["shuffle", "balanced"] = "shuffle"
+    """Of examples; balanced gives 2, 4, 8, ... processes equal shares of each batch."""
     accumulate: int = 1
     """Run each batch in so many parts, one after another, to fit memory."""
     sync_batch_norm: bool = False

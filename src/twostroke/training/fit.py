@@ -24,6 +24,7 @@ from .checkpoint import Checkpoint, epoch_seed, good_weights
 from .engine import processes_of
 from .evaluate import Evaluation, Loss, mean_of, tally
 from .history import EpochRecord, FitResult, History, Status
+from .order import epoch_order
 from .settings import Settings
 
 
@@ -214,7 +215,7 @@ class _Run:
         # dropout, apart from the other processes'
         torch.manual_seed(epoch_seed(settings.seed + (self.processes.index << 32), epoch))
         order = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
-        shuffled = torch.randperm(len(self.train), generator=order)
+        shuffled = epoch_order(settings.order, len(self.train), order)
         alternator.begin_epoch(epoch)
         phase, round_ = alternator.phase, alternator.round
         mean = self._descend(epoch, shuffled)

@@ -12,9 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import SettingsError
 from ..support import Site
+from .order import Order, epoch_order
 
 GIGA = 10**9
-DRAWS = 2000  # random batches that the mean of the largest share is taken over
+SAMPLE = 400_000  # examples whose batches the mean of the largest share is taken over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +118,7 @@ def make_plan(
     epochs: int,
     warmup: int,
     gap: int,
+    order: Order = "shuffle",
     machine: Machine,
 ) -> Plan:
     """Work out what a run takes; `flops` are those of one example's forward pass.
@@ -148,22 +150,22 @@ def make_plan(
         most_strokes=max(0, epochs - warmup),
         epochs=epochs,
         flops=flops,
-        largest_share=largest_share(batch_size, processes),
+        largest_share=largest_share(batch_size, processes, order),
         machine=machine,
     )
 
 
-def largest_share(batch_size: int, processes: int) -> float:
-    """Mean over random batches of the largest share of a process, relative to an equal one.
+def largest_share(batch_size: int, processes: int, order: Order = "shuffle") -> float:
+    """Mean over batches of the largest share of a process, relative to an equal one.
 
     Examples are owned for good and batches are drawn at random, so that shares differ, and a step
     takes as long as the process with the most.
     """
-    if processes == 1:
-        return 1.0
-    draw = torch.Generator().manual_seed(0)
-    owners = torch.randint(processes, (DRAWS, batch_size), generator=draw)
-    counts = torch.zeros(DRAWS, processes).scatter_add_(1, owners, torch.ones(DRAWS, batch_size))
+    batches = max(1, SAMPLE // batch_size)
+    examples = batches * max(batch_size, processes)
+    visited = epoch_order(order, 4 * examples, torch.Generator().manual_seed(0))
+    owners = visited[: batches * batch_size].view(batches, batch_size) % processes
+    counts = torch.zeros(batches, processes).scatter_add_(1, owners, torch.ones(owners.shape))
     return float(counts.amax(1).mean()) * processes / batch_size
 
 

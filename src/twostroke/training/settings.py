@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import SettingsError
 from ..solvers import Muon
+from .order import Order
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
@@ -37,6 +38,8 @@ class Settings:
         average is then evaluated too. It changes nothing in the training.
     probe: training examples on which held and live loss, density and drift are watched.
     target_error: stop when the live test error (in %) is this or lower.
+    order: "shuffle", or "balanced", which gives 2, 4, 8, ... processes equal shares of each batch where
+        supports are stored; one order for any number of processes, both of them.
     accumulate: run each batch in so many parts, one after another, to fit memory; their gradients add
         up to the batch's.
     sync_batch_norm: several GPUs take batch norm's statistics over the whole batch.
@@ -59,6 +62,7 @@ class Settings:
     channels_last: bool = False
     probe: int = 1000
     target_error: float | None = None
+    order: Order = "shuffle"
     accumulate: int = 1
     sync_batch_norm: bool = False
     timeout: float = 600.0
@@ -91,6 +95,7 @@ class Settings:
                 f"a batch of {self.batch_size} has no {self.accumulate} parts: set accumulate to "
                 f"{self.batch_size} or less"
             )
+        _choose("order", self.order, {"shuffle": None, "balanced": None})
         _choose("optimizer", self.optimizer, OPTIMIZERS)
         _choose("schedule", self.schedule, SCHEDULES)
         if self.target_error is not None and not 0 <= self.target_error <= 100:
