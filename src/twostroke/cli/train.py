@@ -289,7 +289,7 @@ def _stoppable() -> Iterator[None]:
     """SIGTERM stops like Ctrl-C, so that a scheduler's kill loses nothing."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("SIGTERM")
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

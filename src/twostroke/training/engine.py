@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -198,6 +199,7 @@ class Several(Processes):
             if not _of_the_backend(error):
                 raise
             self._lost = True
+            _wait_for_a_stop()
             late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
             what = f"has not answered for {self.timeout:g} seconds" if late else "is gone"
             raise ProcessError(
@@ -208,6 +210,15 @@ class Several(Processes):
     def _part(self) -> None:
         if dist.is_initialized() and not self._lost:  # which would wait for the one that is gone
             dist.destroy_process_group()
+
+
+def _wait_for_a_stop(seconds: float = 1.0) -> None:
+    """Let a Ctrl-C through that was meant for all, and of which another process heard first."""
+    try:
+        time.sleep(seconds)
+    except KeyboardInterrupt as stop:
+        if "SIGTERM" not in stop.args:  # by which torchrun ends the others when one has died
+            raise
 
 
 def _of_the_backend(error: RuntimeError) -> bool:
