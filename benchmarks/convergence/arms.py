@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import twostroke as ts
 from twostroke.alternation import Alternation
@@ -13,23 +14,52 @@ class Arm:
     """One way to train. `lengths` are epochs relative to the reference's."""
 
     optimizer: str = "sgd"
-    alternation: Alternation = field(default_factory=ts.Live)
+    alternation: Callable[[int], Alternation] = lambda epochs: ts.Live()
+    visits: ts.Selective | None = None
     lrs: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
     lengths: tuple[float, ...] = (1.0,)
-    tuned_as: str | None = None  # take learning rate and length from this arm instead of tuning
+    # take the learning rate from this arm instead of tuning, and its length too unless `lengths` differ
+    tuned_as: str | None = None
 
 
+SHORT = (1 / 3, 5 / 12)
 MUON_LRS = (0.01, 0.02, 0.05, 0.1)
-LATE = {"gap": 1, "drift": 0.05}
+
+
+def late(**options) -> Callable[[int], Alternation]:
+    """Instance-wise alternation in the second half of a run, when the learning rate falls."""
+    return lambda epochs: ts.InstanceWise(warmup=epochs // 2, gap=1, drift=None, **options)
+
+
+def running(epochs: int) -> Alternation:
+    """Masks noted while held epochs run; the epoch before the second half records the first ones."""
+    return ts.InstanceWise(warmup=max(0, epochs // 2 - 1), drift=None, refresh="running")
+
+
+def slow(epochs: int) -> Alternation:
+    return ts.SlowSupport()
+
+
+def batch(epochs: int) -> Alternation:
+    return ts.BatchWise(warmup=1)
+
 
 ARMS = {
     "sgd": Arm(),
-    "sgd short": Arm(lengths=(1 / 3, 5 / 12)),
-    "sgd + instance-wise": Arm(alternation=ts.InstanceWise(warmup=4, **LATE), tuned_as="sgd"),
-    "sgd + batch-wise": Arm(alternation=ts.BatchWise(warmup=1), tuned_as="sgd"),
-    "sgd + slow support": Arm(alternation=ts.SlowSupport(), tuned_as="sgd"),
-    "muon": Arm("muon", lrs=MUON_LRS, lengths=(1 / 3, 5 / 12)),
-    "muon + instance-wise": Arm("muon", ts.InstanceWise(warmup=2, **LATE), tuned_as="muon"),
-    "muon + batch-wise": Arm("muon", ts.BatchWise(warmup=1), tuned_as="muon"),
-    "muon + slow support": Arm("muon", ts.SlowSupport(), tuned_as="muon"),
+    "sgd short": Arm(lengths=SHORT),
+    "sgd short + selective": Arm(visits=ts.Selective(), lengths=(2 / 3,), tuned_as="sgd short"),
+    "sgd + instance-wise": Arm(alternation=late(), tuned_as="sgd"),
+    "sgd + running": Arm(alternation=running, tuned_as="sgd"),
+    "sgd + batch-wise": Arm(alternation=batch, tuned_as="sgd"),
+    "sgd + slow support": Arm(alternation=slow, tuned_as="sgd"),
+    "muon": Arm("muon", lrs=MUON_LRS, lengths=SHORT),
+    "muon + selective": Arm("muon", visits=ts.Selective(), lengths=(1 / 2,), tuned_as="muon"),
+    "muon + instance-wise": Arm("muon", late(), tuned_as="muon"),
+    "muon + running": Arm("muon", running, tuned_as="muon"),
+    "muon + batch-wise": Arm("muon", batch, tuned_as="muon"),
+    "muon + slow support": Arm("muon", slow, tuned_as="muon"),
+    "muon long": Arm("muon", lengths=(1.0,), tuned_as="muon"),
+    "muon long + instance-wise": Arm("muon", late(), lengths=(1.0,), tuned_as="muon"),
+    "muon long + running": Arm("muon", running, lengths=(1.0,), tuned_as="muon"),
+    "muon long + slow support": Arm("muon", slow, lengths=(1.0,), tuned_as="muon"),
 }

@@ -12,7 +12,16 @@ stroke holds that support fixed, so that the network is linear, and descends on 
 
 from . import data, errors, models, solvers, theory
 from ._version import __version__
-from .alternation import Alternator, BatchWise, InstanceWise, Live, Phase, Plateau, SlowSupport
+from .alternation import (
+    Alternator,
+    BatchWise,
+    DriftCertificate,
+    InstanceWise,
+    Live,
+    Phase,
+    Plateau,
+    SlowSupport,
+)
 from .support import (
     BatchEnergy,
     Energy,
@@ -40,6 +49,7 @@ from .training import (
     FitResult,
     History,
     Progress,
+    Selective,
     Settings,
     Status,
     evaluate,
@@ -51,6 +61,7 @@ __all__ = [
     "Alternator",
     "BatchEnergy",
     "BatchWise",
+    "DriftCertificate",
     "Energy",
     "EpochRecord",
     "Evaluation",
@@ -67,6 +78,7 @@ __all__ = [
     "Progress",
     "Recorder",
     "Rule",
+    "Selective",
     "Settings",
     "Share",
     "Site",

@@ -95,6 +95,39 @@ def test_online_records_while_an_ordinary_epoch_runs():
     assert alternator.store.read(ALL, "cpu") == ts.record(model, x)  # lr 0: nothing moved
 
 
+def test_running_holds_at_each_visit_what_the_one_before_noted():
+    model = toy_net()
+    kind = ts.InstanceWise(warmup=1, drift=None, refresh="running")
+    alternator = start(kind, model, toy_data())
+    phases = [str(epoch(alternator, model, n)[0]) for n in range(2)]
+    assert phases == ["live", "recording"]
+    x, _ = alternator.source.batch(ALL)
+    first = alternator.store.read(ALL, "cpu")
+    assert first == ts.record(model, x)  # lr 0: nothing moved
+    with torch.no_grad():
+        for p in model.parameters():
+            p += 0.3 * torch.randn_like(p)
+    alternator.begin_epoch(2)
+    assert (alternator.phase, alternator.round) == (Phase.HELD, 2)
+    assert alternator.needs_every_example
+    some = torch.tensor([5, 3, 77])
+    q = []
+    with alternator.step(some, 0.0):
+        hooks = [m.register_forward_pre_hook(lambda _, a: q.append(a[0].clone()))
+                 for m in model if isinstance(m, torch.nn.ReLU)]  # fmt: skip
+        held = model(x[some])
+    for hook in hooks:
+        hook.remove()
+    with ts.hold(model, first[some]):
+        assert torch.equal(held, model(x[some]))
+    noted = alternator.store.read(some, "cpu")
+    for site, before in zip(noted.sites, q, strict=True):
+        assert torch.equal(noted[site], before > 0)
+    assert noted != first[some]
+    rest = torch.tensor([i for i in ALL.tolist() if i not in some.tolist()])
+    assert alternator.store.read(rest, "cpu") == first[rest]
+
+
 def test_drift_beyond_the_limit_ends_the_stroke_at_once_and_the_rest_is_live():
     model = toy_net()
     alternator = start(ts.InstanceWise(warmup=0, gap=5, drift=0.02, checks=4), model)
@@ -121,6 +154,28 @@ def test_drift_is_the_share_of_probe_units_that_changed():
     share /= 50 * sum(s.units for s in before.sites)
     assert float(alternator.drift) == pytest.approx(share, abs=1e-12)
     assert len(alternator.probe.unique()) == 50
+
+
+def test_a_certificate_tells_the_drift_without_a_forward_pass():
+    model = toy_net()
+    kind = ts.InstanceWise(warmup=0, gap=5, drift=0.3, checks=4, probe=50, watch="certificate")
+    alternator = start(kind, model)
+    alternator.begin_epoch(0)
+    visits, drifts = [], []
+    for n in range(8):
+        with alternator.step(ALL[:5], n / 8):
+            pass
+        visits.append(alternator.stroke_visits)
+        drifts.append(alternator.drift)
+        with torch.no_grad():
+            for p in model.parameters():
+                p += 0.003 * torch.randn_like(p)
+    # the sweep and the certificate; at the first check the probe; at the others nothing
+    assert visits == [160 + 50] * 2 + [160 + 50 + 50] * 6
+    assert drifts[:2] == [None, None]
+    assert 0 < drifts[2] < drifts[4] < drifts[6] < 0.3
+    alternator.end_epoch(1.0)
+    assert alternator.stroke_visits == 160 + 3 * 50
 
 
 def test_plateau_ends_warm_up_and_stroke():

@@ -9,9 +9,21 @@ import torch
 from hypothesis import given
 from torch import Tensor
 
-from twostroke.support import bits
+from twostroke.support import bits, kernels
 
 from .helpers import bits_equal, drawn, drawn_more, packed_by_numpy
+
+
+@pytest.fixture(scope="module", params=["kernels", "tensor operations"], autouse=True)
+def ways(request):
+    """Everything holds with the fused kernels and without them."""
+    if request.param == "kernels":
+        pytest.importorskip("numba", reason="the fused kernels need numba")
+        yield
+    else:
+        with mock.patch.object(kernels, "_compiled", return_value=None):
+            yield
+
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.half]
 LAYOUTS = ["plain", "reversed strides", "every second", "channels last", "expanded", "offset"]

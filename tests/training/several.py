@@ -31,6 +31,12 @@ CASES = {
     "price": (ts.BatchWise(rule=ts.BatchEnergy(price=0.05)), {}),
     "vote": (ts.BatchWise(rule=ts.MajorityVote()), {}),
     "slow": (ts.SlowSupport(warmup=1, decay=0.9), {}),
+    "running": (ts.InstanceWise(warmup=1, gap=1, refresh="running"), {}),
+    "certificate": (ts.InstanceWise(warmup=1, gap=3, watch="certificate"), {"probe": 20}),
+    "selective": (
+        ts.InstanceWise(warmup=1, gap=1, drift=None),
+        {"visits": ts.Selective(drop=0.5, by="both"), "epochs": 5},
+    ),
     "balanced": (INSTANCE, {"order": "balanced", "batch_size": 32}),
     # batches of three, of which a process often has none, and an odd last one
     "idle": (ts.InstanceWise(warmup=1, gap=1, probe=3), {"batch_size": 3, "lr": 0.02, "probe": 5}),

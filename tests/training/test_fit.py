@@ -13,6 +13,7 @@ KINDS = {
     "live": None,
     "instance": ts.InstanceWise(warmup=1, gap=1),
     "online": ts.InstanceWise(warmup=1, gap=1, refresh="online"),
+    "running": ts.InstanceWise(warmup=1, refresh="running"),
     "batch": ts.BatchWise(warmup=1),
     "slow": ts.SlowSupport(warmup=1),
 }
@@ -237,3 +238,34 @@ def test_the_average_is_evaluated_and_changes_nothing():
     # an average that keeps nothing of itself is the network
     same = ts.fit(toy_net(norm=True), toy_data(), average=0.0, **QUICK)
     assert same.history.column("loss_average") == pytest.approx(same.history.column("loss_test"))
+
+
+@pytest.mark.parametrize("stop", [2, 3, 4])
+def test_running_masks_go_on_exactly_after_a_stop(tmp_path, stop):
+    options = QUICK | {"epochs": 6}
+    whole, resumed = toy_net(), toy_net(1)
+    ts.fit(whole, toy_data(), alternation=KINDS["running"], **options)
+
+    def raise_at(record):
+        if record.epoch == stop:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        ts.fit(
+            toy_net(),
+            toy_data(),
+            alternation=KINDS["running"],
+            folder=tmp_path,
+            callback=raise_at,
+            **options,
+        )
+    ts.fit(
+        resumed,
+        toy_data(),
+        alternation=KINDS["running"],
+        folder=tmp_path,
+        resume=True,
+        **options,
+    )
+    for p, q in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(p, q)

@@ -13,6 +13,8 @@ def record(**changes):
         "phase": "held",
         "round": 2,
         "steps": 30,
+        "visits": 100,
+        "stroke_visits": 0,
     }
     return ts.EpochRecord(**(values | changes))
 

@@ -1,9 +1,9 @@
 """Alternation: which stroke is on, when a weight stroke ends, and what is held meanwhile.
 
 `alternator` what a training loop asks, and `Live`, no alternation · `instance_wise` and `batch_wise` the
-paper's two kinds · `slow_support` a third · `ends` when a stretch of epochs ends · `processes` whose
-example it is where there are several. Each kind is a class of
-settings, checked at construction, and the state machine that its `start` makes.
+paper's two kinds · `slow_support` a third · `ends` when a stretch of epochs ends · `certificate` a bound of
+the drift that needs no forward pass · `processes` whose example it is where there are several. Each kind is
+a class of settings, checked at construction, and the state machine that its `start` makes.
 
 A loop of one's own asks it at five places:
 
@@ -21,6 +21,7 @@ A loop of one's own asks it at five places:
 
 from .alternator import Alternation, Alternator, Live, Phase
 from .batch_wise import BatchWise
+from .certificate import DriftCertificate
 from .ends import Plateau
 from .instance_wise import InstanceWise
 from .processes import ONE, Processes
@@ -31,6 +32,7 @@ __all__ = [
     "Alternation",
     "Alternator",
     "BatchWise",
+    "DriftCertificate",
     "InstanceWise",
     "Live",
     "Phase",

@@ -68,7 +68,11 @@ class Alternator:
         self.round = 0
         self.view = 0
         self.stroke_seconds = 0.0  # spent in support strokes and drift checks since begin_epoch
+        self.stroke_visits = 0  # examples that went through a network for them since begin_epoch
         self.drift: Share | None = None  # last measured
+        # where it is wanted: (examples,) share of each one's units that changed sides at the last sweep
+        self.wants_example_drift = False
+        self.example_drift: Tensor | None = None
         # what a support stroke computes in; the loop puts its own autocast here
         self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
         self._losses: list[float] = []
@@ -77,11 +81,17 @@ class Alternator:
         """An epoch begins, counted from 0; a support stroke may happen here."""
         self.view = epoch
         self.stroke_seconds = 0.0
+        self.stroke_visits = 0
         self.drift = None
 
     def step(self, indices: Tensor, progress: float = 0.0) -> AbstractContextManager[Any]:
         """Context for the forward pass of one training step; `progress` through the epoch, 0 to 1."""
         raise NotImplementedError
+
+    @property
+    def needs_every_example(self) -> bool:
+        """Whether the epoch under way must visit every example, because it records them."""
+        return False
 
     def penalty(self) -> Tensor | None:
         """Term to add to the loss of the step under way, or None."""

@@ -18,8 +18,12 @@ from ..store import MemoryStore
 from ..support import Held, Rule, Support, hold, record, recording, sites
 from ..support.modes import evaluating
 from .alternator import Alternator, Phase, check_warmup
+from .certificate import DriftCertificate
 from .ends import Plateau
 from .processes import ONE, Processes
+
+# examples that a drift certificate keeps margins of, a float a unit
+CERTIFIED = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +37,14 @@ class InstanceWise:
     drift: end it also when this share of the units of `probe` examples has changed sides, asked
         `checks` times an epoch; the rest of the epoch then runs live. None holds regardless, which at
         a large learning rate lets held and live network part for good.
+    watch: how the drift is told between support strokes: "probe" records the probe anew at each check;
+        "certificate" does so at the first check of a stroke, calibrates a `DriftCertificate` by it and
+        asks that at the others, which takes no forward pass but plain sequences of layers only.
     refresh: "sweep" visits every example in a pass without gradient; "online" records while an
-        ordinary epoch runs, which costs no pass but gives masks up to an epoch old.
+        ordinary epoch runs, which costs no pass but gives masks up to an epoch old; "running" starts
+        like "online" and from then on each held step also notes the masks to hold at the example's
+        next visit, so that no pass is spent, every mask is one epoch old, and each epoch is a round
+        (`gap` is 1). The view of an augmented example then stays that of the first round.
     rule: closed form of the mask; None is what the activation itself does.
     gated: hold `m ∘ ReLU(q)` instead of `m ∘ q`.
     penalty: weight of the term that keeps pre-activations on their held side (0: none).
@@ -48,7 +58,8 @@ class InstanceWise:
     drift: float | None = 0.08
     probe: int = 256
     checks: int = 4
-    refresh: Literal["sweep", "online"] = "sweep"
+    watch: Literal["probe", "certificate"] = "probe"
+    refresh: Literal["sweep", "online", "running"] = "sweep"
     rule: Rule | None = None
     gated: bool = False
     penalty: float = 0.0
@@ -67,12 +78,19 @@ class InstanceWise:
             raise SettingsError(f"drift is a share of units, above 0 and up to 1, not {self.drift}")
         if self.probe < 1 or self.checks < 1:
             raise SettingsError(f"probe and checks are 1 or more, not {self.probe}, {self.checks}")
-        if self.refresh not in ("sweep", "online"):
-            raise SettingsError(f"refresh is 'sweep' or 'online', not {self.refresh!r}")
-        if self.refresh == "online" and self.rule is not None:
+        if self.watch not in ("probe", "certificate"):
+            raise SettingsError(f"watch is 'probe' or 'certificate', not {self.watch!r}")
+        if self.watch == "certificate" and (self.refresh != "sweep" or self.rule is not None):
             raise SettingsError(
-                "an online support stroke records what the activations do while they train: with a "
-                "rule of your own use refresh='sweep'"
+                "a drift certificate starts from masks that were all recorded at once by the "
+                "activations' own rule: with it use refresh='sweep' and no rule"
+            )
+        if self.refresh not in ("sweep", "online", "running"):
+            raise SettingsError(f"refresh is 'sweep', 'online' or 'running', not {self.refresh!r}")
+        if self.refresh != "sweep" and self.rule is not None:
+            raise SettingsError(
+                f"{self.refresh} support strokes record what the activations do while they train: "
+                "with a rule of your own use refresh='sweep'"
             )
         if not self.penalty >= 0:
             raise SettingsError(f"penalty is a weight, 0 or more, not {self.penalty}")
@@ -131,10 +149,18 @@ class InstanceWiseAlternator(Alternator):
                 "the model has no site that could be held (no ReLU, no max pooling)"
             )
         self.store = MemoryStore(found, len(self.owned), self.device)
+        self._certificate: DriftCertificate | None = None
+        if kind.watch == "certificate":
+            self._certify()  # what it cannot follow is refused before any work
         self._held: Held | None = None
         self._since: list[float] = []  # losses of the epochs of the weight stroke under way
         self._due = False  # a support stroke is due when the next epoch begins
         self._next_check = 0.0
+
+    @property
+    def needs_every_example(self) -> bool:
+        """While an epoch records the masks."""
+        return self.phase is Phase.RECORDING or (self._running and self.phase is Phase.HELD)
 
     # -- strokes -----------------------------------------------------------------------------
 
@@ -148,30 +174,56 @@ class InstanceWiseAlternator(Alternator):
             self._due = False
             self._since = []
             self.round += 1
-            self._round_view = epoch
+            if not self._running or self.round == 1:
+                self._round_view = epoch
             if self.kind.momentum == "reset" and self.optimizer is not None:
                 self.optimizer.state.clear()
             if self.kind.refresh == "sweep":
                 self.sweep()
+                if self.kind.watch == "certificate":
+                    self._certify()
                 self.phase = Phase.HELD
+            elif self._running and self.round > 1 and self.phase is Phase.HELD:
+                pass  # the masks were noted while the last epoch ran
             else:
                 self.phase = Phase.RECORDING
         # a mask belongs to the view it was recorded from
         self.view = kept_view if self.phase is Phase.LIVE else self._round_view
         self._next_check = 1 / self.kind.checks
 
+    @property
+    def _running(self) -> bool:
+        return self.kind.refresh == "running"
+
     def sweep(self, batch_size: int = 500) -> None:
         """Support stroke: record every example, in evaluation mode, without gradient."""
         start = time.perf_counter()
+        drifts = []
         parts = self.owned.split(batch_size)
         announce(self.source, parts)
         for indices in parts:
-            self._write(indices, self._record(indices, self._round_view))
+            support = self._record(indices, self._round_view)
+            if self.wants_example_drift and self.round > 1:
+                drifts.append(self._read(indices).drift_by_example(support).cpu())
+            self._write(indices, support)
+        if drifts:
+            drift = torch.zeros(len(self.source), dtype=drifts[0].dtype)
+            drift[self.owned] = torch.cat(drifts)
+            self.example_drift = self.processes.sum(drift)
+        self.stroke_seconds += time.perf_counter() - start
+
+    def _certify(self) -> None:
+        start = time.perf_counter()
+        few = self.probe[:CERTIFIED]  # the same in every process, whoever owns them
+        x, _ = self.source.batch(few, view=self.view, seed=self.seed)
+        self._certificate = DriftCertificate(self.model, x.to(self.device))
+        self.stroke_visits += len(few)
         self.stroke_seconds += time.perf_counter() - start
 
     def _record(self, indices: Tensor, view: int) -> Support:
         x, _ = self.source.batch(indices, view=view, seed=self.seed)
         x = x.to(self.device)
+        self.stroke_visits += len(indices) * (not self.processes.idle)
         kind = self.kind
         with evaluating(self.model), self.autocast():
             return record(self.model, x, rule=kind.rule, pooling=kind.pooling, gated=kind.gated)
@@ -192,9 +244,17 @@ class InstanceWiseAlternator(Alternator):
         if self.phase is Phase.HELD:
             support = self._read(indices)
             kind = self.kind
-            with hold(self.model, support, gated=kind.gated, penalty=kind.penalty > 0) as held:
+            with hold(
+                self.model,
+                support,
+                gated=kind.gated,
+                penalty=kind.penalty > 0,
+                record=self._running,
+            ) as held:
                 self._held = held
                 yield
+            if self._running and not self.processes.idle:
+                self._write(indices, held.recorded)
             self._held = None
         elif self.phase is Phase.RECORDING:
             with recording(self.model, pooling=self.kind.pooling) as recorder:
@@ -210,12 +270,19 @@ class InstanceWiseAlternator(Alternator):
             return None
         return self.kind.penalty * self._held.inconsistency
 
-    def _check_drift(self) -> None:
+    def _check_drift(self, *, measured: bool = False) -> None:
         """Compare the held masks of the probe with what they would be now; end the stroke if need be."""
         start = time.perf_counter()
-        with self.processes.taking(self.probe) as probe:
-            local = self._read(probe).drift(self._record(probe, self._round_view))
-            self.drift = self.processes.whole(local)
+        certificate = self._certificate
+        if certificate is not None and certificate.scale is not None and not measured:
+            self.processes.same(self.model, buffers_only=True)
+            self.drift = self.processes.whole(certificate.estimate())
+        else:
+            with self.processes.taking(self.probe) as probe:
+                now = self._record(probe, self._round_view)
+                self.drift = self.processes.whole(self._read(probe).drift(now))
+            if certificate is not None:
+                certificate.calibrate(self.drift)
         if self.kind.drift is not None and self.drift > self.kind.drift:
             self.phase, self._due = Phase.LIVE, True
         self.stroke_seconds += time.perf_counter() - start
@@ -225,10 +292,11 @@ class InstanceWiseAlternator(Alternator):
         super().end_epoch(loss)
         if self.phase is Phase.RECORDING:
             self.phase = Phase.HELD
+            self._due = self._running  # the masks change from the next epoch's first step on
         elif self.phase is Phase.HELD:
             self._since.append(loss)
-            self._check_drift()
-            over = len(self._since) >= self.kind.gap
+            self._check_drift(measured=True)
+            over = self._running or len(self._since) >= self.kind.gap
             if self.kind.plateau is not None:
                 over = over or self.kind.plateau.reached(self._since)
             self._due = self._due or over

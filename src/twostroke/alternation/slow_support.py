@@ -85,6 +85,7 @@ class SlowSupportAlternator(Alternator):
 
     def _record(self, indices: Tensor, view: int) -> Support:
         x, _ = self.source.batch(indices, view=view, seed=self.seed)
+        self.stroke_visits += len(indices) * (not self.processes.idle)
         with self.autocast():
             return record(self.average.module, x.to(self.device), gated=self.kind.gated)
 

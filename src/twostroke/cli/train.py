@@ -19,7 +19,7 @@ from ..data import Data, load
 from ..errors import RunFolderError, SettingsError, TwostrokeError
 from ..models import create_model
 from ..report import draw_curves
-from ..training import RunFolder, Settings, Status, fit
+from ..training import RunFolder, Selective, Settings, Status, fit
 from ..training.engine import processes_of
 from ..training.run import read_toml
 from .progress import RunBar
@@ -57,6 +57,8 @@ class TrainConfig:
     """Largest norm of the gradient."""
     average: float | None = None
     """Also keep and evaluate an exponential average of the weights; this share of it stays at each step."""
+    visits: float = 0.0
+    """Leave this share of the settled examples out of an epoch, and weigh the others in their place."""
     target_error: float | None = None
     """Stop when the live test error, in %, is this or lower."""
     order: Literal["shuffle", "balanced"] = "shuffle"
@@ -81,8 +83,10 @@ class TrainConfig:
     """instance: length of a weight stroke, in epochs at most."""
     drift: float = 0.08
     """instance: end a weight stroke when this share of the units has changed sides; 0 holds on."""
-    refresh: Literal["sweep", "online"] = "sweep"
-    """instance: find supports in a pass of its own, or while an ordinary epoch runs."""
+    watch: Literal["probe", "certificate"] = "probe"
+    """instance: tell the drift by recording a probe anew, or from the weights alone (plain nets only)."""
+    refresh: Literal["sweep", "online", "running"] = "sweep"
+    """instance: find supports in a pass of its own, while an ordinary epoch runs, or while held ones run."""
     penalty: float = 0.0
     """instance: weight of the term that keeps pre-activations on their held side."""
     gated: bool | None = None
@@ -93,7 +97,9 @@ class TrainConfig:
     def settings(self) -> Settings:
         """The part that is the same for every alternation."""
         shared = {f.name for f in fields(Settings)} & {f.name for f in fields(self)}
-        return Settings(**{name: getattr(self, name) for name in shared})
+        values = {name: getattr(self, name) for name in shared}
+        values["visits"] = Selective(drop=self.visits) if self.visits else None
+        return Settings(**values)
 
     def kind(self) -> Alternation:
         """The alternation that is asked for."""
@@ -108,6 +114,7 @@ class TrainConfig:
                 warmup=warmup,
                 gap=self.gap,
                 drift=self.drift or None,
+                watch=self.watch,
                 refresh=self.refresh,
                 penalty=self.penalty,
                 gated=bool(self.gated),

@@ -27,21 +27,14 @@ def _channels_last(q: Tensor) -> torch.memory_format | None:
     return next((f for f in formats if q.is_contiguous(memory_format=f)), None)
 
 
-class _Select(Function):
+class _Held(Function):
     """`m ∘ q` (or `slope * q` off the mask) that keeps nothing but the packed bits for backward."""
 
     @staticmethod
-    def forward(q: Tensor, packed: Tensor, slope: float, inplace: bool) -> Tensor:
-        return bits.select(q, packed, slope=slope, out=q if inplace else None)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
-        q, packed, ctx.slope, ctx.inplace = inputs
-        ctx.layout = None if q.is_contiguous() else _channels_last(q)
-        if ctx.inplace:
-            ctx.mark_dirty(q)
-        ctx.save_for_backward(packed)
-        ctx.save_for_forward(packed)
+    def forward(ctx: Any, q: Tensor, packed: Tensor, slope: float, inplace: bool) -> Tensor:
+        z = bits.select(q, packed, slope=slope, out=q if inplace else None)
+        _keep(ctx, (q, packed, slope, inplace), z)
+        return z
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
@@ -54,6 +47,31 @@ class _Select(Function):
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
         (packed,) = ctx.saved_tensors
         return select(tangent, packed, slope=ctx.slope, inplace=ctx.inplace)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    q, packed, ctx.slope, ctx.inplace = inputs
+    ctx.layout = None if q.is_contiguous() else _channels_last(q)
+    if ctx.inplace:
+        ctx.mark_dirty(q)
+    ctx.save_for_backward(packed)
+    ctx.save_for_forward(packed)
+
+
+class _HeldInTransforms(Function):
+    """The same in the form that torch.func asks for.
+
+    Not used outside of its transforms: there PyTorch binds the arguments of this form by their
+    signature at each call, which takes longer than a small site's work.
+    """
+
+    @staticmethod
+    def forward(q: Tensor, packed: Tensor, slope: float, inplace: bool) -> Tensor:
+        return bits.select(q, packed, slope=slope, out=q if inplace else None)
+
+    setup_context = staticmethod(_keep)
+    backward = staticmethod(_Held.backward)
+    jvp = staticmethod(_Held.jvp)
 
     @staticmethod
     def vmap(
@@ -78,7 +96,8 @@ class _Select(Function):
 
 def select(q: Tensor, packed: Tensor, *, slope: float = 0.0, inplace: bool = False) -> Tensor:
     """Differentiable `bits.select`; linear in `q`, so it is its own derivative."""
-    return cast(Tensor, _Select.apply(q, packed, slope, inplace))
+    form = _HeldInTransforms if torch._C._are_functorch_transforms_active() else _Held
+    return cast(Tensor, form.apply(q, packed, slope, inplace))
 
 
 def _clamp_is_closed() -> bool:
@@ -159,7 +178,7 @@ class Relu(Activation):
         return (self._on(self.q),)
 
     def own_packed(self) -> list[Tensor]:
-        return [bits.pack_where(self._on, self.q)]
+        return [bits.pack_relu(self.q, closed=self.closed)]
 
     def live(self) -> Tensor:
         return self.q.clamp(min=0) if self.closed else torch.relu(self.q)

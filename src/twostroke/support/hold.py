@@ -19,18 +19,45 @@ from .support import Support
 
 
 class Held:
-    """A hold under way. `inconsistency` is filled when `hold(..., penalty=True)`."""
+    """A hold under way. `inconsistency` is there with `penalty=True`, `recorded` with `record=True`."""
 
     def __init__(
-        self, support: Support | Rule, *, gated: bool, strict: bool, penalty: bool
+        self,
+        support: Support | Rule,
+        *,
+        gated: bool,
+        strict: bool,
+        penalty: bool,
+        record: bool = False,
     ) -> None:
         self._support = support if isinstance(support, Support) else None
         self._rule = None if isinstance(support, Support) else support
-        self._known = {s.key: s for s in support.sites} if isinstance(support, Support) else {}
+        self._known: dict[str, tuple[Site, list[Tensor]]] = {}
+        if isinstance(support, Support):
+            places = zip(support.sites, support.all_planes(), strict=True)
+            self._known = {site.key: (site, planes) for site, planes in places}
         self._gated = gated
         self._strict = strict
         self._penalty = penalty
         self._violations: list[tuple[Tensor, int]] = []
+        self._record = record
+        self._recorded: dict[str, list[Tensor]] = {}
+
+    @property
+    def recorded(self) -> Support:
+        """What every unit's own rule says of its pre-activation in the held network.
+
+        Of the last forward pass: a support of the same sites as the one held, which cost no forward
+        pass of its own. It is not what `record` would give, since units behind a mask that differs
+        from the live one see other inputs.
+        """
+        if self._support is None or self._recorded.keys() != self._known.keys():
+            raise SettingsError(
+                "nothing was recorded, or not at every site: hold a Support with record=True and "
+                "call the model first"
+            )
+        planes = [plane for site in self._known for plane in self._recorded[site]]
+        return Support(self._support.sites, torch.cat(planes, dim=1))
 
     @property
     def inconsistency(self) -> Tensor:
@@ -49,6 +76,7 @@ class Held:
     def begin(self) -> None:
         """A forward pass begins."""
         self._violations = []
+        self._recorded = {}
 
     def handle(self, path: str, call: int, act: Activation, run: Callable[[], Any]) -> Any:
         """Output of one call under its mask."""
@@ -58,8 +86,8 @@ class Held:
             with torch.no_grad():
                 planes = [bits.pack(mask) for mask in act.ruled(mask_of(self._rule, act.q))]
         else:
-            site = self._known.get(f"{path}#{call}")
-            if site is None:
+            known = self._known.get(f"{path}#{call}")
+            if known is None:
                 if self._strict and act.unitwise:
                     raise SupportMismatchError(
                         f"{path}#{call} has no mask in this support. Was it recorded from another "
@@ -68,7 +96,11 @@ class Held:
                         "sites live"
                     )
                 return run()
-            planes = self._planes(site, act)
+            site, planes = known
+            self._check(site, act)
+            if self._record:  # before the lines below, which may change q in place
+                with torch.no_grad():
+                    self._recorded[site.key] = act.own_packed()
         if self._penalty and act.kind == "relu":
             # before the line below, which may change q in place
             q = act.q.clone() if act.inplace else act.q
@@ -78,7 +110,8 @@ class Held:
             return z
         return act.gated(planes) if self._gated else act.held(planes)
 
-    def _planes(self, site: Site, act: Activation) -> list[Tensor]:
+    def _check(self, site: Site, act: Activation) -> None:
+        """Raise `SupportMismatchError` where the mask does not fit the call."""
         support = self._support
         assert support is not None
         q = act.q
@@ -99,7 +132,6 @@ class Held:
                 f"the support is on {support.device} and the model computes on {q.device}: "
                 f"call support.to({str(q.device)!r}) before the hold"
             )
-        return list(support.planes(site))
 
 
 @contextmanager
@@ -110,6 +142,7 @@ def hold(
     gated: bool = False,
     strict: bool = True,
     penalty: bool = False,
+    record: bool = False,
 ) -> Iterator[Held]:
     """Hold a support: within the block every site computes `m ∘ q` (eq. 13), and gradients flow.
 
@@ -121,7 +154,8 @@ def hold(
 
     The model is not changed, not even while it is held: parameters, buffers and their names are the
     same, and an exception leaves nothing behind. `penalty=True` also measures
-    `held.inconsistency`, which may be added to the loss.
+    `held.inconsistency`, which may be added to the loss; `record=True` also notes, at no forward pass,
+    which units would be on by their own rule (`held.recorded`).
 
     Raises `SupportMismatchError` at the first site that the support does not fit, `UnholdableError`
     as `record` does, and `NestedHoldError` where the model is held already.
@@ -131,6 +165,6 @@ def hold(
             f"hold takes a Support or a rule, not {type(support).__name__}: "
             "support = twostroke.record(model, x)"
         )
-    held = Held(support, gated=gated, strict=strict, penalty=penalty)
+    held = Held(support, gated=gated, strict=strict, penalty=penalty, record=record)
     with Intercept(model, held, strict=strict):
         yield held

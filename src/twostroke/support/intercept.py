@@ -27,7 +27,7 @@ from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 
 from ..errors import NestedHoldError, OutsideForwardError, UnholdableError
 from .activations import FUNCTIONS, Activation
-from .watch import Watch, names_of
+from .watch import Watch, walk
 
 
 class Handler(Protocol):
@@ -123,11 +123,12 @@ class Intercept(TorchFunctionMode):
     def __init__(self, model: nn.Module, handler: Handler, *, strict: bool = True) -> None:
         super().__init__()
         self.model = unwrap(model)
-        self.names = names_of(self.model)
+        modules = walk(self.model)
+        self.names = {id(module): name for module, name in modules.items()}
         self._handler = handler
         # modules that are running, each with its path; none where the call is another model's
         self._stack: list[tuple[nn.Module, str | None]] = []
-        self._watch = Watch(self.model, self._path) if strict else None
+        self._watch = Watch(self.model, modules, self._path) if strict else None
         self._calls: Counter[str] = Counter()
         self._grad = False  # whether the forward pass began with gradients on
         self._exit = ExitStack()
@@ -229,6 +230,9 @@ class Intercept(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        reader = FUNCTIONS.get(func)
+        if reader is None and not torch.compiler.is_dynamo_compiling():  # nearly all calls
+            return func(*args, **kwargs) if kwargs else func(*args)
         kwargs = kwargs or {}
         if torch.compiler.is_dynamo_compiling():
             raise UnholdableError(
@@ -236,8 +240,7 @@ class Intercept(TorchFunctionMode):
                 "before entering the block"
             )
         path = self._path()
-        reader = FUNCTIONS.get(func) if path is not None else None
-        activation = read(reader, args, kwargs) if reader else None
+        activation = read(reader, args, kwargs) if reader and path is not None else None
         if path is None or activation is None:
             return func(*args, **kwargs)
         if self._grad and not torch.is_grad_enabled() and _within_checkpoint():
@@ -247,7 +250,7 @@ class Intercept(TorchFunctionMode):
             )
         call = self._calls[path]
         self._calls[path] += 1
-        with self._watch.pause() if self._watch else nullcontext():
+        with self._watch.pause() if self._watch and self._watch.running else nullcontext():
             return self._handler.handle(path, call, activation, lambda: func(*args, **kwargs))
 
 

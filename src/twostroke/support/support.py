@@ -101,6 +101,14 @@ class Support:
         size = bits.packed_bytes(site.units)
         return place.view(len(place), site.planes, size).transpose(0, 1)
 
+    def all_planes(self) -> list[list[Tensor]]:
+        """`planes` of every site, in order: views, for all sites in one operation."""
+        parts = self.rows.split([site.nbytes for site in self.sites], dim=1)
+        return [
+            [part] if site.planes == 1 else list(part.chunk(site.planes, dim=1))
+            for site, part in zip(self.sites, parts, strict=True)
+        ]
+
     def pieces(self, key: str | Site) -> Tensor:
         """Which piece each unit is on: (examples, *site.shape) int64.
 
@@ -186,6 +194,19 @@ class Support:
         A shared support is compared with every example of the other. Raises `SupportMismatchError`
         where the two are not of the same sites and number of examples.
         """
+        differing = self._differing(other)
+        counts = {site: bits.count(packed) for site, packed in differing.items()}
+        examples = max(len(self), len(other))
+        return Share.of(counts, {s: s.units * examples for s in self.sites})
+
+    def drift_by_example(self, other: Support) -> Tensor:  # (examples,) float32
+        """Share of each example's units whose mask differs from `other`'s; raises as `drift` does."""
+        counts = [bits.count_rows(packed) for packed in self._differing(other).values()]
+        units = sum(site.units for site in self.sites)
+        return torch.stack(counts).sum(0) / max(units, 1)
+
+    def _differing(self, other: Support) -> dict[Site, Tensor]:
+        """Packed bits of the units that are on another piece: (examples, bytes) for each site."""
         if self.sites != other.sites:
             raise SupportMismatchError(f"supports differ: {_first_difference(self, other)}")
         if len(self) != len(other) and not (self.shared or other.shared):
@@ -193,16 +214,15 @@ class Support:
                 f"supports of {len(self)} and of {len(other)} examples have no drift: "
                 "compare the same examples"
             )
-        changed = self.rows ^ other.rows.to(self.device)
-        xor = Support(self.sites, changed)
-        counts = {}
+        xor = Support(self.sites, self.rows ^ other.rows.to(self.device))
+        differing = {}
         for site in self.sites:
             planes = xor.planes(site)
             differs = planes[0]
             for plane in planes[1:]:
                 differs = differs | plane
-            counts[site] = bits.count(differs)
-        return Share.of(counts, {s: s.units * len(changed) for s in self.sites})
+            differing[site] = differs
+        return differing
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to a safetensors file; a file already there is replaced whole or not at all."""

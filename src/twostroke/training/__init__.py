@@ -1,7 +1,7 @@
 """Training: the driver `fit`, its settings, what it reports, and how it goes on after a stop.
 
-`settings` · `fit` the loop · `evaluate` live or with masks at test · `history` epochs, status, result ·
-`checkpoint` resumable state · `run` a run's folder.
+`settings` · `visits` which examples an epoch sees · `fit` the loop · `evaluate` live or with masks at
+test · `history` epochs, status, result · `checkpoint` resumable state · `run` a run's folder.
 """
 
 from .evaluate import MASK_AT_TEST, Evaluation, evaluate
@@ -9,6 +9,7 @@ from .fit import Progress, fit
 from .history import EpochRecord, FitResult, History, Status
 from .run import RunFolder, versions
 from .settings import Settings
+from .visits import Selective
 
 __all__ = [
     "MASK_AT_TEST",
@@ -18,6 +19,7 @@ __all__ = [
     "History",
     "Progress",
     "RunFolder",
+    "Selective",
     "Settings",
     "Status",
     "evaluate",

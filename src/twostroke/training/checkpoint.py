@@ -23,6 +23,7 @@ from ..alternation import ONE, Alternator, Processes
 from ..errors import RunFolderError, SupportFileError
 from .history import EpochRecord, History
 from .shares import load_share, support_file
+from .visits import Visits
 
 _FORMAT = "twostroke-checkpoint"
 _VERSION = 1
@@ -52,6 +53,8 @@ class Resumable(Protocol):
     scheduler: LRScheduler
     alternator: Alternator
     average: nn.Module | None
+    visits: Visits
+    taken: int
 
 
 class Checkpoint:
@@ -78,6 +81,10 @@ class Checkpoint:
         parts = {"model": run.model.state_dict(), "alternation": run.alternator.tensors()}
         if run.average is not None:
             parts["average"] = run.average.state_dict()
+        if run.visits.kind is not None:
+            parts["visits"] = {"losses": run.visits.losses}
+            if run.alternator.example_drift is not None:
+                parts["visits"]["drift"] = run.alternator.example_drift
         tensors = {f"{part}.{name}": t for part, all_ in parts.items() for name, t in all_.items()}
         packed = run.optimizer.state_dict()
         plain: dict[str, Any] = {}
@@ -155,7 +162,9 @@ class Checkpoint:
             raise RunFolderError(str(error)) from error
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunFolderError(f"{self.file} is not a checkpoint, or damaged: {error}") from error
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "alternation": {}, "average": {}}
+        parts: dict[str, dict[str, Tensor]] = {
+            name: {} for name in ("model", "alternation", "average", "visits")
+        }
         state: dict[int, dict[str, Any]] = {}
         for name, value in plain.items():
             index, _, key = name.partition(".")
@@ -173,6 +182,10 @@ class Checkpoint:
         run.alternator.restore(values, support, parts["alternation"])
         if run.average is not None:
             run.average.load_state_dict(parts["average"])
+        if run.visits.kind is not None:
+            run.visits.losses = parts["visits"]["losses"]
+            run.alternator.example_drift = parts["visits"].get("drift")
+        run.taken = history[-1].steps
         return history
 
 

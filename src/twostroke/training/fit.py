@@ -24,8 +24,8 @@ from .checkpoint import Checkpoint, epoch_seed, good_weights
 from .engine import processes_of
 from .evaluate import Evaluation, Loss, mean_of, tally
 from .history import EpochRecord, FitResult, History, Status
-from .order import epoch_order
 from .settings import Settings
+from .visits import Visits
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,11 @@ class _Run:
                 "processes"
             )
         self.alternator.autocast = self._cast
+        self.visits = Visits(settings.visits, len(self.train), settings.epochs, settings.order)
+        self._check_weighting()
+        kind = settings.visits
+        self.alternator.wants_example_drift = kind is not None and kind.by != "loss"
+        self.taken = 0  # optimiser steps
         self.average: nn.Module | None = None
         if settings.average is not None:
             ema = get_ema_multi_avg_fn(settings.average)
@@ -208,6 +213,20 @@ class _Run:
                 f"{classes} classes: build the model with classes={classes}"
             )
 
+    def _check_weighting(self) -> None:
+        """Selective visits weigh each example's loss."""
+        if self.visits.kind is None:
+            return
+        try:
+            each = self.loss(torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64), reduction="none")  # type: ignore[call-arg]
+        except TypeError:
+            each = torch.zeros(())
+        if each.shape != (2,):
+            raise SettingsError(
+                "visits=Selective(...) weighs the loss of each example: give a loss that takes "
+                'reduction="none", as torch.nn.functional.cross_entropy does'
+            )
+
     def epoch(self, epoch: int) -> EpochRecord:
         """One epoch of training and what is to be known of it."""
         settings, alternator = self.settings, self.alternator
@@ -215,8 +234,10 @@ class _Run:
         # dropout, apart from the other processes'
         torch.manual_seed(epoch_seed(settings.seed + (self.processes.index << 32), epoch))
         order = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
-        shuffled = epoch_order(settings.order, len(self.train), order)
         alternator.begin_epoch(epoch)
+        shuffled = self.visits.order(
+            epoch, order, alternator.example_drift, whole=alternator.needs_every_example
+        )
         phase, round_ = alternator.phase, alternator.round
         mean = self._descend(epoch, shuffled)
         alternator.end_epoch(mean)
@@ -231,7 +252,9 @@ class _Run:
         return replace(
             record,
             seconds=seconds,
+            visits=len(shuffled),
             stroke_seconds=alternator.stroke_seconds,
+            stroke_visits=int(self.processes.sum(torch.tensor(alternator.stroke_visits))),
             eval_seconds=time.perf_counter() - start - seconds,
         )
 
@@ -239,7 +262,8 @@ class _Run:
         """The steps of one epoch; gives their mean loss."""
         settings, alternator, device = self.settings, self.alternator, self.device
         total = torch.zeros((), device=device)
-        check = max(1, self.steps // 8)
+        steps = math.ceil(len(shuffled) / settings.batch_size)
+        check = max(1, steps // 8)
         self.model.train()
         batches = [
             [part for part in batch.tensor_split(settings.accumulate) if len(part)]
@@ -256,23 +280,25 @@ class _Run:
             self.optimizer.zero_grad()
             for part in parts:
                 with self.processes.adding_up(self.net, part is parts[-1]):
-                    total += self._gradient(part, size, step / self.steps)
+                    total += self._gradient(part, size, step / steps)
             if settings.clip is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
             self.optimizer.step()
-            self.scheduler.step()
+            self.taken += 1
+            # the schedule goes by progress: as far in a shortened epoch as in a whole one
+            for _ in range(self.steps * step // steps, self.steps * (step + 1) // steps):
+                self.scheduler.step()
             alternator.after_step()
             if isinstance(self.average, AveragedModel):
                 self.average.update_parameters(self.model)
             if step % check == 0 and not math.isfinite(float(self.processes.sum(total))):
                 raise _Diverged(f"in epoch {epoch + 1}, by step {step + 1}: the loss is undefined")
             if self.progress is not None:
-                self.progress(
-                    Progress(epoch, settings.epochs, step + 1, self.steps, alternator.phase)
-                )
+                self.progress(Progress(epoch, settings.epochs, step + 1, steps, alternator.phase))
         self.processes.same(self.model, buffers_only=True)
         if self.average is not None:
             self.processes.same(self.average, buffers_only=True)
+        self.visits.share(self.processes)
         mean = float(self.processes.sum(total)) / len(shuffled)
         if not math.isfinite(mean):
             raise _Diverged(f"in epoch {epoch + 1}: the loss is undefined")
@@ -299,12 +325,23 @@ class _Run:
                 alternator.step(mine, progress),
                 self._cast(),
             ):
-                value = self.loss(self.net(x), y)
+                value = self._loss(self.net(x), y, mine)
                 penalty = alternator.penalty()
             objective = value if penalty is None else value + penalty
             share = counted * processes.count / batch
             (objective if share == 1 else objective * share).backward()
         return value.detach().float() * counted
+
+    def _loss(self, output: Tensor, y: Tensor, indices: Tensor) -> Tensor:
+        """Mean loss of a batch, weighted where visits are selective."""
+        if self.visits.kind is None:
+            return self.loss(output, y)
+        each = self.loss(output, y, reduction="none")  # type: ignore[call-arg]
+        if not self.processes.idle:
+            self.visits.seen(indices, each)
+        if self.visits.weights is not None:
+            each = each * self.visits.weights[indices].to(each)
+        return each.mean()
 
     def _look(self, epoch: int, phase: str, round_: int, mean: float) -> EpochRecord:
         """Measure the epoch's last weights."""
@@ -317,7 +354,9 @@ class _Run:
             epoch=epoch + 1,
             phase=phase,
             round=round_,
-            steps=self.steps * (epoch + 1),
+            steps=self.taken,
+            visits=0,
+            stroke_visits=0,
             lr=self.optimizer.param_groups[0]["lr"],
             loss_train=mean,
             loss_live=live.loss,

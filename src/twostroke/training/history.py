@@ -24,13 +24,17 @@ class EpochRecord:
     network itself and under the held masks (None where nothing is held): they part when supports are
     held for too long. `error` and `loss_test` are the live network's on the test set, `loss_average` and
     `error_average` those of the average of its weights, where one is kept. `drift` is the
-    share of the probe's units whose mask, estimated anew, differs from the held one.
+    share of the probe's units whose mask, estimated anew, differs from the held one. `steps` are
+    the optimiser's so far; `visits` the examples that went forward and backward in this epoch, and
+    `stroke_visits` those that went forward only, in support strokes and drift checks.
     """
 
     epoch: int
     phase: str
     round: int
     steps: int
+    visits: int
+    stroke_visits: int
     lr: float
     loss_train: float
     loss_live: float

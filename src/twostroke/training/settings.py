@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ..errors import SettingsError
 from ..solvers import Muon
 from .order import Order
+from .visits import Selective
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
@@ -36,6 +37,7 @@ class Settings:
     clip: largest norm of the gradient, or None.
     average: share of an exponential average of the weights that stays at each step, such as 0.98; the
         average is then evaluated too. It changes nothing in the training.
+    visits: `Selective(...)` to visit settled examples less often; None visits every one each epoch.
     probe: training examples on which held and live loss, density and drift are watched.
     target_error: stop when the live test error (in %) is this or lower.
     order: "shuffle", or "balanced", which gives 2, 4, 8, ... processes equal shares of each batch where
@@ -56,6 +58,7 @@ class Settings:
     warm: float = 0.25
     clip: float | None = None
     average: float | None = None
+    visits: Selective | None = None
     seed: int = 0
     device: str = "auto"
     precision: Precision = "fp32"

@@ -1,0 +1,152 @@
+"""Fused kernels for the CPU, where numba is installed (`pip install 'twostroke[fast]'`).
+
+A mask is applied, and a pre-activation is packed, in one pass over memory: as fast as ReLU itself, where
+the chains of tensor operations in `bits`, which stand in for them elsewhere, are bound by the unpacking.
+Floats are read as integers of their size, so that one kernel serves every precision and what is off comes
+out as exactly +0, infinities and NaN included.
+
+Kernels run without the interpreter's lock, split over as many threads as PyTorch uses. They are compiled
+at first use, about a second each, and kept on disk where the cache of numba can be written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+# exponent all ones: what lies above it, the sign left out, is NaN
+INFINITIES = {
+    torch.float16: 0x7C00,
+    torch.bfloat16: 0x7F80,
+    torch.float32: 0x7F800000,
+    torch.float64: 0x7FF0000000000000,
+}
+# units a thread must have for it to be worth waking
+_SHARE = 1 << 18
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> SimpleNamespace | None:
+    """The kernels, or None without numba or where TWOSTROKE_KERNELS=0 switches them off."""
+    if os.environ.get("TWOSTROKE_KERNELS") == "0":
+        return None
+    try:
+        from numba import njit
+    except ImportError:
+        return None
+
+    @njit(nogil=True, cache=True)
+    def select(q: Any, packed: Any, out: Any, one: Any) -> None:
+        # q, out (rows, units) integers, packed (rows, bytes); one is 1 of q's type
+        rows, units = q.shape
+        whole = units // 8
+        for i in range(rows):
+            for j in range(whole):
+                byte = one * packed[i, j]
+                for k in range(8):
+                    # minus one is all ones
+                    out[i, 8 * j + k] = q[i, 8 * j + k] & -((byte >> k) & one)
+            for u in range(8 * whole, units):
+                out[i, u] = q[i, u] & -((one * packed[i, whole] >> (u - 8 * whole)) & one)
+
+    @njit(nogil=True, cache=True)
+    def pack(q: Any, packed: Any, least: Any, lone: Any, infinity: Any, top: Any) -> None:
+        # on where q >= least, as integers order positive floats, where it is `lone`, or undefined
+        rows, units = q.shape
+        for i in range(rows):
+            for j in range(packed.shape[1]):
+                byte = 0
+                for k in range(min(8, units - 8 * j)):
+                    value = q[i, 8 * j + k]
+                    byte |= ((value >= least) | (value == lone) | ((value & top) > infinity)) << k
+                packed[i, j] = byte
+
+    return SimpleNamespace(select=select, pack=pack)
+
+
+@lru_cache(maxsize=2)
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="twostroke-kernels")
+
+
+def _split(units: int, rows: int, kernel: Callable[[slice], None]) -> None:
+    """Run a kernel on shares of the rows, one of them in this thread."""
+    shares = min(torch.get_num_threads(), rows, max(1, units * rows // _SHARE))
+    if shares == 1:
+        kernel(slice(None))
+        return
+    edges = [rows * s // shares for s in range(shares + 1)]
+    pool = _pool(os.getpid(), torch.get_num_threads())
+    waiting = [pool.submit(kernel, slice(*edges[s : s + 2])) for s in range(1, shares)]
+    kernel(slice(0, edges[1]))
+    for future in waiting:
+        future.result()
+
+
+def serves(q: Tensor) -> bool:
+    """Whether the kernels take this tensor: plain, contiguous, floating, on the CPU."""
+    return (
+        type(q) is Tensor
+        and q.device.type == "cpu"
+        and q.dtype in INFINITIES
+        and q.is_contiguous()
+        and q.numel() > 0
+        and not torch._C._functorch.is_functorch_wrapped_tensor(q)
+        and _compiled() is not None
+    )
+
+
+def _rows(q: Tensor) -> Tensor:  # (rows, units) integers
+    return q.detach().view(q.shape[0], q[0].numel()).view(INTEGERS[q.element_size()])
+
+
+def select(
+    q: Tensor,  # (rows, ...) that `serves`
+    packed: Tensor,  # (rows, ⌈units / 8⌉) uint8
+    out: Tensor,  # like q; may be q itself
+) -> Tensor:
+    """`q` where a bit is on, +0 where it is off; the same as `bits.reference_select`."""
+    kernels = _compiled()
+    assert kernels is not None
+    values, results = _rows(q).numpy(), _rows(out).numpy()
+    bytes_ = packed.numpy()  # of any stride: a byte is read once for eight units
+    one = values.dtype.type(1)
+
+    def run(part: slice) -> None:
+        kernels.select(values[part], bytes_[part], results[part], one)
+
+    _split(values.shape[1], len(values), run)
+    return out
+
+
+def pack(
+    q: Tensor,  # (rows, ...) that `serves`
+    *,
+    closed: bool,  # zeros are on
+) -> Tensor:  # (rows, ⌈units / 8⌉) uint8
+    """`bits.pack` of ReLU's own rule: on unless `q <= 0` (`q < 0` if closed), so on where undefined."""
+    kernels = _compiled()
+    assert kernels is not None
+    values = _rows(q).numpy()
+    packed = torch.empty(len(values), (values.shape[1] + 7) // 8, dtype=torch.uint8)
+    bytes_ = packed.numpy()
+    integer = values.dtype.type
+    infinity = integer(INFINITIES[q.dtype])
+    top = integer(torch.iinfo(INTEGERS[q.element_size()]).max)
+    least = integer(0 if closed else 1)
+    # -0 comes last among integers and is a zero nonetheless
+    lone = integer(-int(top) - 1) if closed else least
+
+    def run(part: slice) -> None:
+        kernels.pack(values[part], bytes_[part], least, lone, infinity, top)
+
+    _split(values.shape[1], len(values), run)
+    return packed

@@ -1,0 +1,70 @@
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given
+
+from twostroke.support import bits, kernels
+
+from .helpers import bits_equal, drawn_more
+from .test_bits import DTYPES, awkward
+
+pytest.importorskip("numba", reason="the fused kernels need numba")
+
+
+@drawn_more
+@given(
+    st.lists(st.integers(1, 9), min_size=2, max_size=4).map(tuple),
+    st.sampled_from(DTYPES),
+    st.integers(0, 2**20),
+    st.booleans(),
+    st.integers(1, 5),
+)
+def test_both_kernels_are_bit_for_bit_the_references(shape, dtype, seed, inplace, threads):
+    q = awkward(shape, dtype, seed)
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+    assert kernels.serves(q)
+    expected = bits.reference_select(q, mask)
+    with (
+        mock.patch.object(kernels, "_SHARE", 1),
+        mock.patch.object(torch, "get_num_threads", return_value=threads),
+    ):
+        for closed in (False, True):
+            on = ~(q < 0) if closed else ~(q <= 0)
+            assert torch.equal(kernels.pack(q, closed=closed), bits.reference_pack(on))
+        out = q if inplace else torch.empty_like(q)
+        assert kernels.select(q, bits.pack(mask), out) is out
+    assert bits_equal(out, expected)
+
+
+def test_what_they_do_not_serve():
+    q = torch.randn(2, 3, 4, 4)
+    assert kernels.serves(q)
+    assert not kernels.serves(q.to(memory_format=torch.channels_last))
+    assert not kernels.serves(q.int())
+    assert not kernels.serves(q[:0])
+    assert not kernels.serves(torch.nn.Parameter(q))
+    assert not kernels.serves(q.to("meta"))
+    with mock.patch.object(kernels, "_compiled", return_value=None):
+        assert not kernels.serves(q)
+
+
+def test_a_variable_switches_them_off(monkeypatch):
+    monkeypatch.setenv("TWOSTROKE_KERNELS", "0")
+    assert kernels._compiled.__wrapped__() is None
+    monkeypatch.delenv("TWOSTROKE_KERNELS")
+    assert kernels._compiled.__wrapped__() is not None
+
+
+def test_several_threads_at_once():
+    q = torch.randn(8, 3, 50, 50)
+    masks = [torch.rand_like(q) < 0.5 for _ in range(6)]
+
+    def work(mask):
+        return kernels.select(q, bits.pack(mask), torch.empty_like(q))
+
+    with mock.patch.object(kernels, "_SHARE", 1), ThreadPoolExecutor(6) as pool:
+        for mask, z in zip(masks, pool.map(work, masks), strict=True):
+            assert torch.equal(z, torch.where(mask, q, 0.0))
