@@ -8,7 +8,12 @@ from __future__ import annotations
 
 
 class TwostrokeError(Exception):
-    """Base of all errors raised on purpose by this package."""
+    """Base of all errors raised on purpose by this package.
+
+    `agreed` says that the other processes of a run know of it, and leave it to this one to tell.
+    """
+
+    agreed = False
 
 
 class UnholdableError(TwostrokeError, TypeError):
@@ -53,6 +58,14 @@ class RunFolderError(TwostrokeError, OSError):
 
 class StoreError(TwostrokeError, OSError):
     """A store of supports could not be written; the text names the file and the fix."""
+
+
+class ProcessError(TwostrokeError, RuntimeError):
+    """Another process of the run is gone, or no longer answers."""
+
+
+class ElsewhereError(TwostrokeError, RuntimeError):
+    """Another process of the run has refused to go on, and says why."""
 
 
 class TooLargeError(TwostrokeError, MemoryError):

@@ -282,7 +282,8 @@ def test_help_and_version(capsys):
 def test_import_is_light():
     """Neither pictures nor data sets nor the command line are loaded before they are asked for."""
     code = (
-        "import sys, twostroke; heavy = ('matplotlib', 'torchvision', 'tyro', 'rich', 'PIL', 'timm');"
+        "import sys, twostroke; heavy = ('matplotlib', 'torchvision', 'tyro', 'rich', 'PIL', 'timm',"
+        "'accelerate');"
         "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

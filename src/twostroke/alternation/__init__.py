@@ -2,8 +2,8 @@
 
 `alternator` what a training loop asks, and `Live`, no alternation · `instance_wise` and `batch_wise` the
 paper's two kinds · `slow_support` a third · `ends` when a stretch of epochs ends · `certificate` a bound of
-the drift that needs no forward pass. Each kind is a class of settings, checked at construction, and the
-state machine that its `start` makes.
+the drift that needs no forward pass · `processes` whose example it is where there are several. Each kind is
+a class of settings, checked at construction, and the state machine that its `start` makes.
 
 A loop of one's own asks it at five places:
 
@@ -24,9 +24,11 @@ from .batch_wise import BatchWise
 from .certificate import DriftCertificate
 from .ends import Plateau
 from .instance_wise import InstanceWise
+from .processes import ONE, Processes
 from .slow_support import SlowSupport
 
 __all__ = [
+    "ONE",
     "Alternation",
     "Alternator",
     "BatchWise",
@@ -35,5 +37,6 @@ __all__ = [
     "Live",
     "Phase",
     "Plateau",
+    "Processes",
     "SlowSupport",
 ]

@@ -15,6 +15,7 @@ from ..data import ExampleSource
 from ..errors import SettingsError
 from ..support import Share, Support
 from .ends import Plateau
+from .processes import ONE, Processes
 
 
 class Alternation(Protocol):
@@ -27,8 +28,12 @@ class Alternation(Protocol):
         *,
         seed: int = 0,
         optimizer: Optimizer | None = None,
+        processes: Processes = ONE,
     ) -> Alternator:
-        """Begin with a model and the examples it will be trained on."""
+        """Begin with a model and the examples it will be trained on.
+
+        `processes` are those of a run that has several; each starts a machine of its own.
+        """
         ...
 
 
@@ -43,13 +48,22 @@ class Phase(StrEnum):
 class Alternator:
     """Base of the state machines. Ask `view` for the augmentation draw of the epoch under way."""
 
+    stores = False  # whether a process must meet those examples only whose supports it has
+    whole_batch = False  # whether a batch must not be run in parts
+
     def __init__(
-        self, model: nn.Module, source: ExampleSource, seed: int, optimizer: Optimizer | None
+        self,
+        model: nn.Module,
+        source: ExampleSource,
+        seed: int,
+        optimizer: Optimizer | None,
+        processes: Processes = ONE,
     ) -> None:
         self.model = model
         self.source = source
         self.seed = seed
         self.optimizer = optimizer
+        self.processes = processes
         self.phase = Phase.LIVE
         self.round = 0
         self.view = 0
@@ -149,9 +163,10 @@ class Live:
         *,
         seed: int = 0,
         optimizer: Optimizer | None = None,
+        processes: Processes = ONE,
     ) -> Alternator:
         """Begin; see `Alternation`."""
-        return LiveAlternator(model, source, seed, optimizer)
+        return LiveAlternator(model, source, seed, optimizer, processes)
 
 
 class LiveAlternator(Alternator):

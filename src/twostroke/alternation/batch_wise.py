@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,9 +12,10 @@ from torch.optim import Optimizer
 
 from ..data import ExampleSource
 from ..errors import SettingsError
-from ..support import BatchEnergy, Rule, hold
+from ..support import BatchEnergy, MajorityVote, Rule, hold
 from .alternator import Alternator, Phase, check_warmup
 from .ends import Plateau
+from .processes import ONE, Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +50,19 @@ class BatchWise:
         *,
         seed: int = 0,
         optimizer: Optimizer | None = None,
+        processes: Processes = ONE,
     ) -> Alternator:
         """Begin; see `Alternation`."""
-        return BatchWiseAlternator(model, source, seed, optimizer, self)
+        return BatchWiseAlternator(model, source, seed, optimizer, self, processes)
 
 
 class BatchWiseAlternator(Alternator):
-    """After the warm-up every batch is masked by its own rule, on the fly."""
+    """After the warm-up every batch is masked by its own rule, on the fly.
+
+    Several processes make one mask of the whole batch's energy, so that they give what one would.
+    """
+
+    whole_batch = True
 
     def __init__(
         self,
@@ -64,10 +71,11 @@ class BatchWiseAlternator(Alternator):
         seed: int,
         optimizer: Optimizer | None,
         kind: BatchWise,
+        processes: Processes = ONE,
     ) -> None:
-        super().__init__(model, source, seed, optimizer)
+        super().__init__(model, source, seed, optimizer, processes)
         self.kind = kind
-        self.rule = kind.mask_rule()
+        self.rule = _over(processes, kind.mask_rule())
 
     def begin_epoch(self, epoch: int) -> None:
         """Ends the warm-up when it is time."""
@@ -89,3 +97,15 @@ class BatchWiseAlternator(Alternator):
         return (
             None if self.phase is Phase.LIVE else hold(self.model, self.rule, gated=self.kind.gated)
         )
+
+
+def _over(processes: Processes, rule: Rule) -> Rule:
+    """The rule, for a batch that the processes share."""
+    if processes.count == 1 or not getattr(rule, "shared", False):
+        return rule
+    if isinstance(rule, BatchEnergy | MajorityVote):
+        return replace(rule, total=processes.total)
+    raise SettingsError(
+        f"{type(rule).__name__} gives one mask to a whole batch, which {processes.count} processes "
+        "share: use BatchEnergy or MajorityVote, which add up over processes, or train in one"
+    )

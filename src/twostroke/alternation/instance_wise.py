@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..data import ExampleSource, check_replayable
+from ..data import ExampleSource, announce, check_replayable
 from ..errors import SettingsError
 from ..store import FileStore, Kind, Origin, check_kind, make_store
 from ..support import Held, Rule, Support, hold, record, recording, sites
@@ -22,9 +22,14 @@ from .alternator import Alternator, Phase, check_warmup
 from .certificate import DriftCertificate
 from .ends import Plateau
 from .fingerprint import data_fingerprint, model_fingerprint
+from .processes import ONE, Processes
 
 # examples that a drift certificate keeps margins of, a float a unit
 CERTIFIED = 64
+IN_ONE_PROCESS = (
+    "a file of masks belongs to a run of one process: with several each keeps its share in memory "
+    "(store='host' or 'device'); where that does not fit, take more processes or machines"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +123,19 @@ class InstanceWise:
         *,
         seed: int = 0,
         optimizer: Optimizer | None = None,
+        processes: Processes = ONE,
     ) -> Alternator:
         """Begin; see `Alternation`."""
-        return InstanceWiseAlternator(model, source, seed, optimizer, self)
+        return InstanceWiseAlternator(model, source, seed, optimizer, self, processes)
 
 
 class InstanceWiseAlternator(Alternator):
-    """Warm-up, then rounds of one support stroke and one weight stroke."""
+    """Warm-up, then rounds of one support stroke and one weight stroke.
+
+    Of several processes each finds, stores and holds the supports of its own examples.
+    """
+
+    stores = True
 
     def __init__(
         self,
@@ -133,8 +144,9 @@ class InstanceWiseAlternator(Alternator):
         seed: int,
         optimizer: Optimizer | None,
         kind: InstanceWise,
+        processes: Processes = ONE,
     ) -> None:
-        super().__init__(model, source, seed, optimizer)
+        super().__init__(model, source, seed, optimizer, processes)
         self.kind = kind
         self.device = next(model.parameters()).device
         if kind.momentum == "reset" and optimizer is None:
@@ -142,7 +154,9 @@ class InstanceWiseAlternator(Alternator):
         check_replayable(source, samples=32)
         examples = len(source)
         draw = torch.Generator().manual_seed(seed)
+        # the same number of examples for any number of processes
         self.probe = torch.randperm(examples, generator=draw)[: kind.probe].sort().values
+        self.owned = processes.owned(examples)
         # one example tells the sites, and refuses what cannot be held, before any work is done
         x, _ = source.batch(torch.arange(1), view=0, seed=seed)
         with evaluating(model):
@@ -153,7 +167,14 @@ class InstanceWiseAlternator(Alternator):
             )
         self._of = Origin(model_fingerprint(model), data_fingerprint(source, seed), seed)
         folder = None if kind.store_path is None else Path(kind.store_path)
-        self.store, why = make_store(kind.store, found, examples, self.device, folder, self._of)
+        if processes.count > 1 and kind.store == "file":
+            raise SettingsError(IN_ONE_PROCESS)
+        self.store, why = make_store(
+            kind.store, found, len(self.owned), self.device, folder, self._of
+        )
+        if processes.count > 1 and isinstance(self.store, FileStore):
+            self.store.close()
+            raise SettingsError(IN_ONE_PROCESS)
         self.notes.append(f"masks are kept in {why}")
         self._certificate: DriftCertificate | None = None
         if kind.watch == "certificate":
@@ -209,21 +230,24 @@ class InstanceWiseAlternator(Alternator):
         """Support stroke: record every example, in evaluation mode, without gradient."""
         start = time.perf_counter()
         drifts = []
+        parts = self.owned.split(batch_size)
+        announce(self.source, parts)
         self.store.begin(self.round, self._round_view, keep=True)
-        for indices in torch.arange(len(self.store)).split(batch_size):
+        for indices in parts:
             support = self._record(indices, self._round_view)
             if self.wants_example_drift and self.round > 1:
-                before = self.store.read(indices, self.device)
-                drifts.append(before.drift_by_example(support).cpu())
-            self.store.write(indices, support)
+                drifts.append(self._read(indices).drift_by_example(support).cpu())
+            self._write(indices, support)
         self.store.publish()
         if drifts:
-            self.example_drift = torch.cat(drifts)
+            drift = torch.zeros(len(self.source), dtype=drifts[0].dtype)
+            drift[self.owned] = torch.cat(drifts)
+            self.example_drift = self.processes.sum(drift)
         self.stroke_seconds += time.perf_counter() - start
 
     def _certify(self) -> None:
         start = time.perf_counter()
-        few = self.probe[:CERTIFIED]
+        few = self.probe[:CERTIFIED]  # the same in every process, whoever owns them
         x, _ = self.source.batch(few, view=self.view, seed=self.seed)
         self._certificate = DriftCertificate(self.model, x.to(self.device))
         self.stroke_visits += len(few)
@@ -232,10 +256,16 @@ class InstanceWiseAlternator(Alternator):
     def _record(self, indices: Tensor, view: int) -> Support:
         x, _ = self.source.batch(indices, view=view, seed=self.seed)
         x = x.to(self.device)
-        self.stroke_visits += len(indices)
+        self.stroke_visits += len(indices) * (not self.processes.idle)
         kind = self.kind
         with evaluating(self.model), self.autocast():
             return record(self.model, x, rule=kind.rule, pooling=kind.pooling, gated=kind.gated)
+
+    def _write(self, indices: Tensor, support: Support) -> None:
+        self.store.write(self.processes.row(indices), support)
+
+    def _read(self, indices: Tensor) -> Support:
+        return self.store.read(self.processes.row(indices), self.device)
 
     @contextmanager
     def step(self, indices: Tensor, progress: float = 0.0) -> Iterator[None]:
@@ -245,7 +275,7 @@ class InstanceWiseAlternator(Alternator):
             self._next_check += 1 / self.kind.checks
             self._check_drift()
         if self.phase is Phase.HELD:
-            support = self.store.read(indices, self.device)
+            support = self._read(indices)
             kind = self.kind
             with hold(
                 self.model,
@@ -256,20 +286,21 @@ class InstanceWiseAlternator(Alternator):
             ) as held:
                 self._held = held
                 yield
-            if self._running:
-                self.store.write(indices, held.recorded)
+            if self._running and not self.processes.idle:
+                self._write(indices, held.recorded)
             self._held = None
         elif self.phase is Phase.RECORDING:
             with recording(self.model, pooling=self.kind.pooling) as recorder:
                 yield
-            self.store.write(indices, recorder.support)
+            if not self.processes.idle:
+                self._write(indices, recorder.support)
         else:
             yield
 
     def expect(self, batches: Iterable[Tensor]) -> None:
         """Masks of these batches are read ahead, where they come from a file."""
         if self.phase is Phase.HELD:
-            self.store.expect(batches)
+            self.store.expect(self.processes.row(indices) for indices in batches)
 
     def penalty(self) -> Tensor | None:
         """`penalty * inconsistency` of the step under way; call it inside of `step`."""
@@ -282,10 +313,12 @@ class InstanceWiseAlternator(Alternator):
         start = time.perf_counter()
         certificate = self._certificate
         if certificate is not None and certificate.scale is not None and not measured:
-            self.drift = certificate.estimate()
+            self.processes.same(self.model, buffers_only=True)
+            self.drift = self.processes.whole(certificate.estimate())
         else:
-            now = self._record(self.probe, self._round_view)
-            self.drift = self.store.read(self.probe, self.device).drift(now)
+            with self.processes.taking(self.probe) as probe:
+                now = self._record(probe, self._round_view)
+                self.drift = self.processes.whole(self._read(probe).drift(now))
             if certificate is not None:
                 certificate.calibrate(self.drift)
         if self.kind.drift is not None and self.drift > self.kind.drift:
@@ -321,7 +354,7 @@ class InstanceWiseAlternator(Alternator):
         """Stored masks of these examples, those of the last support stroke."""
         if self.round == 0 or self.phase is Phase.RECORDING:
             return None
-        return self.store.read(indices, self.device)
+        return self._read(indices)
 
     def stroke_over(self) -> bool:
         """Whether the drift limit is reached; measures the drift of the probe."""

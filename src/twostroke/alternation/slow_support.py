@@ -19,6 +19,7 @@ from ..support import Support, hold, record
 from ..support.modes import evaluating
 from .alternator import Alternator, Phase, check_warmup
 from .ends import Plateau
+from .processes import ONE, Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,10 @@ class SlowSupport:
         *,
         seed: int = 0,
         optimizer: Optimizer | None = None,
+        processes: Processes = ONE,
     ) -> Alternator:
         """Begin; see `Alternation`."""
-        return SlowSupportAlternator(model, source, seed, optimizer, self)
+        return SlowSupportAlternator(model, source, seed, optimizer, self, processes)
 
 
 class SlowSupportAlternator(Alternator):
@@ -65,8 +67,9 @@ class SlowSupportAlternator(Alternator):
         seed: int,
         optimizer: Optimizer | None,
         kind: SlowSupport,
+        processes: Processes = ONE,
     ) -> None:
-        super().__init__(model, source, seed, optimizer)
+        super().__init__(model, source, seed, optimizer, processes)
         self.kind = kind
         self.device = next(model.parameters()).device
         self.average = AveragedModel(
@@ -82,7 +85,7 @@ class SlowSupportAlternator(Alternator):
 
     def _record(self, indices: Tensor, view: int) -> Support:
         x, _ = self.source.batch(indices, view=view, seed=self.seed)
-        self.stroke_visits += len(indices)
+        self.stroke_visits += len(indices) * (not self.processes.idle)
         with self.autocast():
             return record(self.average.module, x.to(self.device), gated=self.kind.gated)
 
@@ -106,11 +109,14 @@ class SlowSupportAlternator(Alternator):
         """Measures how far the average's support is from the live one, on the first examples."""
         super().end_epoch(loss)
         if self.phase is Phase.HELD:
-            some = torch.arange(min(256, len(self.source)))
-            slow = self._record(some, self.view)
-            x, _ = self.source.batch(some, view=self.view, seed=self.seed)
-            with evaluating(self.model), self.autocast():
-                self.drift = slow.drift(record(self.model, x.to(self.device)))
+            self.processes.same(self.average, buffers_only=True)
+            first = torch.arange(min(256, len(self.source)))
+            with self.processes.taking(first, owned=False) as some:
+                slow = self._record(some, self.view)
+                x, _ = self.source.batch(some, view=self.view, seed=self.seed)
+                with evaluating(self.model), self.autocast():
+                    local = slow.drift(record(self.model, x.to(self.device)))
+                self.drift = self.processes.whole(local)
 
     def held_network(self, indices: Tensor) -> AbstractContextManager[Any] | None:
         """The network under the average's masks of these examples."""

@@ -1,17 +1,18 @@
 """Dispatch to the commands; errors become one line and an exit code.
 
-Exit codes: 0 done, 1 a run diverged, 2 bad input, a damaged file or a full disk (the message names culprit
-and fix), 130 stopped by Ctrl-C or, in training, by SIGTERM.
+Exit codes: 0 done, 1 a run diverged, 2 bad input, a damaged file or a full disk (the message names
+culprit and fix), 3 a process of the run was lost, 130 stopped by Ctrl-C or, in training, by SIGTERM. Of several processes one prints, unless another one is lost.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._version import __version__
-from ..errors import TwostrokeError
+from ..errors import ElsewhereError, ProcessError, TwostrokeError
 
 DESCRIPTION = """Train convolutional networks in two alternating strokes: find the binary support of every \
 unit for every training example, then hold it, so that the network is linear, and descend on the weights."""
@@ -22,6 +23,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
     from .demo import demo
     from .explain import explain
     from .listing import models, sites
+    from .plan import plan
     from .theory import recover, rip
     from .train import train
 
@@ -30,11 +32,20 @@ def _commands() -> dict[str, Callable[..., Any]]:
         "train": train,
         "compare": compare,
         "explain": explain,
+        "plan": plan,
         "sites": sites,
         "models": models,
         "rip": rip,
         "recover": recover,
     }
+
+
+def _speaks() -> bool:
+    if "RANK" not in os.environ:  # without loading anything
+        return True
+    from ..training.engine import speaks
+
+    return speaks()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,15 +56,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given in (["--version"], ["-V"]):
         print(f"twostroke {__version__}")
         return
+    loud = _speaks()
     try:
         code = tyro.extras.subcommand_cli_from_dict(
-            _commands(), prog="twostroke", description=DESCRIPTION, args=given or ["--help"]
+            _commands(),
+            prog="twostroke",
+            description=DESCRIPTION,
+            args=given or ["--help"],
+            console_outputs=loud,
         )
+    except ElsewhereError:
+        sys.exit(2)  # said where it happened
+    except ProcessError as error:
+        print(f"twostroke: {error}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(3)  # at once: threads of the backend may still wait for the one that is gone
     except TwostrokeError as error:
-        print(f"twostroke: {error}", file=sys.stderr)
+        if loud or getattr(error, "agreed", False):
+            print(f"twostroke: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("twostroke: stopped", file=sys.stderr)
+        if loud:
+            print("twostroke: stopped", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # `twostroke models | head`
         sys.stderr.close()

@@ -15,12 +15,13 @@ import tyro
 from rich.console import Console
 
 from ..alternation import Alternation, BatchWise, InstanceWise, Live, Plateau
-from ..data import load
+from ..data import Data, load
 from ..errors import RunFolderError, SettingsError, TwostrokeError
 from ..models import create_model
 from ..report import draw_curves
 from ..training import RunFolder, Selective, Settings, Status, fit
 from ..training.checkpoint import Checkpoint
+from ..training.engine import processes_of
 from ..training.run import read_toml
 from .progress import RunBar
 
@@ -63,6 +64,14 @@ class TrainConfig:
     """Leave this share of the settled examples out of an epoch, and weigh the others in their place."""
     target_error: float | None = None
     """Stop when the live test error, in %, is this or lower."""
+    order: Literal["shuffle", "balanced"] = "shuffle"
+    """Of examples; balanced gives 2, 4, 8, ... processes equal shares of each batch."""
+    accumulate: int = 1
+    """Run each batch in so many parts, one after another, to fit memory."""
+    sync_batch_norm: bool = False
+    """Several GPUs: take batch norm's statistics over the whole batch."""
+    timeout: float = 600.0
+    """Several processes: seconds that one waits for the others."""
     seed: int = 0
     """Of the initial weights, the order of examples, augmentation and dropout."""
     device: str = "auto"
@@ -141,9 +150,11 @@ def train(
 
     Ctrl-C stops after the step under way; `twostroke train --resume FOLDER` goes on from the last
     whole epoch, and so it does after a crash or a kill. Exit codes: 0 finished, 1 diverged, 2 bad input,
-    a damaged file or a full disk, 130 stopped by Ctrl-C or SIGTERM.
+    a damaged file or a full disk, 3 a process was lost, 130 stopped by Ctrl-C or SIGTERM.
+
+    Several processes share the work: torchrun --nproc-per-node 8 -m twostroke train ..., or accelerate
+    launch -m twostroke train ...
     """
-    console = Console()
     resume = options.resume is not None
     if options.resume is not None:
         if options.out is not None or options.config is not None or what != TrainConfig():
@@ -158,28 +169,42 @@ def train(
         if options.config is not None:
             what = merge(from_toml(options.config), what)
     settings, kind = what.settings(), what.kind()
-    settings.torch_device()
-    data = load(
-        what.data,
-        root=what.data_root,
-        augmentation=None if what.augment == "none" else what.augment,
-    )
-    torch_seed(what.seed)
-    model = create_model(what.model, classes=len(data.classes), in_channels=data.train.shape[0])
-    if options.resume is None:
-        assert options.out is not None
-        run = RunFolder.create(options.out, _plain(what))
+    processes = processes_of(settings)
+    console = Console(quiet=not processes.main)
+    with processes.together():
+        processes.device(settings.device) or settings.torch_device()
+        if processes.first_here:  # downloads what is to be downloaded
+            data = _data(what)
+    with processes.together():
+        if not processes.first_here:
+            data = _data(what)
+        torch_seed(what.seed)
+        model = create_model(what.model, classes=len(data.classes), in_channels=data.train.shape[0])
+        if options.resume is None:
+            assert options.out is not None
+            run = RunFolder(options.out)
+            if processes.main:
+                RunFolder.create(options.out, _plain(what))
     name = f"{what.model}, {what.alternation}"
     if resume and not run.begun:  # killed before its first checkpoint: from the beginning, then
-        run.clear()
+        with processes.together():
+            if processes.main:
+                run.clear()
         resume = False
     done = Checkpoint(run.path).epochs() if resume else 0
     console.print(
         f"{what.model} on {data.name} ({data.note}), {_describe(kind)}, "
-        + (f"{done} of {what.epochs} epochs done before" if done else f"{what.epochs} epochs"),
+        + (f"{done} of {what.epochs} epochs done before" if done else f"{what.epochs} epochs")
+        + (f", {processes.count} processes" if processes.count > 1 else ""),
         highlight=False,
     )
     fresh = options.resume is None
+    told: list[str] = []
+
+    def notice(text: str) -> None:
+        told.append(text)
+        console.print(text, highlight=False, soft_wrap=True)
+
     try:
         with RunBar(console, what.alternation) as bar, _stoppable():
             result = fit(
@@ -192,25 +217,29 @@ def train(
                 folder=run.path,
                 resume=resume,
                 identity=_plain(what),
-                notice=lambda text: console.print(text, highlight=False, soft_wrap=True),
+                notice=notice,
             )
     except TwostrokeError:
-        if fresh and not run.begun:
+        if processes.main and fresh and not run.begun:
             run.discard()
         raise
-    run.save_history(result.history)
-    run.save_model(model)
-    try:
-        draw_curves({name: result.history}, run.curves_file, title=f"{what.model} on {data.name}")
-    except OSError as error:
-        raise RunFolderError(f"{run.curves_file} could not be written: {error}") from error
+    if processes.main:
+        run.save_history(result.history)
+        run.save_model(model)
+        try:
+            draw_curves(
+                {name: result.history}, run.curves_file, title=f"{what.model} on {data.name}"
+            )
+        except OSError as error:
+            raise RunFolderError(f"{run.curves_file} could not be written: {error}") from error
     last = (
         f"live test error {result.error:.2f} %" if len(result.history) else "no epoch was completed"
     )
     detail = f" ({result.detail})" if result.detail else ""
     console.print(f"{result.status.value}{detail}", highlight=False)
     for note in result.notes:
-        console.print(note, highlight=False, soft_wrap=True)
+        if note not in told:
+            console.print(note, highlight=False, soft_wrap=True)
     console.print(f"{last}; everything is in {run.path}", highlight=False, soft_wrap=True)
     if result.status is Status.INTERRUPTED:
         console.print(
@@ -218,6 +247,14 @@ def train(
         )
         return 130
     return 1 if result.status is Status.DIVERGED else 0
+
+
+def _data(what: TrainConfig) -> Data:
+    return load(
+        what.data,
+        root=what.data_root,
+        augmentation=None if what.augment == "none" else what.augment,
+    )
 
 
 def torch_seed(seed: int) -> None:
@@ -279,7 +316,7 @@ def _stoppable() -> Iterator[None]:
     """SIGTERM stops like Ctrl-C, so that a scheduler's kill loses nothing."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("SIGTERM")
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -5,11 +5,13 @@ and for augmented views by number, and answers the same every time.
 
 - `examples`: `Examples` in memory, and `ExampleSource`, what training asks of any source
 - `wrapped`: `DatasetExamples` around a torch Dataset; `check_replayable` tries a source out
+- `ahead`: worker processes that fetch announced batches; `announce` tells any source of them
 - `bundle`: `Data`, a training and a test source; `from_tensors` and `as_data` make it
 - `augment`: `FlipShift`, drawn from (seed, index, view), and `draw_integers` to write your own
 - `catalog`: `load` by name, from `mnist12k` (embedded), `vision`, `npz` and `folder`
 """
 
+from .ahead import announce
 from .augment import Augmentation, FlipShift, augmentation, draw_integers
 from .bundle import Data, as_data, from_tensors
 from .catalog import default_root, list_data, load
@@ -23,6 +25,7 @@ __all__ = [
     "ExampleSource",
     "Examples",
     "FlipShift",
+    "announce",
     "as_data",
     "augmentation",
     "check_replayable",

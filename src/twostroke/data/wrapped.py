@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence, Sized
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from ..errors import DataError, NotReplayableError
+from ..errors import DataError, NotReplayableError, SettingsError
+from .ahead import Ahead
 from .augment import Augmentation
 from .checks import as_channels, as_indices, class_names
 from .examples import ExampleSource
@@ -24,12 +25,16 @@ class DatasetExamples:
     (channels,) each, are applied if given. The dataset's own transforms run at every fetch, so
     they must not be random: augment with `augmentation` instead. Nothing is cached.
 
+    `workers` processes fetch ahead what `expect` announces, as a DataLoader's do; the tensors are the
+    same, bit for bit. They pay where items are slow, such as pictures that are decoded.
+
     `classes` left out come from the dataset's `classes`, or are counted from its `targets`,
     `labels` or, in a TensorDataset, its second tensor.
 
     Raises:
         DataError: the dataset is empty or has no length, item 0 is not as above, or the classes
             cannot be told.
+        SettingsError: a negative number of workers.
     """
 
     def __init__(
@@ -41,7 +46,10 @@ class DatasetExamples:
         mean: Tensor | Sequence[float] | None = None,  # (channels,)
         std: Tensor | Sequence[float] | None = None,  # (channels,)
         device: torch.device | str = "cpu",
+        workers: int = 0,
     ) -> None:
+        if workers < 0:
+            raise SettingsError(f"workers is a number of processes, 0 or more, not {workers}")
         if not isinstance(dataset, Sized) or not hasattr(dataset, "__getitem__"):
             raise DataError(
                 f"{type(dataset).__name__} has no length or cannot be indexed; examples need an "
@@ -60,6 +68,8 @@ class DatasetExamples:
         self.std = as_channels("std", torch.ones(channels) if std is None else std, channels)
         if bool((self.std <= 0).any()):
             raise DataError(f"std must be above 0 in every channel, got {self.std.tolist()}")
+        self.workers = workers
+        self._ahead: Ahead | None = None
 
     def __len__(self) -> int:
         return len(cast(Sized, self.dataset))
@@ -92,6 +102,27 @@ class DatasetExamples:
                 first and a label that has a class. The text names the index.
         """
         indices = as_indices(indices.cpu(), len(self))
+        found = self._ahead.take(indices) if self._ahead is not None else None
+        x, y = found or self._fetch(indices)
+        x, y, indices = x.to(self.device), y.to(self.device), indices.to(self.device)
+        if view is not None and self.augmentation is not None:
+            x = self.augmentation(x, indices, view=view, seed=seed)
+        return x, y
+
+    def expect(self, batches: Iterable[Tensor]) -> None:
+        """Announce the indices of the batches that will be asked for next, in order.
+
+        Workers fetch them ahead, whatever their view will be; other batches may be asked for in
+        between, and a new announcement takes the place of the one before.
+        """
+        if self.workers:
+            if self._ahead is None:
+                apart = self._like(self.dataset, "cpu", workers=0)  # what is sent to the workers
+                self._ahead = Ahead(apart._fetch, self.workers, pin=self.device.type == "cuda")
+            self._ahead.expect(batches)
+
+    def _fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Items stacked and normalised, on the CPU."""
         x = torch.empty(len(indices), *self.shape)
         y = torch.empty(len(indices), dtype=torch.int64)
         for row, index in enumerate(indices.tolist()):
@@ -106,11 +137,7 @@ class DatasetExamples:
         if not bool(finite.all()):
             bad = int(indices[int((~finite).nonzero()[0])])
             raise DataError(f"item {bad} has a pixel that is NaN or infinite")
-        x = x.sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
-        x, y, indices = x.to(self.device), y.to(self.device), indices.to(self.device)
-        if view is not None and self.augmentation is not None:
-            x = self.augmentation(x, indices, view=view, seed=seed)
-        return x, y
+        return x.sub_(self.mean[:, None, None]).div_(self.std[:, None, None]), y
 
     def to(self, device: torch.device | str) -> DatasetExamples:
         """Return the same source with batches that arrive on `device`."""
@@ -128,7 +155,9 @@ class DatasetExamples:
         chosen = as_indices(indices.cpu(), len(self)).tolist()
         return self._like(Subset(self.dataset, chosen), self.device)
 
-    def _like(self, dataset: Dataset[Any], device: torch.device | str) -> DatasetExamples:
+    def _like(
+        self, dataset: Dataset[Any], device: torch.device | str, workers: int | None = None
+    ) -> DatasetExamples:
         return DatasetExamples(
             dataset,
             classes=self.classes,
@@ -136,6 +165,7 @@ class DatasetExamples:
             mean=self.mean,
             std=self.std,
             device=device,
+            workers=self.workers if workers is None else workers,
         )
 
     def _item(self, index: int) -> tuple[Tensor, int]:

@@ -16,6 +16,7 @@ paper says; see `PositiveThreshold.from_price`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -24,6 +25,9 @@ from torch import Tensor
 
 from ..errors import SettingsError
 from .hard_threshold import as_channels
+
+# adds up what processes that share a batch have summed over their examples, and their number
+Total = Callable[[Tensor, int], tuple[Tensor, float | Tensor]]
 
 
 @runtime_checkable
@@ -146,10 +150,13 @@ class BatchEnergy:
     """One mask for the batch: on where the mean of `q²` over it exceeds `price` (eq. 41, over N).
 
     The minimiser of eq. 39 divided by N, so that the price means the same for every batch size.
+    `total` makes the batch that of several processes: it gets `Σ q²` of this process's examples,
+    (1, ...), and their number, and returns the sums of both over all processes.
     """
 
     price: float | Tensor | None = None
     density: float | None = None
+    total: Total | None = None
     shared: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -158,7 +165,11 @@ class BatchEnergy:
     def __call__(self, q: Tensor) -> Tensor:
         wide = torch.float32 if q.dtype in (torch.half, torch.bfloat16) else q.dtype
         # one pass, without a tensor of squares
-        energy = torch.linalg.vector_norm(q, dim=0, keepdim=True, dtype=wide).square() / q.shape[0]
+        energy = torch.linalg.vector_norm(q, dim=0, keepdim=True, dtype=wide).square()
+        examples: float | Tensor = q.shape[0]
+        if self.total is not None:
+            energy, examples = self.total(energy, q.shape[0])
+        energy = energy / examples
         if self.density is not None:
             return _keep_share(energy, self.density)
         return _exceeds(energy, self.price, q)
@@ -166,11 +177,18 @@ class BatchEnergy:
 
 @dataclass(frozen=True, eq=False)
 class MajorityVote:
-    """One mask for the batch: on where more than half of the examples have `q > beta` (§4.2)."""
+    """One mask for the batch: on where more than half of the examples have `q > beta` (§4.2).
+
+    `total` is that of `BatchEnergy`, of votes.
+    """
 
     beta: float | Tensor = 0.0
+    total: Total | None = None
     shared: ClassVar[bool] = True
 
     def __call__(self, q: Tensor) -> Tensor:
         votes = (q > as_channels(self.beta, q)).sum(0, keepdim=True)
-        return 2 * votes > q.shape[0]
+        voters: float | Tensor = q.shape[0]
+        if self.total is not None:
+            votes, voters = self.total(votes, q.shape[0])
+        return 2 * votes > voters

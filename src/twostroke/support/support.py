@@ -22,9 +22,14 @@ _VERSION = 1
 
 
 class Share(float):
-    """A share of units (0 to 1), with the share at each site in `by_site`."""
+    """A share of units (0 to 1), with the share at each site in `by_site`.
+
+    `counts` of `units` at each site are what it was made from.
+    """
 
     by_site: Mapping[Site, float]
+    counts: Mapping[Site, int]
+    units: Mapping[Site, int]
 
     @classmethod
     def of(cls, counts: Mapping[Site, int], units: Mapping[Site, int]) -> Share:
@@ -32,6 +37,7 @@ class Share(float):
         total = sum(units.values())
         share = cls(sum(counts.values()) / total if total else 0.0)
         share.by_site = {s: n / units[s] if units[s] else 0.0 for s, n in counts.items()}
+        share.counts, share.units = counts, units
         return share
 
 

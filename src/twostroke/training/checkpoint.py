@@ -19,11 +19,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from .._files import sweep_partials
-from ..alternation import Alternator
+from ..alternation import ONE, Alternator, Processes
 from ..errors import RunFolderError, SupportFileError
 from ..support import Support
 from .history import EpochRecord, History
-from .tensor_files import checksum, read_tensors, save_tensors
+from .shares import checksum_of, load_share, save_share, support_file
+from .tensor_files import read_tensors, save_tensors
 from .visits import Visits
 
 _FORMAT = "twostroke-checkpoint"
@@ -45,15 +46,20 @@ class Resumable(Protocol):
 class Checkpoint:
     """The resumable state of a run: `checkpoint.safetensors`, and a file of supports for a round.
 
-    Supports in memory are copied, to `support-N.safetensors`; a store's own file is referred to.
+    Supports in memory are copied, to `support-N.safetensors`; a store's own file is referred to. Of several processes each keeps its own supports, and the main one the rest. `notes` say what
+    became of them when a run goes on with another number of processes.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, processes: Processes = ONE) -> None:
+        self.folder = folder
         self.file = folder / "checkpoint.safetensors"
-        self._copied: tuple[int, int] | None = None  # round and checksum of the copied supports
-
-    def _support(self, round_: object) -> Path:
-        return self.file.with_name(f"support-{round_}.safetensors")
+        self.notes: list[str] = []
+        self._processes = processes
+        self._copied: tuple[int, list[int]] | None = None  # round, and each share's checksum
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{folder} cannot be written: {error}") from error
 
     def save(self, run: Resumable, history: History, identity: Mapping[str, Any]) -> None:
         """Keep the state after the last epoch of `history`; `identity` must be equal at resume."""
@@ -86,23 +92,31 @@ class Checkpoint:
                 if not _has_function(v)
             },
             "alternation": values,
+            "processes": self._processes.count,
         }
-        keep: Path | None = None
+        processes, round_ = self._processes, run.alternator.round
+        kept: list[Path] = []
         if support is not None:
-            # its own file, a name a round: the one before stays until the checkpoint is in place
-            round_ = run.alternator.round
-            keep = self._support(round_)
+            # a name a round: the one before stays until the checkpoint is in place
+            every = range(processes.count)
+            kept = [support_file(self.folder, round_, k, processes.count) for k in every]
             if self._copied is None or self._copied[0] != round_:
                 support = support.to("cpu")
-                _save_support(support, keep)
-                self._copied = round_, _checksum(support)
+                with processes.together():
+                    save_share(support, kept[processes.index])
+                sums = torch.zeros(processes.count, dtype=torch.int64)
+                sums[processes.index] = checksum_of(support)
+                self._copied = round_, processes.sum(sums).tolist()
             document["support"] = self._copied[1]
-        save_tensors(self.file, tensors, {_FORMAT: json.dumps(document)})
+        with processes.together():
+            if processes.main:
+                save_tensors(self.file, tensors, {_FORMAT: json.dumps(document)})
         run.alternator.saved()
-        for pattern in ("support-*.safetensors", "support-*.store" if keep else None):
-            for old in self.file.parent.glob(pattern) if pattern else []:
-                if old != keep:
-                    old.unlink(missing_ok=True)
+        if processes.main:
+            for pattern in ("support-*.safetensors", "support-*.store" if kept else None):
+                for old in self.folder.glob(pattern) if pattern else []:
+                    if old not in kept:
+                        old.unlink(missing_ok=True)
 
     def epochs(self) -> int:
         """How many epochs the checkpoint is after; 0 where there is none, or none to make sense of."""
@@ -149,7 +163,8 @@ class Checkpoint:
             run.visits.losses = parts["visits"]["losses"]
             run.alternator.example_drift = parts["visits"].get("drift")
         run.taken = saved.history[-1].steps
-        sweep_partials(self.file.parent)
+        if self._processes.main:
+            sweep_partials(self.folder)
         return saved.history
 
     def read(self, identity: Mapping[str, Any]) -> Saved:
@@ -167,12 +182,14 @@ class Checkpoint:
             _compare(self.file, document["identity"], json.loads(json.dumps(dict(identity))))
             values, support = document["alternation"], None
             if "support" in document:
-                path = self._support(values["round"])
-                support = Support.load(path)
-                if _checksum(support) != document["support"]:
-                    raise RunFolderError(
-                        f"{path} does not hold the masks that the checkpoint refers to: it is damaged, or "
-                        "of another run"
+                saved_by = int(document["processes"])
+                support = load_share(
+                    self.folder, values["round"], saved_by, self._processes, document["support"]
+                )
+                if saved_by != self._processes.count:
+                    self.notes.append(
+                        f"the stored supports of {saved_by} process{'es' * (saved_by > 1)} were cut "
+                        f"anew for {self._processes.count}; none was estimated again"
                     )
             return Saved(
                 History(EpochRecord(**record) for record in document["history"]),
@@ -215,21 +232,6 @@ def _compare(file: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
 def _has_function(value: Any) -> bool:
     values = value if isinstance(value, list | tuple) else [value]
     return any(callable(v) or v is None for v in values)
-
-
-def _save_support(support: Support, path: Path) -> None:
-    try:
-        support.save(path)
-    except (OSError, SafetensorError) as error:
-        raise RunFolderError(
-            f"{path} could not be written ({error}); the last checkpoint is untouched. Is the disk full "
-            "or the folder read-only?"
-        ) from error
-
-
-def _checksum(support: Support) -> int:
-    sites = {"sites": json.dumps([site.to_json() for site in support.sites])}
-    return checksum({"rows": support.rows}, sites)
 
 
 def good_weights(model: nn.Module) -> dict[str, Tensor]:

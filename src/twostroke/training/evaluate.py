@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data import ExampleSource
+from ..data import ExampleSource, announce
 from ..support import PositiveThreshold, Rule, hold
 from ..support.modes import evaluating
 
@@ -42,19 +42,40 @@ def evaluate(
     every activation (MaskT), or on top of it when `gated`. `indices` choose examples; `view` is an
     augmentation draw, none by default. The model's mode is put back.
     """
-    device = next(model.parameters()).device
     chosen = torch.arange(len(source)) if indices is None else indices
+    with hold(model, rule, gated=gated) if rule else nullcontext():
+        return mean_of(tally(model, source, chosen, loss, batch_size, view, seed))
+
+
+def tally(
+    model: nn.Module,
+    source: ExampleSource,
+    indices: Tensor,  # (examples,), may be empty
+    loss: Loss = F.cross_entropy,
+    batch_size: int = 500,
+    view: int | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Loss summed over examples, wrong answers, and examples: (3,) float64, to be added up."""
+    device = next(model.parameters()).device
     total = torch.zeros((), device=device, dtype=torch.float64)
     wrong = torch.zeros((), device=device, dtype=torch.int64)
-    held = hold(model, rule, gated=gated) if rule else nullcontext()
-    with torch.no_grad(), evaluating(model), held:
-        for part in chosen.split(batch_size):
+    with torch.no_grad(), evaluating(model):
+        parts = indices.split(batch_size) if len(indices) else ()
+        announce(source, parts)
+        for part in parts:
             x, y = source.batch(part, view=view, seed=seed)
             y = y.to(device)
             output = model(x.to(device))
             total += loss(output, y).double() * len(part)
             wrong += (output.argmax(1) != y).sum()
-    return Evaluation(float(total) / len(chosen), 100 * int(wrong) / len(chosen))
+    return torch.stack([total, wrong.double(), total.new_tensor(len(indices))])
+
+
+def mean_of(counts: Tensor) -> Evaluation:
+    """Mean loss and error of a tally."""
+    total, wrong, examples = counts.tolist()
+    return Evaluation(total / examples, 100 * wrong / examples)
 
 
 # MaskT (Table 2) as far as the paper tells it: eq. 38's mask in place of ReLU on test images. It names no

@@ -15,13 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..alternation import Alternation, Alternator, InstanceWise, Live, Phase
-from ..data import Data, as_data
+from ..alternation import Alternation, Alternator, InstanceWise, Live, Phase, Processes
+from ..data import Data, ExampleSource, announce, as_data
 from ..errors import SettingsError
 from ..support import recording
 from ..support.modes import evaluating
 from .checkpoint import Checkpoint, epoch_seed, good_weights
-from .evaluate import Loss, evaluate
+from .engine import processes_of
+from .evaluate import Evaluation, Loss, mean_of, tally
 from .history import EpochRecord, FitResult, History, Status
 from .settings import Settings
 from .stroke import advance, check_solver, notes_of, refuse_solver, solve_stroke
@@ -64,6 +65,10 @@ def fit(
     `alternation` is `InstanceWise(...)`, `BatchWise(...)` or None for ordinary training. `settings`
     say how to train; single ones may be given by name: `fit(model, data, epochs=5, lr=0.2)`.
 
+    Launched as several processes (`torchrun`, `accelerate launch`), each calls `fit` with the same
+    arguments and gets the same result: the run is the one that a single process would make. Then
+    `callback` and `progress` are called, and `folder` is written, by the main process.
+
     `callback` receives an `EpochRecord` after each epoch, `progress` a `Progress` after each step.
     With a `folder`, a checkpoint is written there after each epoch, and `resume=True` goes on from it,
     exactly (on a CPU); `identity` is whatever must be equal for that to make sense. `notice` receives
@@ -78,9 +83,19 @@ def fit(
     the last checkpoint stays.
     """
     settings = (settings or Settings()).but(**changes)
+    if resume and folder is None:
+        raise SettingsError("resume=True needs the folder that holds the checkpoint")
     if folder is not None and isinstance(alternation, InstanceWise):
         alternation = alternation.inside(Path(folder))
-    run = _Run(model, as_data(data), alternation or Live(), settings, loss, progress)
+    processes = processes_of(settings)
+    if not processes.main:
+        callback = progress = notice = None
+    with processes.together():
+        run = _Run(model, as_data(data), settings, loss, progress, processes)
+        refuse_solver(run.solver, alternation or Live(), processes)
+    processes.same(model)
+    with processes.together():
+        run.start(alternation or Live())
     try:
         return _fit(run, callback, folder, resume, identity, notice)
     finally:
@@ -95,32 +110,38 @@ def _fit(
     identity: Mapping[str, Any] | None,
     notice: Callable[[str], None] | None,
 ) -> FitResult:
-    model, settings, notes = run.model, run.settings, run.alternator.notes
+    model, settings, processes = run.model, run.settings, run.processes
+    run.first_loss = run.measure(model, run.train, run.probe, view=0).loss
+    checkpoint = None
+    if folder is not None:
+        with processes.together():
+            checkpoint = Checkpoint(Path(folder), processes)
+    who = dict(identity or {})
+    history = History()
+    notes = list(run.alternator.notes)
+    if resume and checkpoint is not None:
+        with processes.together():
+            history = checkpoint.load(run, who)
+        notes += checkpoint.notes
     if notice is not None:
         for text in notes:
             notice(text)
-    checkpoint = Checkpoint(Path(folder)) if folder is not None else None
-    who = dict(identity or {})
-    history = History()
-    if resume:
-        if checkpoint is None:
-            raise SettingsError("resume=True needs the folder that holds the checkpoint")
-        history = checkpoint.load(run, who)
     status, detail = Status.FINISHED, ""
     good = good_weights(model)
     try:
-        for epoch in range(len(history), settings.epochs):
-            record = run.epoch(epoch)
-            history.append(record)
-            if checkpoint is not None:
-                checkpoint.save(run, history, who)
-            if callback is not None:
-                callback(record)
-            if settings.target_error is not None and record.error <= settings.target_error:
-                status = Status.TARGET
-                detail = f"{record.error:.2f} % in epoch {epoch + 1}"
-                break
-            good = good_weights(model)
+        with processes.wrapped(model) as run.net, processes.watching():
+            for epoch in range(len(history), settings.epochs):
+                record = run.epoch(epoch)
+                history.append(record)
+                if checkpoint is not None:
+                    checkpoint.save(run, history, who)
+                if callback is not None:
+                    callback(record)
+                if settings.target_error is not None and record.error <= settings.target_error:
+                    status = Status.TARGET
+                    detail = f"{record.error:.2f} % in epoch {epoch + 1}"
+                    break
+                good = good_weights(model)
     except _Diverged as error:
         model.load_state_dict(good)
         status, detail = Status.DIVERGED, str(error)
@@ -137,52 +158,69 @@ class _Run:
         self,
         model: nn.Module,
         data: Data,
-        alternation: Alternation,
         settings: Settings,
         loss: Loss,
         progress: Callable[[Progress], None] | None,
+        processes: Processes,
     ) -> None:
         self.settings, self.loss, self.progress = settings, loss, progress
         self.solver = settings.stroke_solver()
         self.notes: list[str] = []
-        refuse_solver(self.solver, alternation)
+        self.processes = processes
+        self.first_loss = math.inf  # before training
         examples = len(data.train)
         if settings.batch_size > examples:
             raise SettingsError(
                 f"a batch of {settings.batch_size} is larger than the {examples} training examples: "
                 f"set batch_size to {examples} or less"
             )
+        if settings.batch_size // settings.accumulate < processes.count:
+            raise SettingsError(
+                f"a batch of {settings.batch_size} in {settings.accumulate} parts gives nothing to "
+                f"some of {processes.count} processes: set batch_size to "
+                f"{processes.count * settings.accumulate} or more"
+            )
         if not any(p.requires_grad for p in model.parameters()):
             raise SettingsError("the model has no parameter to train")
-        self.device = settings.torch_device()
-        self.model = model.to(self.device)
+        self.device = processes.device(settings.device) or settings.torch_device()
+        self.net = self.model = model.to(self.device)
         if settings.channels_last:
             self.model.to(memory_format=torch.channels_last)
         self.train, self.test = (_on_device(s, self.device) for s in (data.train, data.test))
         self._try_out()
         self.steps = math.ceil(examples / settings.batch_size)
+        draw = torch.Generator().manual_seed(settings.seed)
+        self.probe = torch.randperm(examples, generator=draw)[: settings.probe].sort().values
+
+    def start(self, alternation: Alternation) -> None:
+        """Make what depends on the initial weights."""
+        settings, model = self.settings, self.model
         self.optimizer = settings.make_optimizer(p for p in model.parameters() if p.requires_grad)
         self.scheduler = settings.make_scheduler(self.optimizer, self.steps * settings.epochs)
         self.alternator: Alternator = alternation.start(
-            model, self.train, seed=settings.seed, optimizer=self.optimizer
+            model,
+            self.train,
+            seed=settings.seed,
+            optimizer=self.optimizer,
+            processes=self.processes,
         )
+        if settings.accumulate > 1 and self.alternator.whole_batch:
+            raise SettingsError(
+                "one mask for a whole batch needs the whole batch at once: set accumulate=1, or more "
+                "processes"
+            )
         self.alternator.autocast = self._cast
-        self.visits = Visits(settings.visits, examples, settings.epochs)
+        if self.solver is not None:
+            check_solver(self.solver, model, self.train, alternation, self.loss, settings)
+        self.visits = Visits(settings.visits, len(self.train), settings.epochs, settings.order)
         self._check_weighting()
         kind = settings.visits
         self.alternator.wants_example_drift = kind is not None and kind.by != "loss"
         self.taken = 0  # optimiser steps
-        if self.solver is not None:
-            check_solver(self.solver, model, self.train, alternation, loss, settings)
         self.average: nn.Module | None = None
         if settings.average is not None:
             ema = get_ema_multi_avg_fn(settings.average)
             self.average = AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
-        draw = torch.Generator().manual_seed(settings.seed)
-        self.probe = torch.randperm(examples, generator=draw)[: settings.probe].sort().values
-        self.first_loss = evaluate(
-            self.model, self.train, loss=loss, indices=self.probe, view=0, seed=settings.seed
-        ).loss
 
     def _try_out(self) -> None:
         """One example through the model: an input or output of the wrong shape shows here."""
@@ -224,7 +262,8 @@ class _Run:
         """One epoch of training and what is to be known of it."""
         settings, alternator = self.settings, self.alternator
         start = time.perf_counter()
-        torch.manual_seed(epoch_seed(settings.seed, epoch))  # dropout
+        # dropout, apart from the other processes'
+        torch.manual_seed(epoch_seed(settings.seed + (self.processes.index << 32), epoch))
         order = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
         alternator.begin_epoch(epoch)
         shuffled = self.visits.order(
@@ -252,7 +291,7 @@ class _Run:
             seconds=seconds,
             visits=round(passes * len(shuffled)),
             stroke_seconds=alternator.stroke_seconds,
-            stroke_visits=alternator.stroke_visits,
+            stroke_visits=int(self.processes.sum(torch.tensor(alternator.stroke_visits))),
             eval_seconds=time.perf_counter() - start - seconds,
         )
 
@@ -263,19 +302,24 @@ class _Run:
         steps = math.ceil(len(shuffled) / settings.batch_size)
         check = max(1, steps // 8)
         self.model.train()
-        batches = shuffled.split(settings.batch_size)
-        alternator.expect(batches)
-        for step, indices in enumerate(batches):
-            x, y = self.train.batch(indices, view=alternator.view, seed=settings.seed)
-            x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
-            if settings.channels_last:
-                x = x.contiguous(memory_format=torch.channels_last)
-            with alternator.step(indices, step / steps), self._cast():
-                value = self._loss(self.model(x), y, indices)
-                penalty = alternator.penalty()
-            objective = value if penalty is None else value + penalty
+        batches = [
+            [part for part in batch.tensor_split(settings.accumulate) if len(part)]
+            for batch in shuffled.split(settings.batch_size)
+        ]
+        mine = [
+            self.processes.of_batch(part, owned=alternator.stores)
+            for parts in batches
+            for part in parts
+        ]
+        mine = [indices for indices in mine if len(indices)]
+        announce(self.train, mine)
+        alternator.expect(mine)
+        for step, parts in enumerate(batches):
+            size = sum(map(len, parts))
             self.optimizer.zero_grad()
-            objective.backward()
+            for part in parts:
+                with self.processes.adding_up(self.net, part is parts[-1]):
+                    total += self._gradient(part, size, step / steps)
             if settings.clip is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
             self.optimizer.step()
@@ -286,22 +330,54 @@ class _Run:
             alternator.after_step()
             if isinstance(self.average, AveragedModel):
                 self.average.update_parameters(self.model)
-            total += value.detach().float() * len(indices)
-            if step % check == 0 and not math.isfinite(float(total)):
+            if step % check == 0 and not math.isfinite(float(self.processes.sum(total))):
                 raise _Diverged(f"in epoch {epoch + 1}, by step {step + 1}: the loss is undefined")
             if self.progress is not None:
                 self.progress(Progress(epoch, settings.epochs, step + 1, steps, alternator.phase))
-        mean = float(total) / len(shuffled)
+        self.processes.same(self.model, buffers_only=True)
+        if self.average is not None:
+            self.processes.same(self.average, buffers_only=True)
+        self.visits.share(self.processes)
+        mean = float(self.processes.sum(total)) / len(shuffled)
         if not math.isfinite(mean):
             raise _Diverged(f"in epoch {epoch + 1}: the loss is undefined")
         return mean
+
+    def _gradient(self, part: Tensor, batch: int, progress: float) -> Tensor:
+        """Add the gradient of a part of a batch; gives the loss summed over this process's examples.
+
+        DistributedDataParallel takes the mean over processes, whose shares of a batch differ: each
+        weighs its mean loss by its share.
+        """
+        settings, alternator, processes = self.settings, self.alternator, self.processes
+        with processes.taking(part, owned=alternator.stores) as mine:
+            x, y = self.train.batch(mine, view=alternator.view, seed=settings.seed)
+            x = x.to(self.device, non_blocking=True)
+            y = y.to(self.device, non_blocking=True)
+            if settings.channels_last:
+                x = x.contiguous(memory_format=torch.channels_last)
+            counted = 0 if processes.idle else len(mine)
+            # a stand-in must not enter running statistics, unless they are taken together
+            aside = processes.idle and not settings.sync_batch_norm
+            with (
+                evaluating(self.model) if aside else nullcontext(),
+                alternator.step(mine, progress),
+                self._cast(),
+            ):
+                value = self._loss(self.net(x), y, mine)
+                penalty = alternator.penalty()
+            objective = value if penalty is None else value + penalty
+            share = counted * processes.count / batch
+            (objective if share == 1 else objective * share).backward()
+        return value.detach().float() * counted
 
     def _loss(self, output: Tensor, y: Tensor, indices: Tensor) -> Tensor:
         """Mean loss of a batch, weighted where visits are selective."""
         if self.visits.kind is None:
             return self.loss(output, y)
         each = self.loss(output, y, reduction="none")  # type: ignore[call-arg]
-        self.visits.seen(indices, each)
+        if not self.processes.idle:
+            self.visits.seen(indices, each)
         if self.visits.weights is not None:
             each = each * self.visits.weights[indices].to(each)
         return each.mean()
@@ -330,21 +406,11 @@ class _Run:
 
     def _look(self, epoch: int, phase: str, round_: int, mean: float) -> EpochRecord:
         """Measure the epoch's last weights."""
-        alternator, seed = self.alternator, self.settings.seed
-        probe = {"indices": self.probe, "view": alternator.view, "seed": seed, "loss": self.loss}
-        live = evaluate(self.model, self.train, **probe)  # type: ignore[arg-type]
-        held = None
-        for part in self.probe.split(500):
-            under = alternator.held_network(part)
-            if under is not None:
-                with under:
-                    some = evaluate(self.model, self.train, **(probe | {"indices": part}))  # type: ignore[arg-type]
-                held = (held or 0.0) + some.loss * len(part) / len(self.probe)
-        test = evaluate(self.model, self.test, loss=self.loss)
-        average = evaluate(self.average, self.test, loss=self.loss) if self.average else None
-        x, _ = self.train.batch(self.probe[:256], view=alternator.view, seed=seed)
-        with torch.no_grad(), evaluating(self.model), recording(self.model, strict=False) as rec:
-            self.model(x.to(self.device))
+        alternator = self.alternator
+        live = self.measure(self.model, self.train, self.probe, view=alternator.view)
+        tests = torch.arange(len(self.test))
+        test = self.measure(self.model, self.test, tests)
+        average = self.measure(self.average, self.test, tests) if self.average else None
         return EpochRecord(
             epoch=epoch + 1,
             phase=phase,
@@ -355,17 +421,53 @@ class _Run:
             lr=self.optimizer.param_groups[0]["lr"],
             loss_train=mean,
             loss_live=live.loss,
-            loss_held=held,
+            loss_held=self._held_loss(),
             loss_test=test.loss,
             error=test.error,
             loss_average=average.loss if average else None,
             error_average=average.error if average else None,
             drift=None if alternator.drift is None else float(alternator.drift),
-            density=float(rec.support.density()) if rec.sites else float("nan"),
+            density=self._density(),
             seconds=0.0,
             stroke_seconds=0.0,
             eval_seconds=0.0,
         )
+
+    def measure(
+        self, model: nn.Module, source: ExampleSource, indices: Tensor, view: int | None = None
+    ) -> Evaluation:
+        """`evaluate`, by all processes together."""
+        mine = self.processes.share(indices)
+        counts = tally(model, source, mine, self.loss, view=view, seed=self.settings.seed)
+        return mean_of(self.processes.sum(counts))
+
+    def _held_loss(self) -> float | None:
+        """Mean loss of the probe under the held masks, None where there are none."""
+        counts = torch.zeros(3, dtype=torch.float64, device=self.device)
+        view, seed = self.alternator.view, self.settings.seed
+        for part in self.probe.split(500):
+            with self.processes.taking(part) as mine:
+                under = self.alternator.held_network(mine)
+                if under is None:
+                    return None
+                with under:
+                    some = tally(self.model, self.train, mine, self.loss, view=view, seed=seed)
+                counts += some * (not self.processes.idle)
+        return mean_of(self.processes.sum(counts)).loss
+
+    def _density(self) -> float:
+        """Share of units that are on, of the first probe examples."""
+        with self.processes.taking(self.probe[:256]) as mine:
+            x, _ = self.train.batch(mine, view=self.alternator.view, seed=self.settings.seed)
+            with (
+                torch.no_grad(),
+                evaluating(self.model),
+                recording(self.model, strict=False) as recorder,
+            ):
+                self.model(x.to(self.device))
+            if not recorder.sites:
+                return float("nan")
+            return float(self.processes.whole(recorder.support.density()))
 
     def _cast(self) -> AbstractContextManager[Any]:
         if self.settings.precision == "bf16":

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import SettingsError
 from ..solvers import LBFGS, AugmentedLagrangian, BlockSweep, Muon, StrokeSolver
+from .order import Order
 from .visits import Selective
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -45,6 +46,12 @@ class Settings:
     visits: `Selective(...)` to visit settled examples less often; None visits every one each epoch.
     probe: training examples on which held and live loss, density and drift are watched.
     target_error: stop when the live test error (in %) is this or lower.
+    order: "shuffle", or "balanced", which gives 2, 4, 8, ... processes equal shares of each batch where
+        supports are stored; one order for any number of processes, both of them.
+    accumulate: run each batch in so many parts, one after another, to fit memory; their gradients add
+        up to the batch's.
+    sync_batch_norm: several GPUs take batch norm's statistics over the whole batch.
+    timeout: seconds that one of several processes waits for the others.
     """
 
     epochs: int = 10
@@ -65,9 +72,13 @@ class Settings:
     channels_last: bool = False
     probe: int = 1000
     target_error: float | None = None
+    order: Order = "shuffle"
+    accumulate: int = 1
+    sync_batch_norm: bool = False
+    timeout: float = 600.0
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch_size", 1), ("probe", 1)):
+        for name, low in (("epochs", 1), ("batch_size", 1), ("probe", 1), ("accumulate", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < low:
                 raise SettingsError(
@@ -87,6 +98,14 @@ class Settings:
             raise SettingsError(f"average is a share in [0, 1), not {self.average}")
         if self.precision not in ("fp32", "bf16"):
             raise SettingsError(f"precision is 'fp32' or 'bf16', not {self.precision!r}")
+        if not (math.isfinite(self.timeout) and self.timeout > 0):
+            raise SettingsError(f"timeout is a number of seconds above 0, not {self.timeout}")
+        if self.accumulate > self.batch_size:
+            raise SettingsError(
+                f"a batch of {self.batch_size} has no {self.accumulate} parts: set accumulate to "
+                f"{self.batch_size} or less"
+            )
+        _choose("order", self.order, {"shuffle": None, "balanced": None})
         _choose("optimizer", self.optimizer, OPTIMIZERS)
         if isinstance(self.solver, str) and self.solver in OPTIMIZERS:
             raise SettingsError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..alternation import Alternation, Alternator, InstanceWise
+from ..alternation import Alternation, Alternator, InstanceWise, Processes
 from ..data import ExampleSource
 from ..errors import SettingsError
 from ..solvers import Callback, HeldLoss, Part, StrokeResult, StrokeSolver
@@ -22,11 +22,18 @@ from .settings import Settings
 CHUNK = 500
 
 
-def refuse_solver(solver: StrokeSolver | None, alternation: Alternation) -> None:
+def refuse_solver(
+    solver: StrokeSolver | None, alternation: Alternation, processes: Processes
+) -> None:
     """Raise `SettingsError` where there are no weight strokes to solve, or not linear ones."""
     if solver is None:
         return
     name = type(solver).__name__
+    if processes.count > 1:
+        raise SettingsError(
+            f"{name} solves a weight stroke in one process, and this run has {processes.count}: "
+            "solver='steps' with several"
+        )
     if not isinstance(alternation, InstanceWise):
         raise SettingsError(
             f"{name} solves weight strokes under stored masks, which only instance-wise alternation "

@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..alternation import Processes
 from ..errors import SettingsError
+from .order import Order, epoch_order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +43,12 @@ class Selective:
 class Visits:
     """Draws each epoch's order and weights, and keeps the scores."""
 
-    def __init__(self, kind: Selective | None, examples: int, epochs: int) -> None:
+    def __init__(
+        self, kind: Selective | None, examples: int, epochs: int, order: Order = "shuffle"
+    ) -> None:
         self.kind = kind
+        self._order = order
+        self._fresh = torch.zeros(examples, dtype=torch.bool)  # seen here since `share`
         self.examples = examples
         self.epochs = epochs
         # NaN until an example has been visited, and then it counts as unsettled
@@ -59,7 +65,7 @@ class Visits:
     ) -> Tensor:  # (visited,) int64
         """Indices to visit in an epoch, shuffled; sets `weights`."""
         self.weights = None
-        order = torch.randperm(self.examples, generator=generator)
+        order = epoch_order(self._order, self.examples, generator)
         kind = self.kind
         if kind is None or whole or epoch >= self.epochs - round(kind.full * self.epochs):
             return order
@@ -82,3 +88,13 @@ class Visits:
     def seen(self, indices: Tensor, losses: Tensor) -> None:
         """Keep the losses, (batch,), of the examples of a step."""
         self.losses[indices] = losses.detach().float().cpu()
+        self._fresh[indices] = True
+
+    def share(self, processes: Processes) -> None:
+        """Tell the other processes what was seen in this one since the last call, and hear of theirs."""
+        if self.kind is None or processes.count == 1:
+            return
+        seen = torch.stack([self._fresh.float(), self.losses.where(self._fresh, 0.0)])
+        fresh, losses = processes.sum(seen)
+        self.losses = torch.where(fresh > 0, losses, self.losses)
+        self._fresh[:] = False

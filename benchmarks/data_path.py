@@ -1,0 +1,163 @@
+"""Images a second that reach a training step: python benchmarks/data_path.py --out results/data-path-cpu2.json.
+
+Random images of CIFAR-10's size, mirrored and shifted by up to four pixels, normalised, in shuffled
+batches. The variants take turns, a whole pass over the images each time; workers stay from pass to
+pass. `Examples` holds uint8 images in the memory of one device and draws a batch's augmentation at
+once; the others treat one image at a time, as a DataLoader does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from twostroke.data import DatasetExamples, Examples, FlipShift, announce
+from twostroke.training.run import versions
+
+MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
+SHIFT = 4
+
+
+class Pictures(Dataset):
+    """CIFAR-10 as torchvision keeps it: arrays, of which each becomes a PIL picture."""
+
+    classes = tuple("0123456789")
+
+    def __init__(self, images: Tensor, labels: Tensor, transform: Callable | None, *, pil: bool):
+        self.images = images.permute(0, 2, 3, 1).contiguous().numpy() if pil else images
+        self.labels, self.transform, self.pil = labels.tolist(), transform, pil
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int):
+        image = Image.fromarray(self.images[index]) if self.pil else self.images[index]
+        return self.transform(image) if self.transform else image, self.labels[index]
+
+
+def transforms(pil: bool) -> Callable:
+    last = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)] if pil else []
+    last = last or [v2.ToDtype(torch.float32, scale=True)]
+    return v2.Compose(
+        [
+            v2.RandomCrop(32, padding=SHIFT),
+            v2.RandomHorizontalFlip(),
+            *last,
+            v2.Normalize(MEAN, STD),
+        ]
+    )
+
+
+def from_loader(loader: DataLoader, device: str) -> Callable[[], int]:
+    def work() -> int:
+        seen = 0
+        for x, y in loader:
+            x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+            seen += len(x)
+        return seen
+
+    return work
+
+
+def from_source(source, batch: int) -> Callable[[], int]:
+    views = iter(range(10**9))
+
+    def work() -> int:
+        view, seen = next(views), 0
+        order = torch.randperm(len(source)).split(batch)
+        announce(source, order)
+        for indices in order:
+            x, _ = source.batch(indices, view=view, seed=0)
+            seen += len(x)
+        return seen
+
+    return work
+
+
+def variants(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], int]]]:
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (options.images, 3, 32, 32), generator=draw).byte()
+    labels = torch.randint(0, 10, (options.images,), generator=draw)
+    moments = {"mean": MEAN, "std": STD, "classes": Pictures.classes}
+    ours = {"augmentation": FlipShift(shift=SHIFT), **moments}
+    held = Examples(images, labels, **ours).to(options.device)
+    yield "Examples", from_source(held, options.batch)
+    plain = Pictures(images, labels, None, pil=False)
+    for workers in (0, 2):
+        source = DatasetExamples(plain, device=options.device, workers=workers, **ours)
+        yield f"DatasetExamples, {workers} workers", from_source(source, options.batch)
+    for pil in (True, False):
+        data = Pictures(images, labels, transforms(pil), pil=pil)
+        for workers in (0, 2):
+            loader = DataLoader(
+                data,
+                options.batch,
+                shuffle=True,
+                num_workers=workers,
+                persistent_workers=workers > 0,
+                pin_memory=options.device != "cpu",
+            )
+            kind = "PIL" if pil else "tensors"
+            yield (
+                f"torchvision v2 on {kind}, {workers} workers",
+                from_loader(loader, options.device),
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    works = dict(variants(options))
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(options.turns + 1):
+        for name in works if turn % 2 else reversed(works):
+            start = time.perf_counter()
+            assert works[name]() == options.images
+            if options.device != "cpu":
+                torch.cuda.synchronize()
+            if turn:  # the first warms up and starts workers
+                seconds[name].append(time.perf_counter() - start)
+    base = seconds["Examples"]
+    print(
+        f"{options.images:,} images of 3×32×32, batches of {options.batch}, {options.device}, "
+        f"{options.turns} turns"
+    )
+    result = {}
+    for name, values in seconds.items():
+        rate = options.images / statistics.median(values)
+        low, middle, high = statistics.quantiles(
+            [v / b for v, b in zip(values, base, strict=True)], n=4
+        )
+        result[name] = {
+            "images_per_second": rate,
+            "time_ratio": middle,
+            "time_ratio_q1": low,
+            "time_ratio_q3": high,
+        }
+        print(f"  {name:<34} {rate:10,.0f} images/s   {middle:6.2f} × ({low:.2f} to {high:.2f})")
+    if options.out:
+        about = {k: v for k, v in vars(options).items() if k != "out"}
+        about["torchvision"] = torchvision.__version__
+        text = json.dumps({"about": about | versions(), "variants": result}, indent=2)
+        options.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
