@@ -10,9 +10,10 @@ stroke holds that support fixed, so that the network is linear, and descends on 
     result = twostroke.fit(model, data, alternation=twostroke.InstanceWise())
 """
 
-from . import data, errors, models, solvers, theory
+from . import data, errors, models, solvers, sparsity, theory
 from ._version import __version__
 from .alternation import Alternator, BatchWise, InstanceWise, Live, Phase, Plateau, SlowSupport
+from .sparsity import dense_sparse_dense
 from .support import (
     BatchEnergy,
     Energy,
@@ -75,6 +76,7 @@ __all__ = [
     "Support",
     "__version__",
     "data",
+    "dense_sparse_dense",
     "errors",
     "evaluate",
     "fit",
@@ -86,6 +88,7 @@ __all__ = [
     "recording",
     "sites",
     "solvers",
+    "sparsity",
     "theory",
     "use_hard_threshold",
 ]

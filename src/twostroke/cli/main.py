@@ -19,6 +19,7 @@ unit for every training example, then hold it, so that the network is linear, an
 def _commands() -> dict[str, Callable[..., Any]]:
     from .compare import compare
     from .demo import demo
+    from .dsd import dsd
     from .explain import explain
     from .listing import models, sites
     from .theory import recover, rip
@@ -27,6 +28,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
     return {
         "demo": demo,
         "train": train,
+        "dsd": dsd,
         "compare": compare,
         "explain": explain,
         "sites": sites,

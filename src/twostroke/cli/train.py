@@ -164,7 +164,7 @@ def train(
         highlight=False,
     )
     try:
-        with RunBar(console, what.alternation) as bar, _stoppable():
+        with RunBar(console, what.alternation) as bar, stoppable():
             result = fit(
                 model,
                 data,
@@ -255,7 +255,7 @@ def _describe(kind: Alternation) -> str:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
     """SIGTERM stops like Ctrl-C, so that a scheduler's kill loses nothing."""
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -66,9 +66,9 @@ def fit(
     exactly (on a CPU); `identity` is whatever must be equal for that to make sense.
 
     Ctrl-C ends the run after the step under way with status INTERRUPTED. A loss that is undefined, or
-    has grown to more than five times its first value, ends it with DIVERGED and the weights of the
-    last good epoch. Bad settings, data, or a model that cannot be held raise before any training:
-    `SettingsError`, `DataError`, `UnholdableError`.
+    has grown to more than five times its first value (or log(classes), which is chance, if that is
+    more), ends it with DIVERGED and the weights of the last good epoch. Bad settings, data, or a model
+    that cannot be held raise before any training: `SettingsError`, `DataError`, `UnholdableError`.
     """
     settings = (settings or Settings()).but(**changes)
     run = _Run(model, as_data(data), alternation or Live(), settings, loss, progress)
@@ -143,9 +143,11 @@ class _Run:
             self.average = AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
         draw = torch.Generator().manual_seed(settings.seed)
         self.probe = torch.randperm(examples, generator=draw)[: settings.probe].sort().values
-        self.first_loss = evaluate(
+        first = evaluate(
             self.model, self.train, loss=loss, indices=self.probe, view=0, seed=settings.seed
         ).loss
+        # a model that is trained already starts so low that a multiple of it would mean nothing
+        self.first_loss = max(first, math.log(max(2, len(data.train.classes))))
 
     def _try_out(self) -> None:
         """One example through the model: an input or output of the wrong shape shows here."""
@@ -185,8 +187,8 @@ class _Run:
         record = self._look(epoch, str(phase), round_, mean)
         if not math.isfinite(record.loss_live) or record.loss_live > 5 * self.first_loss:
             raise _Diverged(
-                f"in epoch {epoch + 1}: the live loss is {record.loss_live:.3g}, it was "
-                f"{self.first_loss:.3g} before training"
+                f"in epoch {epoch + 1}: the live loss is {record.loss_live:.3g}, more than 5 × "
+                f"{self.first_loss:.3g}, which it had before training or has at chance"
             )
         return replace(
             record,
