@@ -54,6 +54,7 @@ def dsd(
     lrs: tuple[float, float, float] | None = None,
     batch_size: int | None = None,
     augment: str = "none",
+    preprocess: str = "none",
     data_root: Path | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -81,7 +82,8 @@ def dsd(
         epochs: Epochs of the three phases, in place of scale.
         lrs: Initial learning rates of the three phases.
         batch_size: Examples a step, by default the recipe's.
-        augment: Augmentation, replayable: none, shift, flip-shift.
+        augment: Augmentation, replayable: none, shift, flip-shift; for imagenet resized-crop.
+        preprocess: none is per-channel normalisation; unit, gcn, gcn-zca, lcn.
         data_root: Where named data sets lie or are downloaded to.
         seed: Of initial weights, order, augmentation and dropout.
         device: cpu, cuda, cuda:1; auto takes the GPU where there is one.
@@ -102,6 +104,7 @@ def dsd(
         asked["data"],
         root=asked["data_root"] and Path(asked["data_root"]),
         augmentation=None if asked["augment"] == "none" else asked["augment"],
+        preprocess=asked["preprocess"],
     )
     torch_seed(asked["seed"])
     net = create_model(

@@ -33,7 +33,9 @@ class TrainConfig:
     data_root: Path | None = None
     """Where named data sets lie or are downloaded to."""
     augment: str = "none"
-    """Augmentation, replayable: none, shift, flip-shift."""
+    """Augmentation, replayable: none, shift, flip-shift; for imagenet resized-crop."""
+    preprocess: str = "none"
+    """none is per-channel normalisation; unit, gcn, gcn-zca (CIFAR as published), lcn (SVHN)."""
     model: str = "allcnn-mini"
     """Model; `twostroke models` lists them."""
     alternation: Literal["none", "instance", "batch"] = "none"
@@ -149,6 +151,7 @@ def train(
         what.data,
         root=what.data_root,
         augmentation=None if what.augment == "none" else what.augment,
+        preprocess=what.preprocess,
     )
     torch_seed(what.seed)
     model = create_model(what.model, classes=len(data.classes), in_channels=data.train.shape[0])

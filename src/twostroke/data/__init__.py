@@ -7,13 +7,17 @@ and for augmented views by number, and answers the same every time.
 - `wrapped`: `DatasetExamples` around a torch Dataset; `check_replayable` tries a source out
 - `bundle`: `Data`, a training and a test source; `from_tensors` and `as_data` make it
 - `augment`: `FlipShift`, drawn from (seed, index, view), and `draw_integers` to write your own
-- `catalog`: `load` by name, from `mnist12k` (embedded), `vision`, `npz` and `folder`
+- `preprocessing`: contrast normalisation and whitening as published
+- `pictures`: `Pictures`, files decoded when asked for, with crops that can be replayed
+- `catalog`: `load` by name, from `mnist12k` (embedded), `vision`, `imagenet`, `npz` and `folder`
 """
 
 from .augment import Augmentation, FlipShift, augmentation, draw_integers
 from .bundle import Data, as_data, from_tensors
 from .catalog import default_root, list_data, load
 from .examples import Examples, ExampleSource
+from .pictures import Pictures
+from .preprocessing import Whitening, gcn, local_contrast, preprocess
 from .wrapped import DatasetExamples, check_replayable
 
 __all__ = [
@@ -23,12 +27,17 @@ __all__ = [
     "ExampleSource",
     "Examples",
     "FlipShift",
+    "Pictures",
+    "Whitening",
     "as_data",
     "augmentation",
     "check_replayable",
     "default_root",
     "draw_integers",
     "from_tensors",
+    "gcn",
     "list_data",
     "load",
+    "local_contrast",
+    "preprocess",
 ]
