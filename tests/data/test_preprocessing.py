@@ -100,7 +100,7 @@ def test_local_contrast_by_loops() -> None:
             np.testing.assert_allclose(result, v / np.maximum(s, s.mean()), rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["unit", "gcn", "gcn-zca", "lcn"])
+@pytest.mark.parametrize("name", ["raw", "unit", "gcn", "gcn-zca", "lcn"])
 def test_data_is_preprocessed_by_the_training_set_alone(name: str, tmp_path: Path) -> None:
     y = torch.arange(30) % 3
     data = from_tensors(images(), y, images(seed=1), y, name="toy")
@@ -111,6 +111,7 @@ def test_data_is_preprocessed_by_the_training_set_alone(name: str, tmp_path: Pat
     x, labels = done.test.batch(torch.tensor([4, 2]))
     assert labels.tolist() == [1, 2]
     by_hand = {
+        "raw": lambda t: t.float(),
         "unit": lambda t: t.float() / 255,
         "gcn": gcn,
         "lcn": lambda t: local_contrast(gcn(t)),
@@ -154,7 +155,7 @@ def test_load_preprocesses(tmp_path: Path) -> None:
     data = load(f"npz:{file}", preprocess="gcn-zca", root=tmp_path, augmentation="shift")
     assert data.train.augmentation is not None  # type: ignore[attr-defined]
     assert list((tmp_path / "preprocessed").iterdir())
-    with pytest.raises(UnknownNameError, match="no preprocessing 'zca': there are none, unit, gcn"):
+    with pytest.raises(UnknownNameError, match="no preprocessing 'zca': there are none, raw, unit"):
         load(f"npz:{file}", preprocess="zca")
 
 

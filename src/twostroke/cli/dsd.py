@@ -83,7 +83,7 @@ def dsd(
         lrs: Initial learning rates of the three phases.
         batch_size: Examples a step, by default the recipe's.
         augment: Augmentation, replayable: none, shift, flip-shift; for imagenet resized-crop.
-        preprocess: none is per-channel normalisation; unit, gcn, gcn-zca, lcn.
+        preprocess: none is per-channel normalisation; raw, unit, gcn, gcn-zca, lcn.
         data_root: Where named data sets lie or are downloaded to.
         seed: Of initial weights, order, augmentation and dropout.
         device: cpu, cuda, cuda:1; auto takes the GPU where there is one.

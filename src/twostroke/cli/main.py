@@ -22,6 +22,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
     from .dsd import dsd
     from .explain import explain
     from .listing import models, sites
+    from .reproduce import reproduce
     from .theory import recover, rip
     from .train import train
 
@@ -30,6 +31,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
         "train": train,
         "dsd": dsd,
         "compare": compare,
+        "reproduce": reproduce,
         "explain": explain,
         "sites": sites,
         "models": models,

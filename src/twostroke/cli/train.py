@@ -35,7 +35,7 @@ class TrainConfig:
     augment: str = "none"
     """Augmentation, replayable: none, shift, flip-shift; for imagenet resized-crop."""
     preprocess: str = "none"
-    """none is per-channel normalisation; unit, gcn, gcn-zca (CIFAR as published), lcn (SVHN)."""
+    """none is per-channel normalisation; raw, unit, gcn, gcn-zca (CIFAR as published), lcn (SVHN)."""
     model: str = "allcnn-mini"
     """Model; `twostroke models` lists them."""
     alternation: Literal["none", "instance", "batch"] = "none"

@@ -52,8 +52,8 @@ def load(
     `root` is where downloads are kept, `default_root()` if left out; nothing is downloaded that is
     there already. `augmentation` is a name that `augmentation()` knows; it belongs to the training
     set and acts only where a view is asked for. `preprocess` is "none" (normalised channel by channel),
-    "unit", "gcn", "gcn-zca" or "lcn", see `preprocess`; a whitening matrix is kept below
-    the root. ImageNet stays on disk and knows the augmentation "resized-crop" only.
+    "raw", "unit", "gcn", "gcn-zca" or "lcn", see `preprocess`; a whitening matrix is kept below the
+    root. ImageNet stays on disk and knows the augmentation "resized-crop" only.
 
     Raises:
         UnknownNameError: no data set, augmentation or preprocessing has this name.

@@ -156,7 +156,8 @@ def preprocess(
     """Return `data` preprocessed by `name`, with the same augmentation.
 
     "none": as loaded, which is normalised channel by channel with the training set's mean and standard
-    deviation. "unit": pixels from 0 to 1 and nothing else. "gcn": `gcn` of every image. "gcn-zca":
+    deviation. "raw": pixels as they are, 0 to 255 where they are bytes (MNIST in NIN); "unit": from 0
+    to 1. "gcn": `gcn` of every image. "gcn-zca":
     that, then `Whitening` fitted on the training set (CIFAR in ALL-CNN and NIN). "lcn": `gcn`, then
     `local_contrast` (SVHN in NIN). After any of them nothing else is done to the numbers.
 
@@ -187,6 +188,7 @@ def preprocess(
 
 PREPROCESSING: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
+    "raw": lambda x: x.float(),
     "unit": lambda x: x.float() / (1 if x.is_floating_point() else 255),
     "gcn": gcn,
     "gcn-zca": gcn,

@@ -238,13 +238,15 @@ class _Run:
         alternator, seed = self.alternator, self.settings.seed
         probe = {"indices": self.probe, "view": alternator.view, "seed": seed, "loss": self.loss}
         live = evaluate(self.model, self.train, **probe)  # type: ignore[arg-type]
-        held = None
+        held = held_error = None
         for part in self.probe.split(500):
             under = alternator.held_network(part)
             if under is not None:
                 with under:
                     some = evaluate(self.model, self.train, **(probe | {"indices": part}))  # type: ignore[arg-type]
-                held = (held or 0.0) + some.loss * len(part) / len(self.probe)
+                share = len(part) / len(self.probe)
+                held = (held or 0.0) + some.loss * share
+                held_error = (held_error or 0.0) + some.error * share
         test = evaluate(self.model, self.test, loss=self.loss)
         average = evaluate(self.average, self.test, loss=self.loss) if self.average else None
         x, _ = self.train.batch(self.probe[:256], view=alternator.view, seed=seed)
@@ -268,6 +270,8 @@ class _Run:
             seconds=0.0,
             stroke_seconds=0.0,
             eval_seconds=0.0,
+            error_live=live.error,
+            error_held=held_error,
         )
 
     def _cast(self) -> AbstractContextManager[Any]:

@@ -22,9 +22,10 @@ class EpochRecord:
     `loss_train` is the mean over the epoch of what was descended on, held or live. `loss_live` and
     `loss_held` are those of the epoch's last weights on the same probe of training examples, by the
     network itself and under the held masks (None where nothing is held): they part when supports are
-    held for too long. `error` and `loss_test` are the live network's on the test set, `loss_average` and
-    `error_average` those of the average of its weights, where one is kept. `drift` is the
-    share of the probe's units whose mask, estimated anew, differs from the held one.
+    held for too long; `error_live` and `error_held` are the errors beside them. `error` and
+    `loss_test` are the live network's on the test set, `loss_average` and `error_average` those of
+    the average of its weights, where one is kept. `drift` is the share of the probe's units whose
+    mask, estimated anew, differs from the held one.
     """
 
     epoch: int
@@ -44,6 +45,8 @@ class EpochRecord:
     seconds: float
     stroke_seconds: float
     eval_seconds: float
+    error_live: float | None = None
+    error_held: float | None = None
 
 
 class History:
