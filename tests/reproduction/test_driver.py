@@ -191,6 +191,24 @@ def test_a_run_that_diverges_is_told_and_left_out(digits, tmp_path, monkeypatch)
     assert "1 diverged" in (tmp_path / "figure1.md").read_text()
 
 
+def test_masks_need_the_weights_of_the_dense_phase(digits, tmp_path, monkeypatch):  # noqa: F811
+    options = {"out": tmp_path, "data": digits, "only": ["imagenet-resnet18"]}
+    reproduce("table8", **options)
+    for file in (tmp_path / "cells").iterdir():
+        if "-none-" in file.name:
+            file.unlink()
+        elif file.is_dir():
+            (file / "model.safetensors").unlink()
+    with pytest.raises(
+        RunFolderError, match=r"model.safetensors is missing: remove .*dense.*json too"
+    ):
+        reproduce("table8", **options)
+    dense = next((tmp_path / "cells").glob("*dense*.json"))
+    dense.write_text(dense.read_text().replace('"FINISHED"', '"DIVERGED"'))
+    done = reproduce("table8", **options)
+    assert done.results["imagenet-resnet18", "none"][0]["status"] == "DIVERGED"
+
+
 def test_the_command(capsys, digits, tmp_path):  # noqa: F811
     code, out, _ = run(
         capsys, "reproduce", "figure1", "--data", f"mnist={digits}", "--out", tmp_path / "a"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
@@ -16,11 +17,12 @@ from torch import nn
 from ..data import Data, draw_integers
 from ..errors import RunFolderError
 from ..models import create_model
-from ..sparsity import dense_sparse_dense, recipe
+from ..sparsity import Recipe, dense_sparse_dense, recipe
 from ..training import (
     MASK_AT_TEST,
     EpochRecord,
     FitResult,
+    History,
     Progress,
     RunFolder,
     Settings,
@@ -62,7 +64,7 @@ class Cell:
             "settings": settings,
         }
         if self.spec.sparse:
-            told["phases"] = asdict(recipe(self.spec.model).scaled(self.scale))
+            told["phases"] = asdict(self.plan)
         else:
             told["alternation"] = repr(alternation(self.arm, self.settings.epochs))
         return told
@@ -80,6 +82,14 @@ class Cell:
         return settings.but(
             seed=self.seed, batch_size=min(settings.batch_size, len(self.data.train))
         )
+
+    @property
+    def plan(self) -> Recipe:
+        """Phases of dense-sparse-dense; the smoke scale learns as much slower as its batches are small."""
+        plan = recipe(self.spec.model).scaled(self.scale)
+        share = min(1.0, self.settings.batch_size / plan.batch_size)
+        a, b, c = (share * lr for lr in plan.lrs)
+        return replace(plan, lrs=(a, b, c)) if self.scale == "smoke" else plan
 
     @property
     def name(self) -> str:
@@ -182,13 +192,16 @@ def _train_sparse(
     progress: Callable[[Progress], None] | None,
 ) -> dict[str, Any]:
     """The dense phase is an arm of its own; the masks' arms begin with its weights."""
-    plan = recipe(cell.spec.model).scaled(cell.scale)
+    plan = cell.plan
     dense, sparse, again = plan.epochs
-    weights = RunFolder(folder / dense_name(cell))
+    weights = RunFolder(folder / f"{_dense(cell).name}.weights")
     if cell.arm == "dense":
         epochs = (dense, 0.0, 0.0)
     else:
         epochs = (0.0, sparse, again)
+        if not _dense_weights(folder, cell, weights):
+            diverged = FitResult(Status.DIVERGED, model, History(), "in the dense phase")
+            return _result(cell, model, diverged, {"error": float("nan")}, device)
         weights.load_model(model)
     result = dense_sparse_dense(
         model,
@@ -212,17 +225,21 @@ def _train_sparse(
     return _result(cell, model, fitted, numbers, device)
 
 
-def dense_name(cell: Cell) -> str:
-    """Folder of the weights that a cell's dense phase leaves."""
-    dense = Cell(
-        task=cell.task,
-        arm="dense",
-        seed=cell.seed,
-        scale=cell.scale,
-        data=cell.data,
-        spec=cell.spec,
+def _dense_weights(folder: Path, cell: Cell, weights: RunFolder) -> bool:
+    """Whether the dense phase has left weights; False where it diverged."""
+    if weights.model_file.exists():
+        return True
+    dense = folder / f"{_dense(cell).name}.json"
+    if dense.exists() and json.loads(dense.read_text())["status"] == "DIVERGED":
+        return False
+    raise RunFolderError(
+        f"{weights.model_file} is missing: remove {dense} too, to train the dense phase anew"
     )
-    return f"{dense.name}.weights"
+
+
+def _dense(cell: Cell) -> Cell:
+    """The cell whose weights a cell with masks begins with."""
+    return replace(cell, arm="dense")
 
 
 def _result(
@@ -238,7 +255,7 @@ def _result(
         "status": result.status.name,
         "detail": result.detail,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "numbers": numbers,
+        "numbers": {k: v if math.isfinite(v) else None for k, v in numbers.items()},
         "seconds": result.history.seconds,
         "history": [asdict(record) for record in result.history],
     }

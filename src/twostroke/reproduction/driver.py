@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..data import Data, list_data, load
+from ..data import Data, default_root, list_data, load, preprocess
 from ..errors import DataError, SettingsError, UnknownNameError
 from ..training import EpochRecord, Progress
 from . import cells, render
@@ -143,22 +143,21 @@ def _load(
     experiment: Experiment, scale: str, names: dict[str, str], root: Path | None
 ) -> dict[str, Data]:
     """Data of every task, before anything is trained; equal ones are loaded once."""
-    loaded: dict[tuple[str, str, str], Data] = {}
-    found = {}
+    loaded: dict[tuple[str, str], Data] = {}
+    found: dict[str, Data] = {}
+    ready: dict[tuple[object, ...], Data] = {}
+    cache = (root or default_root()) / "preprocessed"
     for task in dict.fromkeys(task for task, _ in experiment.cells):
         spec = TASKS[task]
         name = names[spec.dataset]
         augment = spec.augment
         if augment == "resized-crop" and name != "imagenet":
             augment = "flip-shift"
-        key = (name, augment, spec.preprocess)
+        key = (name, augment)
         if key not in loaded:
             try:
                 loaded[key] = load(
-                    name,
-                    root=root,
-                    augmentation=None if augment == "none" else augment,
-                    preprocess=spec.preprocess,
+                    name, root=root, augmentation=None if augment == "none" else augment
                 )
             except DataError as error:
                 raise DataError(
@@ -166,8 +165,12 @@ def _load(
                     f"{spec.dataset}={_suggestion(spec.dataset)}; the tables will say so. --only leaves "
                     "tasks out"
                 ) from error
-        data = loaded[key]
-        found[task] = cells.part_of(data, *spec.smoke) if scale == "smoke" else data
+        smoke = spec.smoke if scale == "smoke" else None
+        done = (*key, spec.preprocess, smoke)
+        if done not in ready:
+            data = cells.part_of(loaded[key], *smoke) if smoke else loaded[key]
+            ready[done] = preprocess(data, spec.preprocess, cache=cache)
+        found[task] = ready[done]
     return found
 
 

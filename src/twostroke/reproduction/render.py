@@ -90,7 +90,7 @@ def markdown(
     lines += [
         f"- device: {', '.join(devices)} ({machine}); torch {told['torch']}, Python {told['python']}"
     ]
-    lines += [f"- command: `{told['command']}`", ""]
+    lines += [f"- command: `{told['command'].replace('__main__.py', 'twostroke')}`", ""]
     lines += _table(table)
     lines += [
         "",
