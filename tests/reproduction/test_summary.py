@@ -47,11 +47,16 @@ def test_rows_by_hand():
     assert few.diverged == 1
     assert few.within is None  # two seeds tell nothing
     assert none.ours is None
+    other = rows(experiment, results, {"t": "stand-in"})[1]
+    assert other.within is None
+    assert other.difference == 0.0
     page = markdown(experiment, "short", rows(experiment, results), [], {"t": "toys"}, results)
     assert "| close | 3.00 | 3.00 (1.00) | 3 | +0.00 | yes | 10 |" in page
     assert "| few | 3.00 | 3.00 (1.41), 1 diverged | 2 |" in page
     assert "- t: toys" in page
     assert "about a fifth" in page
+    page = markdown(experiment, "short", [other], [], {"t": "toys"}, results)
+    assert "| close | 3.00 | 3.00 (1.00) | 3 | +0.00 | stand-in | 10 |" in page
 
 
 def test_convergence_by_hand():

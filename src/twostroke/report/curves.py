@@ -63,7 +63,7 @@ def draw_training(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     figure = Figure(figsize=(13, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -87,11 +87,12 @@ def draw_training(
             _mark_rounds(axes, history, colour, live)
         if live != "error_live":  # which may be 0
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+            axes.yaxis.set_minor_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25, which="both", lw=0.5)
         axes.spines[["top", "right"]].set_visible(False)
-    _plain_percent(panels[2])
     panels[0].legend(frameon=False, fontsize=8)
     if title:
         figure.suptitle(title, fontsize=11)

@@ -102,7 +102,12 @@ def reproduce(
             watcher.end(result)
         results.setdefault((cell.task, cell.arm), []).append(result)
     notes = {task: _note(task, some) for task, some in sets.items()}
-    files = render.write(Path(out), name, experiment, scale, results, notes)
+    remarks = {
+        task: "stand-in" if some.name != TASKS[task].dataset else "subset"
+        for task, some in sets.items()
+        if scale == "smoke" or some.name != TASKS[task].dataset
+    }
+    files = render.write(Path(out), name, experiment, scale, results, notes, remarks)
     return Reproduction(files, results)
 
 

@@ -23,9 +23,10 @@ def write(
     scale: str,
     results: Results,
     notes: dict[str, str],  # task → what its data really are
+    remarks: dict[str, str],  # task → "subset" or "stand-in" where they are not the paper's
 ) -> list[Path]:
     """Write NAME.md, NAME.json and a picture a task; gives the files."""
-    table = rows(experiment, results)
+    table = rows(experiment, results, remarks)
     speed = convergence(results, {task: TASKS[task].targets for task, _ in results})
     text = markdown(experiment, scale, table, speed, notes, results)
     document = {
@@ -96,7 +97,10 @@ def markdown(
         "",
         "Errors in %, mean (standard deviation) over n seeds; *within* says whether the paper's",
     ]
-    lines += ["figure lies within two standard deviations of our mean, with three seeds at least."]
+    lines += [
+        "figure lies within two standard deviations of our mean, with three seeds at least and on"
+    ]
+    lines += ["the paper's data; elsewhere the difference is no verdict."]
     if speed:
         lines += ["", "## Convergence", "", *_speed(speed)]
     return "\n".join(lines) + "\n"
@@ -125,7 +129,10 @@ def _table(table: Sequence[Row]) -> Iterable[str]:
             ours += f", {row.diverged} diverged"
         cells = [row.label, number(row.paper), ours, str(row.n or "–")]
         cells += ["–" if row.difference is None else f"{row.difference:+.2f}"]
-        cells += [{None: "–", True: "yes", False: "no"}[row.within], number(row.seconds, 0)]
+        verdict = {None: "–", True: "yes", False: "no"}[row.within]
+        if row.remark and row.ours is not None:
+            verdict = row.remark
+        cells += [verdict, number(row.seconds, 0)]
         if counts:
             cells += [row.paper_parameters or "–"]
             cells += ["–" if row.parameters is None else f"{row.parameters:,}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ class Row:
     """One line of a table. Errors in %; `spread` is the standard deviation over `n` seeds (n - 1).
 
     `within` says whether the paper's figure lies within two standard deviations of our mean, None
-    where there are fewer than three seeds or nothing to compare.
+    where there are fewer than three seeds or nothing to compare. `remark` says that the data are not
+    the paper's ("subset", "stand-in"): then the difference is no verdict, and `within` None.
     """
 
     label: str
@@ -32,14 +33,24 @@ class Row:
     parameters: int | None = None
     sparsity: float | None = None
     seconds: float | None = None
+    remark: str = ""
 
 
-def rows(experiment: Experiment, results: Results) -> list[Row]:
-    """Lines of a table from what was trained; a line without cells is another method's."""
-    return [_row(line, results.get((line.task, line.arm), [])) for line in experiment.lines]
+def rows(
+    experiment: Experiment, results: Results, remarks: Mapping[str, str] | None = None
+) -> list[Row]:
+    """Lines of a table from what was trained; a line without cells is another method's.
+
+    `remarks` tells of tasks whose data are not the paper's.
+    """
+    known = remarks or {}
+    return [
+        _row(line, results.get((line.task, line.arm), []), known.get(line.task, ""))
+        for line in experiment.lines
+    ]
 
 
-def _row(line: Line, runs: Sequence[dict[str, Any]]) -> Row:
+def _row(line: Line, runs: Sequence[dict[str, Any]], remark: str) -> Row:
     finished = [run for run in runs if run["status"] != "DIVERGED"]
     values = [run["numbers"][line.measure] for run in finished]
     row = Row(
@@ -48,6 +59,7 @@ def _row(line: Line, runs: Sequence[dict[str, Any]]) -> Row:
         n=len(values),
         diverged=len(runs) - len(values),
         paper_parameters=line.parameters,
+        remark=remark,
     )
     if not values:
         return row
@@ -55,7 +67,7 @@ def _row(line: Line, runs: Sequence[dict[str, Any]]) -> Row:
     spread = statistics.stdev(values) if len(values) > 1 else None
     difference = None if line.paper is None else ours - line.paper
     within = None
-    if difference is not None and spread is not None and len(values) > 2:
+    if difference is not None and spread is not None and len(values) > 2 and not remark:
         within = abs(difference) <= 2 * spread
     sparse = [run["numbers"]["sparsity"] for run in finished if "sparsity" in run["numbers"]]
     return Row(
