@@ -10,7 +10,7 @@ stroke holds that support fixed, so that the network is linear, and descends on 
     result = twostroke.fit(model, data, alternation=twostroke.InstanceWise())
 """
 
-from . import data, errors, models, solvers, theory
+from . import data, errors, models, solvers, sparsity, theory
 from ._version import __version__
 from .alternation import (
     Alternator,
@@ -22,6 +22,7 @@ from .alternation import (
     Plateau,
     SlowSupport,
 )
+from .sparsity import dense_sparse_dense
 from .support import (
     BatchEnergy,
     Energy,
@@ -87,6 +88,7 @@ __all__ = [
     "Support",
     "__version__",
     "data",
+    "dense_sparse_dense",
     "errors",
     "evaluate",
     "fit",
@@ -98,6 +100,7 @@ __all__ = [
     "recording",
     "sites",
     "solvers",
+    "sparsity",
     "theory",
     "use_hard_threshold",
 ]

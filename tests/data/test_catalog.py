@@ -13,8 +13,8 @@ from twostroke.errors import SettingsError, UnknownNameError
 
 def test_list_names_everything_that_load_knows() -> None:
     assert list(list_data()) == [
-        "mnist-12k", "mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "npz:PATH",
-        "folder:PATH",
+        "mnist-12k", "mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "svhn-extra",
+        "imagenet", "npz:PATH", "folder:PATH",
     ]  # fmt: skip
     assert all(list_data().values())
 

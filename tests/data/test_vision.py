@@ -121,7 +121,7 @@ def test_cifar_is_read_with_channels_first(tmp_path: Path, monkeypatch: pytest.M
 
 def test_svhn_says_that_it_needs_scipy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vision, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match="svhn needs the package scipy: pip install scipy"):
+    with pytest.raises(DataError, match=r"svhn needs the package scipy, .*twostroke\[svhn\]"):
         load("svhn", root=tmp_path)
 
 
@@ -130,7 +130,7 @@ def test_svhn_is_read_by_its_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         split_list = sets.SVHN.split_list
 
         def __init__(self, root: Path, *, split: str, download: bool) -> None:
-            count = {"train": 3, "test": 2}[split]
+            count = {"train": 3, "extra": 4, "test": 2}[split]
             self.data = np.zeros((count, 3, 32, 32), np.uint8)
             self.labels = np.arange(count)
 
@@ -140,3 +140,15 @@ def test_svhn_is_read_by_its_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (len(data.train), len(data.test)) == (3, 2)
     assert data.train.shape == (3, 32, 32)
     assert data.train.batch(torch.arange(3))[1].tolist() == [0, 1, 2]
+    data = load("svhn-extra", root=tmp_path)
+    assert (len(data.train), len(data.test)) == (7, 2)
+    assert data.train.batch(torch.arange(7))[1].tolist() == [0, 1, 2, 0, 1, 2, 3]
+    assert "extra" in data.note
+
+
+def test_labels_that_disagree_with_their_images_are_named(tmp_path: Path) -> None:
+    write_idx(tmp_path)
+    file = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    file.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 1, 7]))
+    with pytest.raises(DataError, match=r"mnist: the test set has 2 images and 1 labels; .*delete"):
+        load("mnist", root=tmp_path)

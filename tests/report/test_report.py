@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 import twostroke as ts
-from twostroke.report import comparison, draw_curves
+from tests.toy import toy_data, toy_net
+from twostroke.report import comparison, draw_curves, draw_training
 from twostroke.report.table import to_target
 
 
@@ -55,3 +56,14 @@ def test_curves_are_drawn_whatever_is_missing(tmp_path, held):
     picture = matplotlib.image.imread(tmp_path / "c.png")
     assert picture.shape[0] > 300
     assert picture[..., :3].std() > 0.01
+
+
+def test_training_curves_show_held_and_live(tmp_path):
+    history = ts.fit(
+        toy_net(), toy_data(), alternation=ts.InstanceWise(warmup=1, gap=1), epochs=3, batch_size=40
+    ).history
+    assert [r.error_held is None for r in history] == [True, False, False]
+    assert all(0 <= r.error_live <= 100 for r in history)
+    file = tmp_path / "curves.png"
+    draw_training({"instance": history}, file, title="t", note="n")
+    assert file.read_bytes()[:4] == b"\x89PNG"

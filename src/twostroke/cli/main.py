@@ -1,7 +1,8 @@
 """Dispatch to the commands; errors become one line and an exit code.
 
-Exit codes: 0 done, 1 a run diverged, 2 bad input, a damaged file or a full disk (the message names
-culprit and fix), 3 a process of the run was lost, 130 stopped by Ctrl-C or, in training, by SIGTERM. Of several processes one prints, unless another one is lost.
+Exit codes: 0 done, 1 a run diverged, 2 bad input, a damaged file or a full disk (the message names culprit
+and fix), 3 a process of the run was lost, 130 stopped by Ctrl-C or, in training, by SIGTERM. Of several
+processes one prints, unless another one is lost.
 """
 
 from __future__ import annotations
@@ -21,16 +22,20 @@ unit for every training example, then hold it, so that the network is linear, an
 def _commands() -> dict[str, Callable[..., Any]]:
     from .compare import compare
     from .demo import demo
+    from .dsd import dsd
     from .explain import explain
     from .listing import models, sites
     from .plan import plan
+    from .reproduce import reproduce
     from .theory import recover, rip
     from .train import train
 
     return {
         "demo": demo,
         "train": train,
+        "dsd": dsd,
         "compare": compare,
+        "reproduce": reproduce,
         "explain": explain,
         "plan": plan,
         "sites": sites,

@@ -35,7 +35,9 @@ class TrainConfig:
     data_root: Path | None = None
     """Where named data sets lie or are downloaded to."""
     augment: str = "none"
-    """Augmentation, replayable: none, shift, flip-shift."""
+    """Augmentation, replayable: none, shift, flip-shift; for imagenet resized-crop."""
+    preprocess: str = "none"
+    """none is per-channel normalisation; raw, unit, gcn, gcn-zca (CIFAR as published), lcn (SVHN)."""
     model: str = "allcnn-mini"
     """Model; `twostroke models` lists them."""
     alternation: Literal["none", "instance", "batch"] = "none"
@@ -206,7 +208,7 @@ def train(
         console.print(text, highlight=False, soft_wrap=True)
 
     try:
-        with RunBar(console, what.alternation) as bar, _stoppable():
+        with RunBar(console, what.alternation) as bar, stoppable():
             result = fit(
                 model,
                 data,
@@ -254,6 +256,7 @@ def _data(what: TrainConfig) -> Data:
         what.data,
         root=what.data_root,
         augmentation=None if what.augment == "none" else what.augment,
+        preprocess=what.preprocess,
     )
 
 
@@ -312,7 +315,7 @@ def _describe(kind: Alternation) -> str:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
     """SIGTERM stops like Ctrl-C, so that a scheduler's kill loses nothing."""
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -8,7 +8,9 @@ and for augmented views by number, and answers the same every time.
 - `ahead`: worker processes that fetch announced batches; `announce` tells any source of them
 - `bundle`: `Data`, a training and a test source; `from_tensors` and `as_data` make it
 - `augment`: `FlipShift`, drawn from (seed, index, view), and `draw_integers` to write your own
-- `catalog`: `load` by name, from `mnist12k` (embedded), `vision`, `npz` and `folder`
+- `preprocessing`: contrast normalisation and whitening as published
+- `pictures`: `Pictures`, files decoded when asked for, with crops that can be replayed
+- `catalog`: `load` by name, from `mnist12k` (embedded), `vision`, `imagenet`, `npz` and `folder`
 """
 
 from .ahead import announce
@@ -16,6 +18,8 @@ from .augment import Augmentation, FlipShift, augmentation, draw_integers
 from .bundle import Data, as_data, from_tensors
 from .catalog import default_root, list_data, load
 from .examples import Examples, ExampleSource
+from .pictures import Pictures
+from .preprocessing import Whitening, gcn, local_contrast, preprocess
 from .wrapped import DatasetExamples, check_replayable
 
 __all__ = [
@@ -25,6 +29,8 @@ __all__ = [
     "ExampleSource",
     "Examples",
     "FlipShift",
+    "Pictures",
+    "Whitening",
     "announce",
     "as_data",
     "augmentation",
@@ -32,6 +38,9 @@ __all__ = [
     "default_root",
     "draw_integers",
     "from_tensors",
+    "gcn",
     "list_data",
     "load",
+    "local_contrast",
+    "preprocess",
 ]

@@ -12,8 +12,11 @@ from . import augment
 from .bundle import Data
 from .examples import Examples
 from .folder import load_folder
+from .imagenet import load_imagenet
 from .mnist12k import load_mnist12k
 from .npz import load_npz
+from .preprocessing import PREPROCESSING, ZCA_BIAS
+from .preprocessing import preprocess as preprocessed
 from .vision import VISION, load_vision
 
 _FROM_PATH: dict[str, Callable[[Path], Data]] = {"npz": load_npz, "folder": load_folder}
@@ -24,6 +27,7 @@ def list_data() -> dict[str, str]:
     return {
         "mnist-12k": "handwritten digits of MNIST, 10,000 + 2,000 of 1 x 28 x 28; no download",
         **{name: known.about for name, known in VISION.items()},
+        "imagenet": "ImageNet's pictures, 1.28 million of 1,000 kinds at 3 x 224 x 224; no download",
         "npz:PATH": "a NumPy file with x_train, y_train, x_test, y_test and, optionally, classes",
         "folder:PATH": "pictures of one size in PATH/train/CLASS/ and PATH/test/CLASS/ (or val)",
     }
@@ -40,18 +44,34 @@ def load(
     root: Path | None = None,
     download: bool = True,
     augmentation: str | None = None,
+    preprocess: str = "none",
+    zca_bias: float = ZCA_BIAS,
 ) -> Data:
     """Load a data set by its name in `list_data()`, into the CPU's memory, as uint8.
 
     `root` is where downloads are kept, `default_root()` if left out; nothing is downloaded that is
     there already. `augmentation` is a name that `augmentation()` knows; it belongs to the training
-    set and acts only where a view is asked for.
+    set and acts only where a view is asked for. `preprocess` is "none" (normalised channel by channel),
+    "raw", "unit", "gcn", "gcn-zca" or "lcn", see `preprocess`; a whitening matrix is kept below the
+    root. ImageNet stays on disk and knows the augmentation "resized-crop" only.
 
     Raises:
-        UnknownNameError: no data set, or no augmentation, has this name.
+        UnknownNameError: no data set, augmentation or preprocessing has this name.
         SettingsError: npz or folder without a path, or a path where none belongs.
         DataError: the data are missing, damaged or malformed; the text names file and fix.
     """
+    if preprocess not in PREPROCESSING:
+        raise UnknownNameError(
+            f"no preprocessing {preprocess!r}: there are {', '.join(PREPROCESSING)}"
+        )
+    if name == "imagenet":
+        if augmentation not in (None, "none", "resized-crop"):
+            raise SettingsError(f"imagenet has the augmentation resized-crop, not {augmentation!r}")
+        if preprocess != "none":
+            raise SettingsError(
+                "imagenet is normalised channel by channel: leave preprocessing at none"
+            )
+        return load_imagenet(root or default_root(), augment=augmentation == "resized-crop")
     draws = augment.augmentation(augmentation) if augmentation is not None else None
     kind, colon, path = name.partition(":")
     if kind in _FROM_PATH:
@@ -66,10 +86,12 @@ def load(
         data = load_vision(name, root or default_root(), download=download)
     else:
         raise UnknownNameError(_unknown(name))
-    if draws is None:
-        return data
-    assert isinstance(data.train, Examples)  # every loader above keeps its images in memory
-    data.train.augmentation = draws
+    data = preprocessed(
+        data, preprocess, zca_bias=zca_bias, cache=(root or default_root()) / "preprocessed"
+    )
+    if draws is not None:
+        assert isinstance(data.train, Examples)  # every loader above keeps its images in memory
+        data.train.augmentation = draws
     return data
 
 

@@ -33,7 +33,7 @@ def load_folder(path: Path) -> Data:
             names the file or folder.
     """
     splits = [_split(path, "train"), _split(path, "test", "val")]
-    found = [_find(split) for split in splits]
+    found = [find_pictures(split) for split in splits]
     names, names_test = (tuple(by_class) for by_class in found)
     if names != names_test:
         lacking = [f"{splits[0]} lacks {name}" for name in names_test if name not in names]
@@ -54,7 +54,12 @@ def _split(path: Path, *names: str) -> Path:
     )
 
 
-def _find(split: Path) -> dict[str, list[Path]]:
+def find_pictures(split: Path) -> dict[str, list[Path]]:
+    """Class folders of a split in the order of their names, each with its pictures, likewise.
+
+    Raises:
+        DataError: there is no class folder, or one without pictures.
+    """
     folders = sorted(
         folder for folder in split.iterdir() if folder.is_dir() and not folder.name.startswith(".")
     )

@@ -34,6 +34,10 @@ def _svhn_files(cls: Any) -> list[_File]:
     return [tuple(cls.split_list[split]) for split in ("train", "test")]
 
 
+def _svhn_extra_files(cls: Any) -> list[_File]:
+    return [tuple(cls.split_list[split]) for split in ("train", "extra", "test")]
+
+
 @dataclass(frozen=True)
 class VisionSet:
     """How one of torchvision's data sets is read: class, files, layout, class names."""
@@ -45,6 +49,7 @@ class VisionSet:
     channels_last: bool = False
     classes: tuple[str, ...] | None = None  # None: torchvision's names
     needs: str | None = None  # a package that torchvision needs to read this one
+    extra: bool = False  # train on the split "extra" too
 
 
 VISION = {
@@ -67,6 +72,10 @@ VISION = {
         "SVHN", "house numbers, 73,257 + 26,032 of 3 x 32 x 32; needs scipy", "SVHN", _svhn_files,
         classes=DIGITS, needs="scipy",
     ),
+    "svhn-extra": VisionSet(
+        "SVHN with its extra images", "svhn with 531,131 more training images (2 GB); needs scipy",
+        "SVHN", _svhn_extra_files, classes=DIGITS, needs="scipy", extra=True,
+    ),
 }  # fmt: skip
 
 
@@ -83,33 +92,45 @@ def load_vision(name: str, root: Path, *, download: bool) -> Data:
 
     known = VISION[name]
     if known.needs and find_spec(known.needs) is None:
-        raise DataError(f"{name} needs the package {known.needs}: pip install {known.needs}")
+        raise DataError(
+            f"{name} needs the package {known.needs}, which reads its .mat files: pip install "
+            "'twostroke[svhn]'"
+        )
     cls = getattr(torchvision.datasets, known.cls)
+    splits = ("train", "extra") if known.extra else ("train",)
     try:
-        train, test = _both(cls, root, download=False)
+        *train, test = _parts(cls, root, splits, download=False)
     except Exception as first:  # torchvision raises whatever its readers raise
         if not download:
             raise DataError(_by_hand(name, known, cls, root, first)) from first
         try:
-            train, test = _both(cls, root, download=True)
+            *train, test = _parts(cls, root, splits, download=True)
         except Exception as error:
             raise DataError(_by_hand(name, known, cls, root, error)) from error
-    x, y = _tensors(train, known)
+    parts = [_tensors(part, known) for part in train]
+    x, y = (torch.cat(some) if len(some) > 1 else some[0] for some in zip(*parts, strict=True))
     x_test, y_test = _tensors(test, known)
+    for split, images, labels in (("training", x, y), ("test", x_test, y_test)):
+        if len(images) != len(labels):
+            raise DataError(
+                f"{name}: the {split} set has {len(images):,} images and {len(labels):,} labels; the "
+                f"two files below {root} are not of one data set: delete them and load it again"
+            )
     return from_tensors(
         x,
         y,
         x_test,
         y_test,
-        classes=known.classes or tuple(train.classes),
+        classes=known.classes or tuple(train[0].classes),
         name=name,
         note=f"{len(y):,} + {len(y_test):,} images of {known.title}",
     )
 
 
-def _both(cls: Any, root: Path, *, download: bool) -> tuple[Any, ...]:
+def _parts(cls: Any, root: Path, splits: tuple[str, ...], *, download: bool) -> tuple[Any, ...]:
+    """The training splits, and the test set at the end."""
     if hasattr(cls, "split_list"):
-        return tuple(cls(root, split=part, download=download) for part in ("train", "test"))
+        return tuple(cls(root, split=part, download=download) for part in (*splits, "test"))
     return tuple(cls(root, train=part, download=download) for part in (True, False))
 
 

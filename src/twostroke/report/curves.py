@@ -53,14 +53,63 @@ def draw_curves(
     figure.savefig(path, dpi=130)
 
 
-def _mark_rounds(axes: Any, history: History, colour: str) -> None:
+def draw_training(
+    runs: Mapping[str, History], path: str | PathLike[str], *, title: str = "", note: str = ""
+) -> None:
+    """Draw what the paper's Fig. 1 and 3 show, held and live apart: three panels, saved as a PNG.
+
+    Loss and error of the same training examples, by the network itself (full) and under the held masks
+    (dashed), and the live error on the test set; numbers mark the support strokes in all three.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 3)
+    columns = (("loss_live", "loss_held"), ("error_live", "error_held"), ("error", None))
+    labels = (
+        "loss on training examples",
+        "error on training examples (%)",
+        "error on test examples (%)",
+    )
+    for axes, (live, held), label in zip(panels, columns, labels, strict=True):
+        for (name, history), colour in zip(runs.items(), COLOURS * len(runs), strict=False):
+            epochs = history.column("epoch")
+            axes.plot(epochs, history.column(live), color=colour, label=name)
+            under = [(r.epoch, getattr(r, held)) for r in history] if held else []
+            under = [(epoch, value) for epoch, value in under if value is not None]
+            if under:
+                axes.plot(
+                    *zip(*under, strict=True), "--", color=colour, lw=1, label=f"{name}, held"
+                )
+            _mark_rounds(axes, history, colour, live)
+        if live != "error_live":  # which may be 0
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+            axes.yaxis.set_minor_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25, which="both", lw=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False, fontsize=8)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    if note:
+        figure.supxlabel(note, fontsize=7.5, color="#555555")
+    figure.savefig(path, dpi=130)
+
+
+def _mark_rounds(axes: Any, history: History, colour: str, column: str = "error") -> None:
     before = 0
     for record in history:
-        if record.round > before:
-            axes.plot(record.epoch, record.error, "o", color=colour, ms=4)
+        height = getattr(record, column)
+        if record.round > before and height is not None:
+            axes.plot(record.epoch, height, "o", color=colour, ms=4)
             axes.annotate(
                 str(record.round),
-                (record.epoch, record.error),
+                (record.epoch, height),
                 textcoords="offset points",
                 xytext=(0, 5),
                 ha="center",

@@ -46,8 +46,9 @@ class Resumable(Protocol):
 class Checkpoint:
     """The resumable state of a run: `checkpoint.safetensors`, and a file of supports for a round.
 
-    Supports in memory are copied, to `support-N.safetensors`; a store's own file is referred to. Of several processes each keeps its own supports, and the main one the rest. `notes` say what
-    became of them when a run goes on with another number of processes.
+    Supports in memory are copied, to `support-N.safetensors`; a store's own file is referred to. Of
+    several processes each keeps its own supports, and the main one the rest. `notes` say what became
+    of them when a run goes on with another number of processes.
     """
 
     def __init__(self, folder: Path, processes: Processes = ONE) -> None:

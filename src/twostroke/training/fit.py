@@ -76,8 +76,9 @@ def fit(
     have it too.
 
     Ctrl-C ends the run after the step under way with status INTERRUPTED. A loss that is undefined, or
-    has grown to more than five times its first value, ends it with DIVERGED and the weights of the
-    last good epoch. Bad settings, data, or a model that cannot be held raise before any training:
+    has grown to more than five times its first value (or log(classes), which is chance, if that is
+    more), ends it with DIVERGED and the weights of the last good epoch. Bad settings, data, or a model
+    that cannot be held raise before any training:
     `SettingsError`, `DataError`, `UnholdableError`, and `TooLargeError` where masks fit nowhere. A disk
     that is full or a damaged file ends a run with `RunFolderError`, `StoreError` or `SupportFileError`;
     the last checkpoint stays.
@@ -111,7 +112,9 @@ def _fit(
     notice: Callable[[str], None] | None,
 ) -> FitResult:
     model, settings, processes = run.model, run.settings, run.processes
-    run.first_loss = run.measure(model, run.train, run.probe, view=0).loss
+    first = run.measure(model, run.train, run.probe, view=0).loss
+    # a model that is trained already starts so low that a multiple of it would mean nothing
+    run.first_loss = max(first, math.log(max(2, len(run.train.classes))))
     checkpoint = None
     if folder is not None:
         with processes.together():
@@ -281,8 +284,8 @@ class _Run:
         record = self._look(epoch, str(phase), round_, mean)
         if not math.isfinite(record.loss_live) or record.loss_live > 5 * self.first_loss:
             raise _Diverged(
-                f"in epoch {epoch + 1}: the live loss is {record.loss_live:.3g}, it was "
-                f"{self.first_loss:.3g} before training"
+                f"in epoch {epoch + 1}: the live loss is {record.loss_live:.3g}, more than 5 × "
+                f"{self.first_loss:.3g}, which it had before training or has at chance"
             )
         return replace(
             record,
@@ -408,6 +411,7 @@ class _Run:
         """Measure the epoch's last weights."""
         alternator = self.alternator
         live = self.measure(self.model, self.train, self.probe, view=alternator.view)
+        held = self._held()
         tests = torch.arange(len(self.test))
         test = self.measure(self.model, self.test, tests)
         average = self.measure(self.average, self.test, tests) if self.average else None
@@ -421,7 +425,7 @@ class _Run:
             lr=self.optimizer.param_groups[0]["lr"],
             loss_train=mean,
             loss_live=live.loss,
-            loss_held=self._held_loss(),
+            loss_held=held.loss if held else None,
             loss_test=test.loss,
             error=test.error,
             loss_average=average.loss if average else None,
@@ -431,6 +435,8 @@ class _Run:
             seconds=0.0,
             stroke_seconds=0.0,
             eval_seconds=0.0,
+            error_live=live.error,
+            error_held=held.error if held else None,
         )
 
     def measure(
@@ -441,8 +447,8 @@ class _Run:
         counts = tally(model, source, mine, self.loss, view=view, seed=self.settings.seed)
         return mean_of(self.processes.sum(counts))
 
-    def _held_loss(self) -> float | None:
-        """Mean loss of the probe under the held masks, None where there are none."""
+    def _held(self) -> Evaluation | None:
+        """Mean loss and error of the probe under the held masks, None where there are none."""
         counts = torch.zeros(3, dtype=torch.float64, device=self.device)
         view, seed = self.alternator.view, self.settings.seed
         for part in self.probe.split(500):
@@ -453,7 +459,7 @@ class _Run:
                 with under:
                     some = tally(self.model, self.train, mine, self.loss, view=view, seed=seed)
                 counts += some * (not self.processes.idle)
-        return mean_of(self.processes.sum(counts)).loss
+        return mean_of(self.processes.sum(counts))
 
     def _density(self) -> float:
         """Share of units that are on, of the first probe examples."""

@@ -23,14 +23,14 @@ class EpochRecord:
     `loss_train` is the mean over the epoch of what was descended on, held or live. `loss_live` and
     `loss_held` are those of the epoch's last weights on the same probe of training examples, by the
     network itself and under the held masks (None where nothing is held): they part when supports are
-    held for too long. `error` and `loss_test` are the live network's on the test set, `loss_average` and
-    `error_average` those of the average of its weights, where one is kept. `drift` is the
-    share of the probe's units whose mask, estimated anew, differs from the held one. `steps` are
-    the optimiser's so far; `visits` the examples that went forward and backward in this epoch, and
-    `stroke_visits` those that went forward only, in support strokes and drift checks.
-    `passes` are the visits in units of the epoch's examples, 1 but where a stroke-wise solver was at
-    work; `optimality` is then the norm of the held objective's gradient after the epoch, relative to
-    before.
+    held for too long; `error_live` and `error_held` are the errors beside them. `error` and
+    `loss_test` are the live network's on the test set, `loss_average` and `error_average` those of
+    the average of its weights, where one is kept. `drift` is the share of the probe's units whose
+    mask, estimated anew, differs from the held one. `steps` are the optimiser's so far; `visits` the
+    examples that went forward and backward in this epoch, and `stroke_visits` those that went forward
+    only, in support strokes and drift checks. `passes` are the visits in units of the epoch's examples,
+    1 but where a stroke-wise solver was at work; `optimality` is then the norm of the held
+    objective's gradient after the epoch, relative to before.
     """
 
     epoch: int
@@ -54,6 +54,8 @@ class EpochRecord:
     eval_seconds: float
     passes: float = 1.0
     optimality: float | None = None
+    error_live: float | None = None
+    error_held: float | None = None
 
 
 class History:

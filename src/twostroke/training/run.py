@@ -19,7 +19,7 @@ from typing import Any
 
 import tomli_w
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .._files import replacing, sweep_partials
 from .._version import __version__
@@ -124,12 +124,25 @@ class RunFolder:
     def load_model(self, model: nn.Module) -> None:
         """Put the run's weights into a model of the same kind."""
         weights, _ = read_tensors(self.model_file, unchecked=True)
-        try:
-            model.load_state_dict(weights)
-        except RuntimeError as error:
+        misfit = _misfit(weights, model.state_dict())
+        if misfit:
+            name = self.config().get("model") if self.config_file.exists() else None
+            said = f" ({name})" if name else ""
             raise RunFolderError(
-                f"{self.model_file} holds the weights of another model: {error}"
-            ) from error
+                f"{self.model_file} holds the weights of another model{said}: {misfit}"
+            )
+        model.load_state_dict(weights)
+
+
+def _misfit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """The first difference between two sets of weights in one line, or nothing."""
+    for name, value in wanted.items():
+        if name not in weights:
+            return f"it has no {name}"
+        if weights[name].shape != value.shape:
+            return f"{name} is {tuple(weights[name].shape)} in it, not {tuple(value.shape)}"
+    extra = next((name for name in weights if name not in wanted), None)
+    return f"it has {extra} besides" if extra else ""
 
 
 def read_toml(path: Path) -> dict[str, Any]:

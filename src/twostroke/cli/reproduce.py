@@ -1,0 +1,157 @@
+"""`twostroke reproduce`: the paper's tables and figures by name."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.markdown import Markdown
+
+from ..errors import SettingsError
+from ..reproduction import Cell, Stopped
+from ..reproduction import reproduce as run
+from ..reproduction.render import summary_of
+from ..training import EpochRecord
+from ..training import Progress as Where
+from .progress import RunBar
+from .train import stoppable
+
+Name = Literal[
+    "table2", "table3", "table4", "table5", "table6", "table7", "table8", "figure1", "figure3"
+]
+
+
+def reproduce(
+    what: Annotated[Name, tyro.conf.Positional],
+    *,
+    scale: Literal["smoke", "short", "full"] = "smoke",
+    seeds: int | None = None,
+    device: str = "auto",
+    data: tuple[str, ...] = (),
+    data_root: Path | None = None,
+    only: tuple[str, ...] = (),
+    out: Path = Path("reproduction"),
+) -> int:
+    """Reproduce a table or a figure of the paper: train its arms, and compare with what it prints.
+
+    Finished runs are kept in OUT/cells and shared by all tables; after a stop the same command goes
+    on. Writes Markdown, JSON and curves to OUT. Exit codes: 0 done, 2 bad input, 130 interrupted.
+
+    Args:
+        what: Table or figure.
+        scale: full is the published schedule; short a fifth of its epochs; smoke a few epochs on a
+            subset, which shows that everything works and nothing else.
+        seeds: Runs of each arm, by default 1 (smoke), 3 (short) or 5 (full).
+        device: cpu, cuda, cuda:1; auto takes the GPU where there is one.
+        data: Other data in the place of the published ones: NAME for all, or SET=NAME for one, as in
+            mnist=mnist-12k or cifar10=npz:cifar10.npz. The tables say so.
+        data_root: Where named data sets lie or are downloaded to.
+        only: Leave out all but the tasks that begin so, such as mnist or imagenet-resnet18.
+        out: Folder for tables, pictures and finished runs.
+    """
+    console = Console()
+    bars = _Bars(console)
+    try:
+        with stoppable():
+            done = run(
+                what,
+                out=out,
+                scale=scale,
+                seeds=seeds,
+                device=device,
+                data=_stand_ins(data),
+                data_root=data_root,
+                only=only,
+                watcher=bars,
+            )
+    except (Stopped, KeyboardInterrupt):
+        bars.close()
+        console.print(
+            f"Stopped. What was finished is kept in {out / 'cells'}; the same command goes on.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return 130
+    finally:
+        bars.close()
+    page = next(file for file in done.files if file.suffix == ".md")
+    console.print(Markdown(page.read_text()))
+    for file in done.files:
+        console.print(str(file), highlight=False, soft_wrap=True)
+    return 0
+
+
+def _stand_ins(data: tuple[str, ...]) -> dict[str, str] | str | None:
+    """NAME, or pairs SET=NAME."""
+    if not data:
+        return None
+    if len(data) == 1 and "=" not in data[0]:
+        return data[0]
+    pairs = {}
+    for entry in data:
+        name, equals, other = entry.partition("=")
+        if not equals or not other:
+            raise SettingsError(
+                f"--data takes one NAME for all data sets, or SET=NAME for each; {entry!r} is neither"
+            )
+        pairs[name] = other
+    return pairs
+
+
+class _Bars:
+    """A bar a cell, with the number of cells and the time that they will take."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: RunBar | None = None
+        self.number = self.count = self.trained = 0
+        self.seconds = self.start = 0.0
+        self.kept = False
+
+    def begin(self, number: int, count: int, cell: Cell, kept: bool) -> None:
+        """A cell begins, or is there from before."""
+        self.number, self.count, self.kept = number, count, kept
+        self.label = f"{number}/{count} {cell.label}"
+        self.start = time.monotonic()
+        if not kept:
+            self.bar = RunBar(self.console, self.label)
+            self.bar.__enter__()
+
+    def step(self, where: Where) -> None:
+        """After each step."""
+        if self.bar:
+            self.bar.step(where)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """After each epoch."""
+        if self.bar:
+            self.bar.epoch(record)
+
+    def end(self, result: dict[str, Any]) -> None:
+        """The cell is done."""
+        self.close()
+        left = ""
+        if not self.kept:
+            self.trained += 1
+            self.seconds += time.monotonic() - self.start
+        if self.trained and self.number < self.count:
+            left = f", about {_duration(self.seconds / self.trained * (self.count - self.number))} left"
+        known = "kept from before, " if self.kept else ""
+        self.console.print(
+            f"{self.label}: {known}{summary_of(result)}{left}", highlight=False, soft_wrap=True
+        )
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.__exit__(None, None, None)
+            self.bar = None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

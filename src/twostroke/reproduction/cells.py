@@ -1,0 +1,290 @@
+"""Cells: one arm of one task with one seed, trained once and kept as one JSON file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..data import Data, draw_integers
+from ..errors import RunFolderError
+from ..models import create_model
+from ..sparsity import Recipe, dense_sparse_dense, recipe
+from ..training import (
+    MASK_AT_TEST,
+    EpochRecord,
+    FitResult,
+    History,
+    Progress,
+    RunFolder,
+    Settings,
+    Status,
+    evaluate,
+    fit,
+    versions,
+)
+from .tasks import Task, alternation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What one run is: everything that its result depends on."""
+
+    task: str
+    arm: str
+    seed: int
+    scale: str
+    data: Data
+    spec: Task
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Plain values that tell this run from any other."""
+        settings = {
+            f.name: _plain(getattr(self.settings, f.name))
+            for f in fields(Settings)
+            if f.name != "device"
+        }
+        told: dict[str, Any] = {
+            "task": self.task,
+            "arm": self.arm,
+            "scale": self.scale,
+            "data": self.data.name,
+            "note": self.data.note,
+            "model": self.spec.model,
+            "augment": self.spec.augment,
+            "settings": settings,
+        }
+        if self.spec.sparse:
+            told["phases"] = asdict(self.plan)
+        else:
+            told["alternation"] = repr(alternation(self.arm, self.settings.epochs))
+        return told
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of the run (for dense-sparse-dense, of its phases)."""
+        if self.spec.sparse:
+            plan = recipe(self.spec.model)
+            small = {"batch_size": 16, "probe": 50} if self.scale == "smoke" else {}
+            common = {"batch_size": plan.batch_size, "weight_decay": plan.weight_decay}
+            settings = Settings(schedule=plan.schedule, warm=0.0).but(**(common | small))
+        else:
+            settings = self.spec.settings_at(self.scale)
+        return settings.but(
+            seed=self.seed, batch_size=min(settings.batch_size, len(self.data.train))
+        )
+
+    @property
+    def plan(self) -> Recipe:
+        """Phases of dense-sparse-dense; the smoke scale learns as much slower as its batches are small."""
+        plan = recipe(self.spec.model).scaled(self.scale)
+        share = min(1.0, self.settings.batch_size / plan.batch_size)
+        a, b, c = (share * lr for lr in plan.lrs)
+        return replace(plan, lrs=(a, b, c)) if self.scale == "smoke" else plan
+
+    @property
+    def name(self) -> str:
+        """File name, without suffix; runs that differ in anything have different ones."""
+        told = json.dumps(self.identity, sort_keys=True).encode()
+        return f"{self.task}-{self.arm}-{self.scale}-seed{self.seed}-{hashlib.sha256(told).hexdigest()[:8]}"
+
+    @property
+    def label(self) -> str:
+        """For progress bars."""
+        return f"{self.task} {self.arm} {self.seed}"
+
+
+class Stopped(Exception):
+    """A run was interrupted; what was done is kept."""
+
+
+def read(folder: Path, cell: Cell) -> dict[str, Any] | None:
+    """A finished cell's result, or None; `RunFolderError` for a file that is damaged."""
+    file = folder / f"{cell.name}.json"
+    if not file.exists():
+        return None
+    try:
+        result: dict[str, Any] = json.loads(file.read_text())
+        [EpochRecord(**record) for record in result["history"]]
+        result["status"], result["numbers"]["error"], result["identity"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunFolderError(
+            f"{file} is no result of a run ({error}): remove it to run it anew"
+        ) from error
+    return result
+
+
+def train(
+    folder: Path,
+    cell: Cell,
+    *,
+    device: str = "auto",
+    callback: Callable[[EpochRecord], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Train a cell and keep its result; goes on from its checkpoint where it was stopped.
+
+    Raises `Stopped` on Ctrl-C.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = folder / f"{cell.name}.unfinished"
+    torch.manual_seed(cell.seed)
+    model = create_model(
+        cell.spec.model,
+        classes=len(cell.data.classes),
+        in_channels=cell.data.train.shape[0],
+    )
+    work = _train_sparse if cell.spec.sparse else _train
+    result = work(folder, begun, cell, model, device, callback, progress)
+    _replace(folder / f"{cell.name}.json", result)
+    shutil.rmtree(begun, ignore_errors=True)
+    return result
+
+
+def _train(
+    folder: Path,
+    begun: Path,
+    cell: Cell,
+    model: nn.Module,
+    device: str,
+    callback: Callable[[EpochRecord], None] | None,
+    progress: Callable[[Progress], None] | None,
+) -> dict[str, Any]:
+    settings = cell.settings.but(device=device)
+    keeps = cell.scale != "smoke"  # minutes of work are not worth a checkpoint an epoch
+    if keeps:
+        begun.mkdir(parents=True, exist_ok=True)
+    result = fit(
+        model,
+        cell.data,
+        alternation=alternation(cell.arm, settings.epochs),
+        settings=settings,
+        callback=callback,
+        progress=progress,
+        folder=begun if keeps else None,
+        resume=(begun / "checkpoint.safetensors").exists(),
+        identity={"cell": cell.name},
+    )
+    numbers = {"error": result.error}
+    if result.status is not Status.INTERRUPTED:
+        numbers["mask_at_test"] = evaluate(
+            model, cell.data.to(settings.torch_device()).test, rule=MASK_AT_TEST
+        ).error
+    return _result(cell, model, result, numbers, device)
+
+
+def _train_sparse(
+    folder: Path,
+    begun: Path,
+    cell: Cell,
+    model: nn.Module,
+    device: str,
+    callback: Callable[[EpochRecord], None] | None,
+    progress: Callable[[Progress], None] | None,
+) -> dict[str, Any]:
+    """The dense phase is an arm of its own; the masks' arms begin with its weights."""
+    plan = cell.plan
+    dense, sparse, again = plan.epochs
+    weights = RunFolder(folder / f"{_dense(cell).name}.weights")
+    if cell.arm == "dense":
+        epochs = (dense, 0.0, 0.0)
+    else:
+        epochs = (0.0, sparse, again)
+        if not _dense_weights(folder, cell, weights):
+            diverged = FitResult(Status.DIVERGED, model, History(), "in the dense phase")
+            return _result(cell, model, diverged, {"error": float("nan")}, device)
+        weights.load_model(model)
+    result = dense_sparse_dense(
+        model,
+        cell.data,
+        mask=cell.arm if cell.arm != "dense" else "none",
+        phases=replace(plan, epochs=epochs),
+        settings=cell.settings.but(device=device),
+        statistics=2048 if cell.scale != "smoke" else 64,
+        callback=None if callback is None else lambda _, record: callback(record),
+        progress=None if progress is None else lambda _, where: progress(where),
+        folder=begun,
+    )
+    if cell.arm == "dense" and result.status is Status.FINISHED:
+        weights.path.mkdir(parents=True, exist_ok=True)
+        weights.save_model(model)
+    numbers = {"error": result.error, "sparsity": float(result.sparse_sparsity)}
+    units = [phase.units_on for phase in result.phases if phase.units_on is not None]
+    if units:
+        numbers["units_off"] = 1 - units[0]
+    fitted = FitResult(result.status, model, result.history, result.detail)
+    return _result(cell, model, fitted, numbers, device)
+
+
+def _dense_weights(folder: Path, cell: Cell, weights: RunFolder) -> bool:
+    """Whether the dense phase has left weights; False where it diverged."""
+    if weights.model_file.exists():
+        return True
+    dense = folder / f"{_dense(cell).name}.json"
+    if dense.exists() and json.loads(dense.read_text())["status"] == "DIVERGED":
+        return False
+    raise RunFolderError(
+        f"{weights.model_file} is missing: remove {dense} too, to train the dense phase anew"
+    )
+
+
+def _dense(cell: Cell) -> Cell:
+    """The cell whose weights a cell with masks begins with."""
+    return replace(cell, arm="dense")
+
+
+def _result(
+    cell: Cell, model: nn.Module, result: FitResult, numbers: dict[str, float], device: str
+) -> dict[str, Any]:
+    if result.status is Status.INTERRUPTED:
+        raise Stopped(result.detail)
+    return {
+        "identity": cell.identity,
+        "seed": cell.seed,
+        "device": str(Settings(device=device).torch_device()),
+        "versions": versions(),
+        "status": result.status.name,
+        "detail": result.detail,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "numbers": {k: v if math.isfinite(v) else None for k, v in numbers.items()},
+        "seconds": result.history.seconds,
+        "history": [asdict(record) for record in result.history],
+    }
+
+
+def part_of(data: Data, train: int, test: int) -> Data:
+    """A subset of both sets, always the same one, named as such in the note."""
+    parts = []
+    for source, count in ((data.train, train), (data.test, test)):
+        if count >= len(source):
+            parts.append(source)
+            continue
+        draws = draw_integers(torch.arange(len(source)), (1 << 31) - 1, seed=0, view=0)
+        chosen = torch.argsort(draws, stable=True)[:count].sort().values
+        parts.append(source.subset(chosen))  # type: ignore[attr-defined]
+    note = f"a subset, {len(parts[0]):,} + {len(parts[1]):,} of {data.note}"
+    return Data(data.name, parts[0], parts[1], data.classes, note)
+
+
+def _plain(value: Any) -> Any:
+    if callable(value):
+        return repr(value) if " at 0x" not in repr(value) else value.__name__
+    return value
+
+
+def _replace(file: Path, document: object) -> None:
+    partial = file.with_name(file.name + ".partial")
+    try:
+        partial.write_text(json.dumps(document) + "\n")
+        partial.replace(file)
+    except OSError as error:
+        raise RunFolderError(f"{file} could not be written: {error}") from error

@@ -1,0 +1,195 @@
+"""`reproduce`: train what a table or figure needs, cell by cell, and write it up."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..data import Data, default_root, list_data, load, preprocess
+from ..errors import DataError, SettingsError, UnknownNameError
+from ..training import EpochRecord, Progress
+from . import cells, render
+from .cells import Cell
+from .published import EXPERIMENTS, Experiment
+from .tasks import SCALES, TASKS
+
+SEEDS = {"smoke": 1, "short": 3, "full": 5}
+
+
+class Watcher(Protocol):
+    """What sees a reproduction go on; all methods may do nothing."""
+
+    def begin(self, number: int, count: int, cell: Cell, kept: bool) -> None:
+        """Cell `number` of `count` (from 1) begins, or is `kept` from before."""
+
+    def step(self, where: Progress) -> None:
+        """After each optimiser step."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """After each epoch."""
+
+    def end(self, result: dict[str, Any]) -> None:
+        """The cell is done."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What was written, and the numbers behind it."""
+
+    files: list[Path]
+    results: dict[tuple[str, str], list[dict[str, Any]]]
+
+
+def reproduce(
+    name: str,
+    *,
+    out: str | Path,
+    scale: str = "smoke",
+    seeds: int | None = None,
+    device: str = "auto",
+    data: Mapping[str, str] | str | None = None,
+    data_root: Path | None = None,
+    only: Sequence[str] = (),
+    watcher: Watcher | None = None,
+) -> Reproduction:
+    """Reproduce a table or a figure of the paper by `name` ("table2" to "table8", "figure1", "figure3").
+
+    `scale` is "full", the published schedule; "short", a fifth of its epochs; "smoke", a few epochs
+    on a subset. Each arm is trained with `seeds` seeds, by default 1 (smoke), 3 or 5. Finished cells
+    lie in `out`/cells, shared by all tables; the same call goes on where it was stopped.
+
+    `data` puts another data set in the place of the published one, for all tasks or by the published
+    name ({"mnist": "mnist-12k"}); every table says so. Nothing is replaced unasked. `only` keeps the tasks
+    whose name begins with one of these.
+
+    Raises:
+        UnknownNameError: no such experiment, data set or task.
+        SettingsError: a bad scale or number of seeds.
+        DataError: a data set is not there and cannot be downloaded; before any training.
+        Stopped: Ctrl-C (`cells.Stopped`).
+    """
+    experiment = _experiment(name, only)
+    if scale not in SCALES:
+        raise SettingsError(f"scale is one of {', '.join(SCALES)}, not {scale!r}")
+    seeds = SEEDS[scale] if seeds is None else seeds
+    if seeds < 1:
+        raise SettingsError(f"seeds is a number of runs an arm, 1 or more, not {seeds}")
+    sets = _load(experiment, scale, _stand_ins(experiment, data), data_root)
+    plan = [
+        Cell(task=task, arm=arm, seed=seed, scale=scale, data=sets[task], spec=TASKS[task])
+        for task, arm in experiment.cells
+        if not (scale == "smoke" and arm.endswith("-units"))
+        for seed in range(seeds)
+    ]
+    folder = Path(out) / "cells"
+    results: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for number, cell in enumerate(plan, start=1):
+        result = cells.read(folder, cell)
+        if watcher is not None:
+            watcher.begin(number, len(plan), cell, result is not None)
+        if result is None:
+            result = cells.train(
+                folder,
+                cell,
+                device=device,
+                callback=watcher.epoch if watcher else None,
+                progress=watcher.step if watcher else None,
+            )
+        if watcher is not None:
+            watcher.end(result)
+        results.setdefault((cell.task, cell.arm), []).append(result)
+    notes = {task: _note(task, some) for task, some in sets.items()}
+    remarks = {
+        task: "stand-in" if some.name != TASKS[task].dataset else "subset"
+        for task, some in sets.items()
+        if scale == "smoke" or some.name != TASKS[task].dataset
+    }
+    files = render.write(Path(out), name, experiment, scale, results, notes, remarks)
+    return Reproduction(files, results)
+
+
+def _experiment(name: str, only: Sequence[str]) -> Experiment:
+    if name not in EXPERIMENTS:
+        near = difflib.get_close_matches(name, EXPERIMENTS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnknownNameError(f"no experiment {name!r}: there are {', '.join(EXPERIMENTS)}{hint}")
+    experiment = EXPERIMENTS[name]
+    if not only:
+        return experiment
+    tasks = list(dict.fromkeys(task for task, _ in experiment.cells))
+    for start in only:
+        if not any(task.startswith(start) for task in tasks):
+            raise UnknownNameError(
+                f"{name} has no task that begins with {start!r}: there are {', '.join(tasks)}"
+            )
+    kept = tuple(line for line in experiment.lines if line.task.startswith(tuple(only)))
+    return replace(experiment, lines=kept)
+
+
+def _stand_ins(experiment: Experiment, data: Mapping[str, str] | str | None) -> dict[str, str]:
+    """What to load for each published data set."""
+    published = list(dict.fromkeys(TASKS[task].dataset for task, _ in experiment.cells))
+    if data is None:
+        return {name: name for name in published}
+    if isinstance(data, str):
+        return dict.fromkeys(published, data)
+    for name in data:
+        if name not in published:
+            raise UnknownNameError(
+                f"this experiment has no data set {name!r} to replace: it has {', '.join(published)}"
+            )
+    return {name: data.get(name, name) for name in published}
+
+
+def _load(
+    experiment: Experiment, scale: str, names: dict[str, str], root: Path | None
+) -> dict[str, Data]:
+    """Data of every task, before anything is trained; equal ones are loaded once."""
+    loaded: dict[tuple[str, str], Data] = {}
+    found: dict[str, Data] = {}
+    ready: dict[tuple[object, ...], Data] = {}
+    cache = (root or default_root()) / "preprocessed"
+    for task in dict.fromkeys(task for task, _ in experiment.cells):
+        spec = TASKS[task]
+        name = names[spec.dataset]
+        augment = spec.augment
+        if augment == "resized-crop" and name != "imagenet":
+            augment = "flip-shift"
+        key = (name, augment)
+        if key not in loaded:
+            try:
+                loaded[key] = load(
+                    name, root=root, augmentation=None if augment == "none" else augment
+                )
+            except DataError as error:
+                raise DataError(
+                    f"{error}\nNothing stands in for it unasked. To use other data, name it: --data "
+                    f"{spec.dataset}={_suggestion(spec.dataset)}; the tables will say so. --only leaves "
+                    "tasks out"
+                ) from error
+        smoke = spec.smoke if scale == "smoke" else None
+        done = (*key, spec.preprocess, smoke)
+        if done not in ready:
+            data = cells.part_of(loaded[key], *smoke) if smoke else loaded[key]
+            ready[done] = preprocess(data, spec.preprocess, cache=cache)
+        found[task] = ready[done]
+    return found
+
+
+def _suggestion(dataset: str) -> str:
+    if dataset == "mnist":
+        return "mnist-12k"
+    return "folder:PATH" if dataset == "imagenet" else "npz:PATH"
+
+
+def _note(task: str, data: Data) -> str:
+    """What the data of a task really are."""
+    published = TASKS[task].dataset
+    if data.name == published:
+        return data.note
+    kind = data.name.partition(":")[0]
+    shown = f"{kind}:{Path(data.name).name}" if kind in ("npz", "folder") else data.name
+    return f"{data.note} ({shown}, in the place of {list_data()[published].partition(';')[0]})"

@@ -1,0 +1,172 @@
+"""Tables as Markdown and JSON, curves as PNG, in one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunFolderError
+from ..report import draw_training
+from ..training import EpochRecord, History, versions
+from .published import Experiment
+from .summary import Convergence, Results, Row, convergence, rows
+from .tasks import TASKS
+
+
+def write(
+    out: Path,
+    name: str,
+    experiment: Experiment,
+    scale: str,
+    results: Results,
+    notes: dict[str, str],  # task → what its data really are
+    remarks: dict[str, str],  # task → "subset" or "stand-in" where they are not the paper's
+) -> list[Path]:
+    """Write NAME.md, NAME.json and a picture a task; gives the files."""
+    table = rows(experiment, results, remarks)
+    speed = convergence(results, {task: TASKS[task].targets for task, _ in results})
+    text = markdown(experiment, scale, table, speed, notes, results)
+    document = {
+        "experiment": name,
+        "scale": scale,
+        "data": notes,
+        "versions": versions(),
+        "rows": [asdict(row) for row in table],
+        "convergence": [asdict(line) for line in speed],
+        "cells": [
+            {
+                key: run[key]
+                for key in ("identity", "seed", "device", "status", "numbers", "seconds")
+            }
+            for runs in results.values()
+            for run in runs
+        ],
+    }
+    files = [out / f"{name}.md", out / f"{name}.json"]
+    try:
+        for file, content in zip(files, (text, json.dumps(document, indent=1) + "\n"), strict=True):
+            partial = file.with_name(file.name + ".partial")
+            partial.write_text(content)
+            partial.replace(file)
+        for task in notes:
+            curves = _curves(results, task)
+            if curves:
+                picture = out / f"{name}-{task}.png"
+                note = f"{notes[task]}; scale {scale}; seed 0; numbers mark support strokes"
+                draw_training(curves, picture, title=f"{experiment.title}: {task}", note=note)
+                files.append(picture)
+    except OSError as error:
+        raise RunFolderError(f"{out} cannot be written: {error}") from error
+    return files
+
+
+def _curves(results: Results, task: str) -> dict[str, History]:
+    found = {}
+    for (some, arm), runs in results.items():
+        if some == task and runs and runs[0]["history"]:
+            found[arm] = History(EpochRecord(**record) for record in runs[0]["history"])
+    return found
+
+
+def markdown(
+    experiment: Experiment,
+    scale: str,
+    table: Sequence[Row],
+    speed: Sequence[Convergence],
+    notes: dict[str, str],
+    results: Results,
+) -> str:
+    """The whole page."""
+    lines = [f"# {experiment.title}", ""]
+    lines += [f"Scale: **{scale}**. {SCALE_NOTES[scale]}", ""]
+    lines += [f"- {task}: {note}" for task, note in notes.items()]
+    devices = sorted({run["device"] for runs in results.values() for run in runs})
+    told = versions()
+    machine = (
+        f"{told['gpu'] or told['platform']}, {told['cpu_cores']} cores, {told['threads']} thread(s)"
+    )
+    lines += [
+        f"- device: {', '.join(devices)} ({machine}); torch {told['torch']}, Python {told['python']}"
+    ]
+    lines += [f"- command: `{told['command'].replace('__main__.py', 'twostroke')}`", ""]
+    lines += _table(table)
+    lines += [
+        "",
+        "Errors in %, mean (standard deviation) over n seeds; *within* says whether the paper's",
+    ]
+    lines += [
+        "figure lies within two standard deviations of our mean, with three seeds at least and on"
+    ]
+    lines += ["the paper's data; elsewhere the difference is no verdict."]
+    if speed:
+        lines += ["", "## Convergence", "", *_speed(speed)]
+    return "\n".join(lines) + "\n"
+
+
+SCALE_NOTES = {
+    "full": "The published number of epochs, on all data.",
+    "short": "The published schedule in about a fifth of its epochs, on all data.",
+    "smoke": "A few epochs on a subset: it shows that the path works, its errors mean nothing.",
+}
+
+
+def _table(table: Sequence[Row]) -> Iterable[str]:
+    counts = any(row.paper_parameters for row in table)
+    sparse = any(row.sparsity is not None for row in table)
+    heads = ["", "paper", "ours", "n", "difference", "within", "seconds"]
+    heads += ["parameters: paper", "ours"] if counts else []
+    heads += ["weights pruned %"] if sparse else []
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + "---|" * len(heads)
+    for row in table:
+        ours = number(row.ours)
+        if row.spread is not None:
+            ours += f" ({row.spread:.2f})"
+        if row.diverged:
+            ours += f", {row.diverged} diverged"
+        cells = [row.label, number(row.paper), ours, str(row.n or "–")]
+        cells += ["–" if row.difference is None else f"{row.difference:+.2f}"]
+        verdict = {None: "–", True: "yes", False: "no"}[row.within]
+        if row.remark and row.ours is not None:
+            verdict = row.remark
+        cells += [verdict, number(row.seconds, 0)]
+        if counts:
+            cells += [row.paper_parameters or "–"]
+            cells += ["–" if row.parameters is None else f"{row.parameters:,}"]
+        if sparse:
+            cells += ["–" if row.sparsity is None else f"{100 * row.sparsity:.1f}"]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _speed(speed: Sequence[Convergence]) -> Iterable[str]:
+    yield "Epochs and training seconds until the live test error was first at most the target: median of the"
+    yield "seeds that reached it (how many of n). The first target is SGD's mean final error; area is the mean"
+    yield "error over the epochs. All arms of a task follow one schedule."
+    for task in dict.fromkeys(line.task for line in speed):
+        some = [line for line in speed if line.task == task]
+        targets = list(some[0].reached)
+        yield ""
+        yield f"| {task} | epochs | area % | " + " | ".join(f"to {t:g} %" for t in targets) + " |"
+        yield "|" + "---|" * (3 + len(targets))
+        for line in some:
+            cells = [line.arm, str(line.epochs), f"{line.area:.2f}"]
+            for hit in line.reached.values():
+                cells.append(
+                    "–" if hit is None else f"{hit[0]:g} ep, {hit[1]:.0f} s ({hit[2]}/{line.n})"
+                )
+            yield "| " + " | ".join(cells) + " |"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number, or a dash."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def summary_of(run: dict[str, Any]) -> str:
+    """One cell in a few words."""
+    if run["status"] == "DIVERGED":
+        return f"diverged {run['detail']}"
+    return f"error {run['numbers']['error']:.2f} %"

@@ -1,0 +1,143 @@
+"""Numbers of a table: mean and spread over seeds, distance from the paper, and convergence."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .published import Experiment, Line
+
+Results = dict[tuple[str, str], list[dict[str, Any]]]  # by task and arm, a result a seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table. Errors in %; `spread` is the standard deviation over `n` seeds (n - 1).
+
+    `within` says whether the paper's figure lies within two standard deviations of our mean, None
+    where there are fewer than three seeds or nothing to compare. `remark` says that the data are not
+    the paper's ("subset", "stand-in"): then the difference is no verdict, and `within` None.
+    """
+
+    label: str
+    paper: float | None
+    ours: float | None = None
+    spread: float | None = None
+    n: int = 0
+    diverged: int = 0
+    difference: float | None = None
+    within: bool | None = None
+    paper_parameters: str = ""
+    parameters: int | None = None
+    sparsity: float | None = None
+    seconds: float | None = None
+    remark: str = ""
+
+
+def rows(
+    experiment: Experiment, results: Results, remarks: Mapping[str, str] | None = None
+) -> list[Row]:
+    """Lines of a table from what was trained; a line without cells is another method's.
+
+    `remarks` tells of tasks whose data are not the paper's.
+    """
+    known = remarks or {}
+    return [
+        _row(line, results.get((line.task, line.arm), []), known.get(line.task, ""))
+        for line in experiment.lines
+    ]
+
+
+def _row(line: Line, runs: Sequence[dict[str, Any]], remark: str) -> Row:
+    finished = [run for run in runs if run["status"] != "DIVERGED"]
+    values = [run["numbers"][line.measure] for run in finished]
+    row = Row(
+        label=line.label,
+        paper=line.paper,
+        n=len(values),
+        diverged=len(runs) - len(values),
+        paper_parameters=line.parameters,
+        remark=remark,
+    )
+    if not values:
+        return row
+    ours = statistics.fmean(values)
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    difference = None if line.paper is None else ours - line.paper
+    within = None
+    if difference is not None and spread is not None and len(values) > 2 and not remark:
+        within = abs(difference) <= 2 * spread
+    sparse = [run["numbers"]["sparsity"] for run in finished if "sparsity" in run["numbers"]]
+    return Row(
+        **asdict(row)
+        | {
+            "ours": ours,
+            "spread": spread,
+            "difference": difference,
+            "within": within,
+            "parameters": finished[0]["parameters"],
+            "sparsity": statistics.fmean(sparse) if sparse else None,
+            "seconds": statistics.fmean(run["seconds"] for run in finished),
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convergence:
+    """How fast one arm of a task learns, over its seeds, all with one schedule.
+
+    `area` is the mean of the live test error over the epochs. `reached` maps a target error to the
+    median epochs and training seconds until it was first reached, with the number of seeds that
+    did; the first target is the mean final error of SGD.
+    """
+
+    task: str
+    arm: str
+    epochs: int
+    n: int
+    area: float
+    reached: dict[float, tuple[float, float, int] | None]
+
+
+def convergence(results: Results, targets: dict[str, tuple[float, ...]]) -> list[Convergence]:
+    """Every arm that shares a task with SGD, against SGD's final error and the fixed targets."""
+    found = []
+    for (task, arm), runs in results.items():
+        reference = [r for r in results.get((task, "sgd"), []) if r["status"] != "DIVERGED"]
+        runs = [r for r in runs if r["status"] != "DIVERGED" and r["history"]]
+        if not reference or not runs:
+            continue
+        final = statistics.fmean(r["numbers"]["error"] for r in reference)
+        lines = [_areas(r["history"]) for r in runs]
+        found.append(
+            Convergence(
+                task=task,
+                arm=arm,
+                epochs=len(runs[0]["history"]),
+                n=len(runs),
+                area=statistics.fmean(lines),
+                reached={t: _reached(runs, t) for t in (round(final, 2), *targets[task])},
+            )
+        )
+    return found
+
+
+def _areas(history: list[dict[str, Any]]) -> float:
+    return statistics.fmean(record["error"] for record in history)
+
+
+def _reached(runs: Sequence[dict[str, Any]], target: float) -> tuple[float, float, int] | None:
+    hits = []
+    for run in runs:
+        seconds = 0.0
+        for record in run["history"]:
+            seconds += record["seconds"]
+            if record["error"] <= target:
+                hits.append((record["epoch"], seconds))
+                break
+    if not hits:
+        return None
+    epochs, times = zip(*hits, strict=True)
+    return statistics.median(epochs), statistics.median(times), len(hits)

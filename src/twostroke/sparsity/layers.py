@@ -1,0 +1,84 @@
+"""Which weights a mask may prune, and how sparse a model is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from ..errors import SettingsError
+
+Masks = dict[str, Tensor]  # module path → bool, of the weight's shape, True where the weight stays
+
+
+class Sparsity(float):
+    """Share of zero weights (0 to 1) over all layers; `by_layer` has it for each, by module path."""
+
+    by_layer: Mapping[str, float]
+
+
+def weighted_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Convolutions of any kind and linear layers by module path, in the order of registration.
+
+    A weight that several modules share is listed once. Raises `SettingsError` for a layer whose
+    weight is made by a parametrisation, which a mask could not reach.
+    """
+    found: dict[str, nn.Module] = {}
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        if not isinstance(module, _ConvNd | nn.Linear):
+            continue
+        weight = module.weight
+        if not isinstance(weight, nn.Parameter):
+            raise SettingsError(
+                f"{path}: its weight is computed from other parameters (weight or spectral norm, "
+                "quantisation), which a mask cannot prune: remove the parametrisation first"
+            )
+        if id(weight) not in seen:
+            seen.add(id(weight))
+            found[path] = module
+    if not found:
+        raise SettingsError("the model has no convolution and no linear layer that could be pruned")
+    return found
+
+
+def prunable(model: nn.Module, *, spare_first: bool = True) -> dict[str, nn.Parameter]:
+    """Weights of `weighted_layers`, without the first layer's (Han et al. leave it dense)."""
+    layers = weighted_layers(model)
+    if spare_first and len(layers) > 1:
+        del layers[next(iter(layers))]
+    return {path: layer.weight for path, layer in layers.items()}  # type: ignore[misc]
+
+
+def sparsity(model: nn.Module) -> Sparsity:
+    """Share of weights that are exactly zero, in all convolutions and linear layers."""
+    zeros, sizes = {}, {}
+    for path, layer in weighted_layers(model).items():
+        weight: Tensor = layer.weight  # type: ignore[assignment]
+        sizes[path] = weight.numel()
+        zeros[path] = sizes[path] - int(torch.count_nonzero(weight))
+    share = Sparsity(sum(zeros.values()) / max(1, sum(sizes.values())))
+    share.by_layer = {path: zeros[path] / max(1, sizes[path]) for path in sizes}
+    return share
+
+
+def apply_masks(model: nn.Module, masks: Masks) -> None:
+    """Set the weights to zero where their mask is off, in place.
+
+    Raises `SettingsError` for a mask of a layer that the model lacks, of another shape, or that
+    leaves a layer without any weight.
+    """
+    layers = weighted_layers(model)
+    for path, keep in masks.items():
+        if path not in layers or layers[path].weight.shape != keep.shape:
+            raise SettingsError(f"the mask of {path!r} belongs to no layer of this model")
+        if not bool(keep.any()):
+            raise SettingsError(
+                f"the mask would prune every weight of {path}: lower the ratio or the price"
+            )
+    with torch.no_grad():
+        for path, keep in masks.items():
+            weight: Tensor = layers[path].weight  # type: ignore[assignment]
+            weight.masked_fill_(~keep.to(weight.device), 0)

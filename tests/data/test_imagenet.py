@@ -1,0 +1,129 @@
+"""ImageNet's layout, on a handful of tiny pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from twostroke.data import Pictures, check_replayable, load
+from twostroke.data.pictures import MEAN, STD, middle, random_crop
+from twostroke.errors import DataError, SettingsError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    draw = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for k, wnid in enumerate(("n01440764", "n01443537")):
+            folder = tmp_path / split / wnid
+            folder.mkdir(parents=True)
+            for i in range(2 + k):
+                size = (40 + 7 * i, 30 + k, 3)
+                Image.fromarray(draw.integers(0, 256, size).astype(np.uint8)).save(
+                    folder / f"{i}.JPEG"
+                )
+    grey = Image.fromarray(draw.integers(0, 256, (33, 44)).astype(np.uint8))
+    grey.save(tmp_path / "train" / "n01440764" / "1.JPEG")  # ImageNet has grey ones too
+    return tmp_path
+
+
+def test_layout_classes_and_labels(root: Path) -> None:
+    data = load("imagenet", root=root)
+    assert data.classes == ("n01440764", "n01443537")
+    assert (len(data.train), len(data.test)) == (5, 5)
+    assert data.train.shape == (3, 224, 224)
+    assert "2 ImageNet classes" in data.note
+    x, y = data.train.batch(torch.arange(5))
+    assert x.shape == (5, 3, 224, 224)
+    assert y.tolist() == [0, 0, 1, 1, 1]
+    assert torch.equal(x, data.train.batch(torch.arange(5), view=3)[0])  # nothing is drawn
+    below = root / "other"
+    below.mkdir()
+    (below / "imagenet").symlink_to(root)
+    assert len(load("imagenet", root=below).train) == 5
+
+
+def test_an_example_is_the_middle_of_its_picture(tmp_path: Path) -> None:
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[4:12, 12:20] = 255  # half of the shorter side, in the middle
+    file = tmp_path / "a.png"
+    Image.fromarray(pixels).save(file)
+    source = Pictures([file], torch.zeros(1, dtype=torch.int64), classes=["a"], size=8, crop=0.5)
+    x, _ = source.batch(torch.arange(1))
+    white = (torch.ones(3) - torch.tensor(MEAN)) / torch.tensor(STD)
+    torch.testing.assert_close(x[0], white[:, None, None].expand(3, 8, 8))
+    assert middle(32, 16, 0.5) == (12, 4, 20, 12)
+
+
+def test_crops_can_be_replayed_and_differ(root: Path) -> None:
+    data = load("imagenet", root=root, augmentation="resized-crop")
+    check_replayable(data.train)
+    one, two = (data.train.batch(torch.arange(5), view=v, seed=1)[0] for v in (0, 1))
+    assert (one != two).flatten(1).any(1).all()
+    alone = data.train.batch(torch.tensor([3]), view=1, seed=1)[0]
+    assert torch.equal(alone[0], two[3])
+    plain = data.test.batch(torch.arange(5))[0]
+    assert torch.equal(plain, data.test.batch(torch.arange(5), view=1)[0])
+
+
+def test_random_crops_have_the_published_shapes() -> None:
+    draw = np.random.default_rng(0)
+    shares, ratios = [], []
+    for _ in range(2000):
+        left, upper, right, lower = random_crop(200, 150, draw.random(40).tolist())
+        assert 0 <= left < right <= 200
+        assert 0 <= upper < lower <= 150
+        shares.append((right - left) * (lower - upper) / 30000)
+        ratios.append((right - left) / (lower - upper))
+    assert min(shares) > 0.07
+    assert max(shares) <= 1
+    assert min(ratios) > 0.74
+    assert max(ratios) < 1.35
+    # a picture that no attempt fits gives the largest middle of a good shape
+    assert random_crop(100, 10, [0.99, 0.5, 0.5, 0.5]) == pytest.approx(
+        (43.33, 0, 56.67, 10), abs=0.01
+    )
+
+
+def test_subsets_and_devices(root: Path) -> None:
+    data = load("imagenet", root=root)
+    part = data.train.subset(torch.tensor([4, 0]))  # type: ignore[attr-defined]
+    x, y = part.to("cpu").batch(torch.arange(2))
+    assert y.tolist() == [1, 0]
+    assert torch.equal(x, data.train.batch(torch.tensor([4, 0]))[0])
+    assert data.split_validation(count=2).train.shape == data.train.shape
+
+
+def test_what_is_missing_or_broken_is_named(root: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(
+        DataError, match=r"(?s)empty/train/WNID.*ILSVRC2012_img_val.tar  MD5.*data-root"
+    ):
+        load("imagenet", root=empty)
+    (empty / "train" / "n01440764").mkdir(parents=True)
+    with pytest.raises(DataError, match="n01440764 has no pictures"):
+        load("imagenet", root=empty)
+    (root / "train" / "n01443537" / "0.JPEG").write_bytes(b"not a picture")
+    data = load("imagenet", root=root)
+    with pytest.raises(DataError, match=r"n01443537/0.JPEG is not a picture"):
+        data.train.batch(torch.arange(5))
+    (root / "val" / "n01443537").rename(root / "val" / "n09999999")
+    with pytest.raises(DataError, match="val lacks n01443537; train lacks n09999999"):
+        load("imagenet", root=root)
+    (root / "val").rename(root / "valid")
+    with pytest.raises(DataError, match="no folder val"):
+        load("imagenet", root=root)
+
+
+def test_bad_requests(root: Path) -> None:
+    with pytest.raises(SettingsError, match="resized-crop, not 'flip-shift'"):
+        load("imagenet", root=root, augmentation="flip-shift")
+    with pytest.raises(SettingsError, match="channel by channel"):
+        load("imagenet", root=root, preprocess="gcn")
+    with pytest.raises(DataError, match="no picture files"):
+        Pictures([], torch.zeros(0, dtype=torch.int64), classes=["a"])

@@ -1,0 +1,226 @@
+"""Every table and figure runs on toy data; what is finished is kept; nothing is replaced unasked."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.test_cli import digits, run  # noqa: F401
+from tests.toy import toy_tensors
+from twostroke.errors import DataError, RunFolderError, SettingsError, UnknownNameError
+from twostroke.reproduction import EXPERIMENTS, Stopped, cells, driver, reproduce, tasks
+
+SMALL = dict.fromkeys(tasks.TASKS, "allcnn-mini")
+
+
+@pytest.fixture(autouse=True)
+def small_nets(monkeypatch):
+    """Every task with a net that takes seconds, and few examples; optimiser and schedule stay."""
+    for name, task in tasks.TASKS.items():
+        monkeypatch.setitem(
+            tasks.TASKS, name, replace(task, model=SMALL[name], smoke=(60, 40), preprocess="none")
+        )
+    monkeypatch.setattr(tasks, "SMOKE_EPOCHS", 2)
+
+
+class Seen:
+    def __init__(self, stop=None):
+        self.begun, self.kept, self.epochs, self.stop = [], [], 0, stop
+
+    def begin(self, number, count, cell, kept):
+        (self.kept if kept else self.begun).append(cell.label)
+        assert 1 <= number <= count
+
+    def step(self, where):
+        pass
+
+    def epoch(self, record):
+        self.epochs += 1
+        if self.epochs == self.stop:
+            raise KeyboardInterrupt
+
+    def end(self, result):
+        pass
+
+
+# one or two tasks of each: the others run the same code
+ONLY = {
+    "table2": ["cifar10-allcnn-a"],
+    "table7": ["svhn", "cifar10-aug"],
+    "table8": ["imagenet-vgg"],
+}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_writes_its_page(name, digits, tmp_path):  # noqa: F811
+    only = ONLY.get(name, [])
+    done = reproduce(name, out=tmp_path, data=digits, only=only)
+    page = (tmp_path / f"{name}.md").read_text()
+    document = json.loads((tmp_path / f"{name}.json").read_text())
+    assert "a subset, 60 + 40 of 120 + 120 images" in page
+    assert "in the place of" in page
+    assert "**smoke**" in page
+    assert document["versions"]["torch"]
+    assert len(document["cells"]) == sum(map(len, done.results.values()))
+    ours = [row for row in document["rows"] if row["ours"] is not None]
+    assert ours
+    assert all(row["n"] == 1 for row in ours)
+    pictures = [file for file in done.files if file.suffix == ".png"]
+    assert len(pictures) == len({task for task, _ in done.results})
+    assert all(file.read_bytes()[:4] == b"\x89PNG" for file in pictures)
+    if name == "table8":
+        pruned = [r["sparsity"] for r in document["rows"] if "connections" in r["label"]]
+        assert all(0 < share < 1 for share in pruned)
+    if name == "table2":
+        masked = next(r for r in document["rows"] if "MaskT" in r["label"])
+        run_ = done.results["cifar10-allcnn-a", "instance"][0]
+        assert masked["ours"] == run_["numbers"]["mask_at_test"]
+    # nothing is left to do: the second time all cells are kept
+    seen = Seen()
+    reproduce(name, out=tmp_path, data=digits, only=only, watcher=seen)
+    assert seen.begun == []
+    assert seen.epochs == 0
+
+
+def test_stops_and_goes_on_by_cells_and_within_a_cell(digits, tmp_path):  # noqa: F811
+    options = {"scale": "short", "seeds": 2, "data": digits}
+    small = replace(tasks.TASKS["mnist-nin"], epochs=15)  # 3 in short
+    tasks.TASKS["mnist-nin"] = small
+    whole = reproduce("figure1", out=tmp_path / "whole", **options)
+    with pytest.raises(Stopped):
+        reproduce("figure1", out=tmp_path / "a", watcher=Seen(stop=5), **options)
+    kept = list((tmp_path / "a" / "cells").iterdir())
+    assert len([f for f in kept if f.suffix == ".json"]) == 1
+    assert len([f for f in kept if f.suffix == ".unfinished"]) == 1
+    seen = Seen()
+    again = reproduce("figure1", out=tmp_path / "a", watcher=seen, **options)
+    assert seen.kept == ["mnist-nin sgd 0"]
+    assert seen.epochs == 7  # of 12: three are in the cell, two in the checkpoint
+    assert not list((tmp_path / "a" / "cells").glob("*.unfinished"))
+    for key, runs in whole.results.items():
+        errors = [r["history"][-1]["loss_live"] for r in runs]
+        assert [r["history"][-1]["loss_live"] for r in again.results[key]] == errors
+    assert {r["seed"] for r in again.results["mnist-nin", "sgd"]} == {0, 1}
+    # another table finds the runs that it shares
+    seen = Seen()
+    reproduce("table5", out=tmp_path / "a", watcher=seen, **options)
+    assert seen.begun == []
+
+
+def test_folders_of_pictures_serve_table_8(tmp_path):
+    x, y = toy_tensors(40, seed=0)
+    for split in ("train", "val"):
+        for i, (image, label) in enumerate(zip(x, y.tolist(), strict=True)):
+            folder = tmp_path / "pictures" / split / f"n0{label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = ((image[0] + 3) * 40).clamp(0, 255).byte().repeat_interleave(3, 0)
+            pixels = pixels.repeat_interleave(3, 1).numpy()
+            Image.fromarray(np.stack([pixels] * 3, -1)).save(folder / f"{i}.png")
+    done = reproduce(
+        "table8",
+        out=tmp_path / "out",
+        data={"imagenet": f"folder:{tmp_path / 'pictures'}"},
+        only=["imagenet-resnet18"],
+    )
+    assert {task for task, _ in done.results} == {"imagenet-resnet18"}
+    page = (tmp_path / "out" / "table8.md").read_text()
+    assert "tested on val" in page
+    assert str(tmp_path) not in page.split("command")[0]
+    assert "GoogLeNet" not in page
+
+
+def test_nothing_stands_in_unasked(tmp_path, monkeypatch):
+    def missing(name, **_):
+        raise DataError(f"{name} is not there")
+
+    monkeypatch.setattr(driver, "load", missing)
+    with pytest.raises(
+        DataError, match=r"(?s)mnist is not there.*--data mnist=mnist-12k; the tables"
+    ):
+        reproduce("table5", out=tmp_path)
+    with pytest.raises(DataError, match="--data imagenet=folder:PATH"):
+        reproduce("table8", out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"name": "table9"}, UnknownNameError, "no experiment 'table9': there are table2"),
+        ({"scale": "tiny"}, SettingsError, "scale is one of smoke, short, full"),
+        ({"seeds": 0}, SettingsError, "seeds is a number"),
+        ({"only": ["cifar"]}, UnknownNameError, "no task that begins with 'cifar'"),
+        ({"data": {"cifar10": "x"}}, UnknownNameError, "no data set 'cifar10' to replace"),
+    ],
+)
+def test_bad_requests(tmp_path, options, error, text):
+    with pytest.raises(error, match=text):
+        reproduce(**{"name": "table5", "out": tmp_path} | options)
+
+
+def test_a_damaged_cell_is_named(digits, tmp_path):  # noqa: F811
+    reproduce("figure1", out=tmp_path, data=digits)
+    file = next((tmp_path / "cells").glob("*sgd*.json"))
+    file.write_text(file.read_text()[:100])
+    with pytest.raises(RunFolderError, match=r"sgd.*is no result of a run.*remove it"):
+        reproduce("figure1", out=tmp_path, data=digits)
+
+
+def test_runs_of_other_settings_are_other_cells(digits, tmp_path):  # noqa: F811
+    reproduce("figure1", out=tmp_path, data=digits)
+    names = {f.name for f in (tmp_path / "cells").iterdir()}
+    tasks.TASKS["mnist-nin"] = replace(tasks.TASKS["mnist-nin"], smoke=(50, 40))
+    reproduce("figure1", out=tmp_path, data=digits)
+    assert {f.name for f in (tmp_path / "cells").iterdir()} > names
+
+
+def test_a_run_that_diverges_is_told_and_left_out(digits, tmp_path, monkeypatch):  # noqa: F811
+    real = cells.fit
+
+    def fit(*args, **options):
+        result = real(*args, **options)
+        return replace(result, status=cells.Status.DIVERGED, detail="in epoch 2")
+
+    monkeypatch.setattr(cells, "fit", fit)
+    reproduce("figure1", out=tmp_path, data=digits)
+    row = json.loads((tmp_path / "figure1.json").read_text())["rows"][0]
+    assert row["ours"] is None
+    assert row["diverged"] == 1
+    assert "1 diverged" in (tmp_path / "figure1.md").read_text()
+
+
+def test_masks_need_the_weights_of_the_dense_phase(digits, tmp_path, monkeypatch):  # noqa: F811
+    options = {"out": tmp_path, "data": digits, "only": ["imagenet-resnet18"]}
+    reproduce("table8", **options)
+    for file in (tmp_path / "cells").iterdir():
+        if "-none-" in file.name:
+            file.unlink()
+        elif file.is_dir():
+            (file / "model.safetensors").unlink()
+    with pytest.raises(
+        RunFolderError, match=r"model.safetensors is missing: remove .*dense.*json too"
+    ):
+        reproduce("table8", **options)
+    dense = next((tmp_path / "cells").glob("*dense*.json"))
+    dense.write_text(dense.read_text().replace('"FINISHED"', '"DIVERGED"'))
+    done = reproduce("table8", **options)
+    assert done.results["imagenet-resnet18", "none"][0]["status"] == "DIVERGED"
+
+
+def test_the_command(capsys, digits, tmp_path):  # noqa: F811
+    code, out, _ = run(
+        capsys, "reproduce", "figure1", "--data", f"mnist={digits}", "--out", tmp_path / "a"
+    )
+    assert code == 0
+    assert "1/2 mnist-nin sgd 0: error" in out
+    assert "left" in out
+    assert "figure1.md" in out
+    code, out, _ = run(
+        capsys, "reproduce", "table5", "--data", f"mnist={digits}", "--out", tmp_path / "a"
+    )
+    assert "kept from before" in out
+    code, _, err = run(capsys, "reproduce", "figure1", "--data", "mnist=", "--out", tmp_path / "b")
+    assert code == 2
+    assert "SET=NAME" in err

@@ -1,0 +1,238 @@
+"""The three phases: what they keep at zero, what they report, and how they go on."""
+
+import copy
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import twostroke as ts
+from tests.toy import toy_data, toy_net
+from twostroke.errors import RunFolderError, SettingsError
+from twostroke.sparsity import (
+    MASKS,
+    Connections,
+    Magnitude,
+    Masked,
+    PassedEnergy,
+    Recipe,
+    Units,
+    estimate_statistics,
+    recipe,
+)
+
+SHORT = Recipe(epochs=(2, 2, 1), lrs=(0.05, 0.02, 0.01), batch_size=40)
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_every_mask_trains_a_plain_model(mask):
+    model = toy_net(norm=True)
+    names, kind = list(model.state_dict()), type(model)
+    result = ts.dense_sparse_dense(model, toy_data(), mask=mask, phases=SHORT)
+    assert result.status is ts.Status.FINISHED
+    assert [p.name for p in result.phases] == ["dense", "sparse", "dense again"]
+    assert list(model.state_dict()) == names
+    assert type(model) is kind
+    assert result.model is model
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert len(result.history) == 5
+    assert [r.epoch for r in result.history] == [1, 2, 3, 4, 5]
+    dense, sparse, again = result.phases
+    assert dense.sparsity == 0
+    assert again.sparsity < 0.01  # pruned weights have returned
+    pruned = mask in ("magnitude", "batch-connections", "instance-connections")
+    assert (sparse.sparsity > 0.1) == pruned
+    assert (sparse.units_on is not None) == mask.endswith("units")
+    assert sparse.by_layer["0"] == 0
+    assert result.sparse_sparsity == sparse.sparsity
+    assert result.error < 50
+
+
+def test_pruned_weights_and_their_momentum_stay_zero_in_every_step():
+    model, data = toy_net(), toy_data()
+    masks = Magnitude(ratio=0.5).find(model, data.train, seed=0)
+    seen = []
+
+    class Spy(torch.optim.SGD):
+        def step(self, closure=None):
+            super().step()
+            spied.append(self)
+
+    spied: list[torch.optim.Optimizer] = []
+
+    def look(_):
+        optimizer = spied[-1]
+        for path, keep in masks.items():
+            weight = model.get_submodule(path).weight
+            gone = weight.detach()[~keep]
+            buffer = optimizer.state[weight]["momentum_buffer"]
+            seen.append(float(gone.abs().max() + buffer[~keep].abs().max()))
+            assert float(buffer[keep].abs().max()) > 0
+
+    ts.fit(
+        model,
+        data,
+        alternation=Masked(masks=masks),
+        epochs=1,
+        batch_size=40,
+        optimizer=lambda ps: Spy(ps, lr=0.1, momentum=0.9, weight_decay=0.01),
+        schedule="constant",
+        progress=look,
+    )
+    assert seen == [0.0] * 8
+
+
+def test_masks_do_not_stop_the_kept_weights():
+    """With nothing pruned, masked training is ordinary training, bit for bit."""
+    model = toy_net()
+    other = copy.deepcopy(model)
+    masks = {"4": torch.ones_like(model[4].weight, dtype=torch.bool)}
+    for net, kind in ((model, Masked(masks=masks)), (other, None)):
+        ts.fit(net, toy_data(), alternation=kind, epochs=1, batch_size=40)
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True)
+    )
+
+
+def test_connections_of_units_that_are_off_rest():
+    model = toy_net()
+    with torch.no_grad():
+        model[4].bias[2] = -100  # this unit of the second site is never on
+    before = copy.deepcopy(model)
+    ts.fit(
+        model,
+        toy_data(),
+        alternation=Units(),
+        epochs=1,
+        batch_size=40,
+        optimizer="sgd",
+        weight_decay=0.1,
+        lr=0.1,
+    )
+    assert torch.equal(model[4].weight[2], before[4].weight[2])  # what leads to it
+    served = before[7].weight.view(4, 8, 9)[:, 2]
+    assert torch.equal(model[7].weight.view(4, 8, 9)[:, 2], served)  # and away from it
+    assert not torch.equal(model[4].weight[1], before[4].weight[1])
+
+
+def test_passed_energy_is_what_it_says():
+    q = torch.tensor([[[3.0, -9.0, 1.0]], [[1.0, 0.0, 0.0]]])  # energies 9 0 1 and 1 0 0
+    shared = PassedEnergy(0.5)(q)
+    assert shared.tolist() == [[[True, False, False]]]  # 5 0 0.5 against 0.5 · 1.83
+    assert PassedEnergy(0.3, shared=False)(q).tolist() == [
+        [[True, False, False]],  # against 0.3 · 10/3 = 1: 1 does not exceed it
+        [[True, False, False]],
+    ]
+    assert PassedEnergy(0.2, shared=False)(q)[0].tolist() == [[True, False, True]]
+
+
+def test_statistics_are_those_of_the_data():
+    model, data = toy_net(norm=True), toy_data()
+    with torch.no_grad():
+        model[0].weight.mul_(3)
+    model.train()
+    model[1].eval()
+    assert estimate_statistics(model, data.train, examples=160, batch_size=160)
+    x, _ = data.train.batch(torch.arange(160))
+    q = model[0](x)
+    torch.testing.assert_close(model[1].running_mean, q.mean((0, 2, 3)))
+    torch.testing.assert_close(model[1].running_var, q.var((0, 2, 3)))
+    assert model[1].momentum == 0.1
+    assert model.training
+    assert not model[1].training
+    assert not estimate_statistics(toy_net(), data.train)
+
+
+def test_a_trained_model_skips_the_first_phase_and_reports_around_the_mask():
+    model, data = toy_net(norm=True), toy_data()
+    ts.fit(model, data, epochs=3, batch_size=40)
+    error = ts.evaluate(model, data.test).error
+    plan = Recipe(epochs=(0, 1, 1), lrs=(1, 0.01, 0.01), batch_size=40)
+    result = ts.dense_sparse_dense(model, data, mask=Magnitude(ratio=0.9), phases=plan)
+    sparse, again = result.phases
+    assert sparse.error_before == error
+    assert sparse.error_masked != error
+    assert again.error_before == again.error_masked == sparse.error  # release changes nothing
+    assert sparse.sparsity == pytest.approx(0.9 * (8 * 54 + 288) / (54 + 8 * 54 + 288), abs=0.01)
+
+
+def test_goes_on_where_it_stopped_exactly(tmp_path):
+    whole = toy_net(norm=True)
+    ts.dense_sparse_dense(whole, toy_data(), phases=SHORT)
+    for stop in (1, 3, 4):  # within the dense, the sparse phase, at its end
+        folder, epochs = tmp_path / str(stop), []
+
+        def end(_, record, stop=stop, epochs=epochs):
+            epochs.append(record)
+            if len(epochs) == stop:
+                raise KeyboardInterrupt
+
+        first = ts.dense_sparse_dense(
+            toy_net(norm=True), toy_data(), phases=SHORT, folder=folder, callback=end
+        )
+        assert first.status is ts.Status.INTERRUPTED
+        assert "phase" in first.detail
+        model = toy_net(seed=5, norm=True)  # weights come from the folder
+        if stop == 1:
+            model = toy_net(norm=True)
+        result = ts.dense_sparse_dense(model, toy_data(), phases=SHORT, folder=folder)
+        assert result.status is ts.Status.FINISHED
+        assert len(result.history) == 5
+        for a, b in zip(model.state_dict().values(), whole.state_dict().values(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_a_folder_belongs_to_one_run(tmp_path):
+    ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
+    with pytest.raises(RunFolderError, match="another mask"):
+        ts.dense_sparse_dense(toy_net(), toy_data(), mask="none", phases=SHORT, folder=tmp_path)
+    with pytest.raises(RunFolderError, match="another settings"):
+        ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path, seed=1)
+    (tmp_path / "1-dense" / "phase.json").write_text(json.dumps({"name": "dense"}))
+    with pytest.raises(RunFolderError, match="no record of a phase"):
+        ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
+
+
+def test_bad_requests_are_refused_before_training():
+    for options, text in [
+        ({"mask": "magnitud"}, "did you mean 'magnitude'"),
+        ({"epochs": 3}, "epochs belongs to the phases"),
+        ({"lr": 0.1}, "lr belongs to the phases"),
+        ({"batchsize": 3}, "batch_size"),
+    ]:
+        with pytest.raises(SettingsError, match=text):
+            ts.dense_sparse_dense(toy_net(), toy_data(), **options)
+    with pytest.raises(SettingsError, match="no convolution"):
+        ts.dense_sparse_dense(nn.Flatten(), toy_data())
+
+
+def test_recipes():
+    assert recipe("torchvision/vgg16").whole() == (74, 1, 18)
+    assert recipe("vgg16").scaled("short").epochs == (15, 1, 4)
+    assert recipe("resnet50") == recipe("resnet18")
+    assert recipe("googlenet").scaled("smoke").whole() == (1, 1, 1)
+    assert Recipe(epochs=(0, 3, 3)).scaled("short").whole() == (0, 1, 1)
+    with pytest.raises(SettingsError, match="scale is one of"):
+        Recipe().scaled("tiny")
+    with pytest.raises(SettingsError, match="not all 0"):
+        Recipe(epochs=(0, 0, 0))
+    with pytest.raises(SettingsError, match="positive"):
+        Recipe(lrs=(0.1, 0, 0.1))
+
+
+def test_grouped_and_depthwise_convolutions_prune():
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 1, groups=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(128, 4),
+    )
+    result = ts.dense_sparse_dense(model, toy_data(), mask=Connections(), phases=SHORT)
+    by_layer = result.phases[1].by_layer
+    assert by_layer["0"] == 0
+    assert all(by_layer[path] > 0 for path in ("2", "4", "7"))
