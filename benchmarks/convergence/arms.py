@@ -17,8 +17,8 @@ class Arm:
     alternation: Callable[[int], Alternation] = lambda epochs: ts.Live()
     visits: ts.Selective | None = None
     lrs: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
-    lengths: tuple[float, ...] = (1.0,)
-    # take the learning rate from this arm instead of tuning, and its length too unless `lengths` differ
+    lengths: tuple[float, ...] | None = None  # 1.0, or those of `tuned_as`
+    # take the learning rate from this arm instead of tuning, and its length too unless `lengths` are given
     tuned_as: str | None = None
 
 

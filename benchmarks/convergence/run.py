@@ -79,7 +79,7 @@ def tune(options, data, name: str, arm: Arm) -> tuple[float, int]:
     folder.mkdir(parents=True, exist_ok=True)
     held_out = data.split_validation(share=0.2, seed=0)
     tried = []
-    for length, lr in itertools.product(arm.lengths, arm.lrs):
+    for length, lr in itertools.product(arm.lengths or (1.0,), arm.lrs):
         epochs = max(1, round(length * options.epochs))
         result = cell(options, folder, name, arm, held_out, lr, epochs, 0)
         tried.append((score(result), epochs, lr))
@@ -152,7 +152,7 @@ def main() -> None:
             chosen[name] = tune(options, data, name, arm)
         else:
             lr, epochs = chosen[arm.tuned_as]
-            if arm.lengths != Arm.lengths or arm.tuned_as == "sgd":
+            if arm.lengths is not None:
                 epochs = max(1, round(arm.lengths[0] * options.epochs))
             chosen[name] = lr, epochs
         print(f"{name}: lr {chosen[name][0]:g}, {chosen[name][1]} epochs")
