@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from tests.toy import toy_tensors
 from tests.training.faults import in_a_child
 from twostroke.cli import main
+from twostroke.data import from_tensors
 from twostroke.training import History
 
 QUICK = ["--epochs", "2", "--batch-size", "40", "--lr", "0.05"]
@@ -288,3 +289,36 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_preset_stands_under_what_is_given(capsys, digits, tmp_path):
+    code, _, _ = run(
+        capsys, "train", "--data", digits, "--preset", "fast", *QUICK, "--out", tmp_path / "a"
+    )
+    assert code == 0
+    config = tomllib.loads((tmp_path / "a" / "config.toml").read_text())
+    assert (config["optimizer"], config["average"]) == ("muon", 0.98)
+    given = dict(zip(QUICK[::2], QUICK[1::2], strict=True))
+    assert config["lr"] == float(given.get("--lr", 0.05))
+
+
+def test_demo_shows_its_four_arms(capsys, tmp_path, monkeypatch):
+    from twostroke.cli import demo
+
+    x, y = toy_tensors(200)
+    x = x.repeat_interleave(3, 2).repeat_interleave(3, 3)
+    digits = [str(k) for k in range(10)]
+    small = from_tensors(x, y, x[:80], y[:80], classes=digits, name="toy", note="200 toys")
+    monkeypatch.setattr(demo, "load", lambda name: small)
+    monkeypatch.setattr(demo, "SETTINGS", demo.SETTINGS.but(batch_size=40))
+    code, out, _ = run(capsys, "demo", "--epochs", 2, "--out", tmp_path / "d")
+    assert code == 0
+    assert {p.name for p in (tmp_path / "d").iterdir()} >= {
+        "curves.png",
+        "sgd.csv",
+        "instance-wise.csv",
+        "batch-wise.csv",
+        "fast.csv",
+    }
+    lines = [line for line in out.splitlines() if "fast" in line and "│" in line]
+    assert any(" 1 │" in line for line in lines)  # one epoch against two

@@ -240,11 +240,19 @@ def test_the_average_is_evaluated_and_changes_nothing():
     assert same.history.column("loss_average") == pytest.approx(same.history.column("loss_test"))
 
 
+RESUMED = {
+    "running": KINDS["running"],
+    "certificate": ts.InstanceWise(warmup=1, gap=3, drift=0.05, probe=40, watch="certificate"),
+}
+
+
+@pytest.mark.parametrize("kind", RESUMED)
 @pytest.mark.parametrize("stop", [2, 3, 4])
-def test_running_masks_go_on_exactly_after_a_stop(tmp_path, stop):
+def test_kinds_that_keep_something_go_on_exactly_after_a_stop(tmp_path, stop, kind):
+    kind = RESUMED[kind]
     options = QUICK | {"epochs": 6}
     whole, resumed = toy_net(), toy_net(1)
-    ts.fit(whole, toy_data(), alternation=KINDS["running"], **options)
+    once = ts.fit(whole, toy_data(), alternation=kind, **options)
 
     def raise_at(record):
         if record.epoch == stop:
@@ -254,18 +262,20 @@ def test_running_masks_go_on_exactly_after_a_stop(tmp_path, stop):
         ts.fit(
             toy_net(),
             toy_data(),
-            alternation=KINDS["running"],
+            alternation=kind,
             folder=tmp_path,
             callback=raise_at,
             **options,
         )
-    ts.fit(
+    again = ts.fit(
         resumed,
         toy_data(),
-        alternation=KINDS["running"],
+        alternation=kind,
         folder=tmp_path,
         resume=True,
         **options,
     )
     for p, q in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(p, q)
+    for name in ("phase", "drift", "visits", "stroke_visits", "loss_held"):
+        assert once.history.column(name) == again.history.column(name)

@@ -76,3 +76,12 @@ def test_any_optimiser_and_scheduler():
     optimizer = settings.make_optimizer(toy_net().parameters())
     assert isinstance(optimizer, torch.optim.RMSprop)
     assert settings.make_scheduler(optimizer, 5).step_size == 5
+
+
+def test_a_preset_is_settings_by_name_with_changes_on_top():
+    fast = ts.Settings.preset("fast", epochs=3, lr=0.02)
+    assert (fast.optimizer, fast.lr, fast.epochs, fast.average) == ("muon", 0.02, 3, 0.98)
+    with pytest.raises(SettingsError, match="'fast'"):
+        ts.Settings.preset("fats")
+    with pytest.raises(SettingsError, match="batch_size"):
+        ts.Settings.preset("fast", batchsize=3)

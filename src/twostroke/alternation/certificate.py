@@ -8,7 +8,7 @@ layer, without a forward pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from ..support import Share, Site
 from ..support.intercept import unwrap
 from ..support.modes import evaluating
 
+_RECORDED = ("matrix", "shift", "patches", "size", "margins")
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -89,6 +90,26 @@ class DriftCertificate:
     def estimate(self) -> Share:
         """The calibrated form of `bound`; the bound itself before any calibration."""
         return self._share(1.0 if self.scale is None else self.scale)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What was recorded, and the calibration, for a checkpoint."""
+        scale = torch.tensor(torch.nan if self.scale is None else self.scale, dtype=torch.float64)
+        found = {"scale": scale}
+        for i, layer in enumerate(self._layers):
+            for name in _RECORDED:
+                value = getattr(layer, name)
+                if value is not None:
+                    found[f"{i}.{name}"] = value
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what `tensors` gave for the same model and examples."""
+        for i, layer in enumerate(self._layers):
+            for name in _RECORDED:
+                if getattr(layer, name) is not None:
+                    setattr(layer, name, tensors[f"{i}.{name}"].to(layer.size))
+        scale = float(tensors["scale"])
+        self.scale = None if math.isnan(scale) else scale
 
     def _share(self, scale: float) -> Share:
         reaches = self._reaches()

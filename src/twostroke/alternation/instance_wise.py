@@ -374,6 +374,10 @@ class InstanceWiseAlternator(Alternator):
             return values | {"store": reference}, None
         return values, self.store.whole()
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The drift certificate of the stroke under way."""
+        return {} if self._certificate is None else self._certificate.tensors()
+
     def saved(self) -> None:
         """Files of rounds that only earlier checkpoints refer to are deleted."""
         self.store.settle()
@@ -385,6 +389,8 @@ class InstanceWiseAlternator(Alternator):
         self._round_view = int(values.get("round_view", 0))
         self._restore_store(int(values["round"]), values.get("store"), support)
         super().restore(values, support, tensors)
+        if self._certificate is not None and tensors:
+            self._certificate.restore(tensors)
         self._since = [float(loss) for loss in values["since"]]
         self._due = bool(values["due"])
 

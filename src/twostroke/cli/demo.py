@@ -1,4 +1,4 @@
-"""`twostroke demo`: what alternation does, on real digits, in three minutes."""
+"""`twostroke demo`: what alternation does, on real digits, in two minutes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..data import load
 from ..models import create_model
 from ..report import comparison, draw_curves
 from ..training import MASK_AT_TEST, History, RunFolder, Settings, Status, evaluate, fit
+from ..training.settings import PRESETS
 from .progress import RunBar
 from .train import torch_seed
 
@@ -22,11 +23,17 @@ ARMS: dict[str, Alternation] = {
 }
 
 
+def arms(settings: Settings) -> dict[str, tuple[Alternation, Settings]]:
+    """What is compared: the paper's kinds as they are, and the better weight stroke in half the time."""
+    short = settings.but(epochs=max(1, settings.epochs // 2), **PRESETS["fast"])
+    return {name: (kind, settings) for name, kind in ARMS.items()} | {"fast": (Live(), short)}
+
+
 def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 0) -> int:
     """Train a small network on real digits by SGD and by both kinds of alternation, and compare.
 
-    Same initial weights, same order of examples, same schedule, same number of epochs. Prints a table
-    and draws learning curves like the paper's Fig. 1.
+    Same initial weights, order of examples, schedule and number of epochs; a fourth arm, the preset
+    "fast", trains with Muon for half as many. Prints a table and draws learning curves like the paper's Fig. 1.
 
     Args:
         out: Folder for table and picture, by default the first free of twostroke-demo, twostroke-demo-2, ...
@@ -40,12 +47,13 @@ def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 
     )
     console = Console()
     console.print(
-        f"{data.note}. Three arms of {epochs} epochs, the same seed, schedule and order.\n",
+        f"{data.note}. Three arms of {epochs} epochs, and one of half as many with the preset "
+        "'fast' (Muon); the same seed, schedule and order.\n",
         highlight=False,
     )
     histories: dict[str, History] = {}
     masked: dict[str, float] = {}
-    for name, kind in ARMS.items():
+    for name, (kind, arm) in arms(settings).items():
         torch_seed(seed)
         model = create_model("allcnn-mini", classes=10, in_channels=1)
         with RunBar(console, name) as bar:
@@ -53,7 +61,7 @@ def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 
                 model,
                 data,
                 alternation=kind,
-                settings=settings,
+                settings=arm,
                 callback=bar.epoch,
                 progress=bar.step,
             )

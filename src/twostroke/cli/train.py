@@ -23,6 +23,7 @@ from ..training import RunFolder, Selective, Settings, Status, fit
 from ..training.checkpoint import Checkpoint
 from ..training.engine import processes_of
 from ..training.run import read_toml
+from ..training.settings import PRESETS
 from .progress import RunBar
 
 
@@ -138,6 +139,9 @@ class TrainOptions:
 
     out: Path | None = None
     """Folder for the run; must not hold one already."""
+    preset: Literal["none", "fast"] = "none"
+    """fast: --optimizer muon --lr 0.05 --average 0.98, under whatever else is given; about half the
+    epochs then do."""
     config: Path | None = None
     """TOML file with any of the options below, such as config.toml of another run."""
     resume: Path | None = None
@@ -159,7 +163,12 @@ def train(
     """
     resume = options.resume is not None
     if options.resume is not None:
-        if options.out is not None or options.config is not None or what != TrainConfig():
+        if (
+            options.out is not None
+            or options.config
+            or options.preset != "none"
+            or what != TrainConfig()
+        ):
             raise SettingsError(
                 "--resume goes on with a run as it was: give no other option beside it"
             )
@@ -168,6 +177,8 @@ def train(
     else:
         if options.out is None:
             raise SettingsError("say where the run is to go: --out runs/NAME")
+        if options.preset != "none":
+            what = merge(TrainConfig(**PRESETS[options.preset]), what)
         if options.config is not None:
             what = merge(from_toml(options.config), what)
     settings, kind = what.settings(), what.kind()

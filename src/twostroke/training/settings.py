@@ -127,6 +127,15 @@ class Settings:
         if self.target_error is not None and not 0 <= self.target_error <= 100:
             raise SettingsError(f"target_error is in %, between 0 and 100, not {self.target_error}")
 
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Settings:
+        """Settings by name, some of them changed: "fast", see docs/convergence.md.
+
+        Raises `SettingsError` for a name or a change that there is not.
+        """
+        _choose("preset", name, PRESETS)
+        return cls().but(**(PRESETS[name] | changes))
+
     def but(self, **changes: Any) -> Settings:
         """A copy with some settings changed; an unknown name raises `SettingsError`."""
         known = [field.name for field in fields(self)]
@@ -207,6 +216,8 @@ def _muon(parameters: Iterable[nn.Parameter], settings: Settings) -> Optimizer:
     )
 
 
+# what reached SGD's error in the fewest steps (benchmarks/convergence)
+PRESETS: dict[str, dict[str, Any]] = {"fast": {"optimizer": "muon", "lr": 0.05, "average": 0.98}}
 OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], Settings], Optimizer]] = {
     "sgd": _sgd,
     "adamw": _adamw,
