@@ -14,16 +14,20 @@ def history(errors, **changes):
     base = {f.name: 0.5 for f in dataclasses.fields(ts.EpochRecord)} | {"phase": "held"}
     return ts.History(
         ts.EpochRecord(
-            **(base | {"epoch": i + 1, "error": e, "seconds": 2.0, "round": i} | changes)
+            **(
+                base
+                | {"epoch": i + 1, "error": e, "steps": 50 * (i + 1), "seconds": 2.0, "round": i}
+                | changes
+            )
         )
         for i, e in enumerate(errors)
     )
 
 
-def test_epochs_and_seconds_to_a_target():
+def test_epochs_steps_and_seconds_to_a_target():
     run = history([9.0, 4.0, 5.0, 3.0])
-    assert to_target(run, 4.0) == (2, 4.0)
-    assert to_target(run, 3.5) == (4, 8.0)
+    assert to_target(run, 4.0) == (2, 100, 4.0)
+    assert to_target(run, 3.5) == (4, 200, 8.0)
     assert to_target(run, 1.0) is None
 
 
@@ -44,7 +48,7 @@ def test_table_has_a_line_a_run(capsys):
         "0.5000",
         "0.5000",
         "4.0",
-        "2 ep, 4.0 s",
+        "2 ep, 100 steps, 4.0 s",
     ]
     assert any("none" in row and "–" in row for row in out.splitlines())
 

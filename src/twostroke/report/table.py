@@ -20,7 +20,7 @@ def comparison(
     targets: tuple[float, ...] = (),
     title: str | None = None,
 ) -> Table:
-    """A line a run: epochs, final live error, losses, seconds; epochs and seconds to each target error.
+    """A line a run: epochs, final live error, losses, seconds; epochs, steps and seconds to each target error.
 
     `mask_errors` adds the column of the error with masks at test (MaskT), in %; `targets` are in %.
     """
@@ -45,16 +45,16 @@ def comparison(
         cells.append(_number(history.seconds, 1))
         for target in targets:
             hit = to_target(history, target)
-            cells.append(f"{hit[0]} ep, {hit[1]:.1f} s" if hit else "–")
+            cells.append(f"{hit[0]} ep, {hit[1]:,} steps, {hit[2]:.1f} s" if hit else "–")
         table.add_row(name, *cells)
     return table
 
 
-def to_target(history: History, target: float) -> tuple[int, float] | None:
-    """Epochs and training seconds until the live error was first at most `target` %, or None."""
+def to_target(history: History, target: float) -> tuple[int, int, float] | None:
+    """Epochs, optimiser steps and training seconds until the live error was first at most `target` %, or None."""
     seconds = 0.0
     for record in history:
         seconds += record.seconds
         if record.error <= target:
-            return record.epoch, seconds
+            return record.epoch, record.steps, seconds
     return None
