@@ -262,7 +262,7 @@ def test_a_stopped_program_says_how_to_go_on_and_goes_on(capsys, digits, tmp_pat
             break
         time.sleep(0.1)
     program.send_signal(sent)
-    out, _ = program.communicate(timeout=60)
+    out, _ = program.communicate(timeout=180)
     assert program.returncode == 130, out
     assert "--resume" in out
     done = len(History.load(folder / "metrics.csv"))

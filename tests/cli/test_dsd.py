@@ -65,7 +65,7 @@ def test_a_stopped_run_goes_on(capsys, digits, tmp_path, monkeypatch):  # noqa: 
         (["--ratio", 0.3, "--mask", "none"], "--ratio belongs to --mask magnitude"),
         (["--price", 0.3], "--price belongs to connections and units"),
         (["--ratio", 1.5], "share of weights to prune"),
-        (["--weights", "nowhere"], "nowhere/model.safetensors cannot be read"),
+        (["--weights", "nowhere"], "nowhere/model.safetensors: there is no such file"),
         (["--model", "resnet81"], "no model 'resnet81'"),
         (["--batch-size", 0], "batch_size is 1 or more"),
         (["--model", "efficientnet_b0", "--mask", "batch-units"], "silu"),

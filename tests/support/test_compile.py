@@ -311,7 +311,7 @@ def test_in_a_process_where_nothing_was_compiled_before_the_hold() -> None:
         [sys.executable, "-c", FRESH, folder],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

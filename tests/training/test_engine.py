@@ -17,14 +17,14 @@ from tests.toy import toy_data, toy_net, toy_tensors
 from tests.training.several import CASES, COLUMNS, STEADY, launch, outcome
 from twostroke.alternation import Processes
 from twostroke.cli.train import _plain, from_toml
-from twostroke.errors import SettingsError
+from twostroke.errors import RunFolderError, SettingsError
 from twostroke.support import bits
 from twostroke.training import History
 from twostroke.training.engine import launched, processes_of
-from twostroke.training.shares import load_share, support_file
+from twostroke.training.shares import checksum_of, load_share, support_file
 
 
-def finish(processes: list[subprocess.Popen], seconds: float = 120) -> list[tuple[str, str]]:
+def finish(processes: list[subprocess.Popen], seconds: float = 300) -> list[tuple[str, str]]:
     """What each printed; none is left behind."""
     try:
         return [p.communicate(timeout=seconds) for p in processes]
@@ -87,9 +87,9 @@ def test_a_run_goes_on_in_another_number_of_processes(reports, folder):
     whole = outcome("instance", **STEADY)
     for report in reports:
         same_run(whole, report["from one"])
-        assert report["from one"]["notes"] == [
+        assert report["from one"]["notes"][-1] == (
             "the stored supports of 1 process were cut anew for 2; none was estimated again"
-        ]
+        )
     names = sorted(p.name for p in (folder / "by-2").iterdir())
     assert names == [
         "checkpoint.safetensors",
@@ -98,7 +98,7 @@ def test_a_run_goes_on_in_another_number_of_processes(reports, folder):
     ]
     ended = outcome("instance", seed=9, folder=folder / "by-2", resume=True, **STEADY)
     same_run(whole, ended)
-    assert "2 processes were cut anew for 1" in ended["notes"][0]
+    assert "2 processes were cut anew for 1" in ended["notes"][-1]
     names = sorted(p.name for p in (folder / "by-2").iterdir())
     assert names == ["checkpoint.safetensors", "support-3.safetensors"]
 
@@ -225,13 +225,18 @@ def test_a_process_without_examples_stands_in_and_is_idle_until_the_block_ends()
 @pytest.mark.parametrize("now", [1, 2, 4])
 def test_supports_are_cut_anew_row_by_row(tmp_path, saved, now):
     support = ts.record(toy_net().eval(), toy_tensors(11)[0])
+    sums = []
     for k in range(saved):
         part = support[torch.arange(k, 11, saved)]
         part.save(support_file(tmp_path, 4, k, saved))
+        sums.append(checksum_of(part))
     for k in range(now):
         process = Processes()
         process.index, process.count = k, now
-        assert load_share(tmp_path, 4, saved, process) == support[torch.arange(k, 11, now)]
+        mine = load_share(tmp_path, 4, saved, process, sums)
+        assert mine == support[torch.arange(k, 11, now)]
+        with pytest.raises(RunFolderError, match="another run"):
+            load_share(tmp_path, 4, saved, process, [s + 1 for s in sums])
 
 
 @pytest.mark.parametrize("rule", [ts.BatchEnergy(density=0.4), ts.MajorityVote(beta=0.2)])
