@@ -51,7 +51,10 @@ def comparison(
 
 
 def to_target(history: History, target: float) -> tuple[int, int, float] | None:
-    """Epochs, optimiser steps and training seconds until the live error was first at most `target` %, or None."""
+    """Epochs, optimiser steps and training seconds until the live error was first at most `target` %.
+
+    None where it never was.
+    """
     seconds = 0.0
     for record in history:
         seconds += record.seconds
