@@ -236,7 +236,7 @@ def report(options, data, chosen, runs) -> None:
     text = "\n".join(lines) + "\n"
     print("\n" + text)
     (options.out / "table.md").write_text(text)
-    kept = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+    kept = {k: v for k, v in vars(options).items() if k != "out"}
     document = {"versions": versions(), "options": kept, "target": target, "rows": rows}
     (options.out / "table.json").write_text(json.dumps(document, indent=2) + "\n")
     from twostroke.report import draw_curves

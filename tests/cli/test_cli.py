@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from tests.toy import toy_tensors
 from tests.training.faults import in_a_child
+from tests.training.several import interruptible
 from twostroke.cli import main
 from twostroke.data import from_tensors
 from twostroke.training import History
@@ -256,6 +257,7 @@ def test_a_stopped_program_says_how_to_go_on_and_goes_on(capsys, digits, tmp_pat
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=interruptible,
     )
     for _ in range(600):
         if (folder / "checkpoint.safetensors").exists() or program.poll() is not None:

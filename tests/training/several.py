@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -168,6 +169,11 @@ class _Own:
         return q[:1] > 0
 
 
+def interruptible() -> None:
+    """For a child: Ctrl-C counts, also where these tests run in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def launch(count: int, *command: str, **options) -> list[subprocess.Popen]:
     """Start processes as torchrun would, without its own process."""
     with socket.socket() as free:
@@ -187,6 +193,7 @@ def launch(count: int, *command: str, **options) -> list[subprocess.Popen]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=interruptible,
             **options,
         )
         for k in range(count)

@@ -8,7 +8,20 @@ from typing import Any
 
 from ..training import History
 
-COLOURS = ("#3b6ea8", "#d1602f", "#3f8f5f", "#8a5aa8", "#b58a1f", "#5f6b73")
+COLOURS = (
+    "#3b6ea8",
+    "#d1602f",
+    "#3f8f5f",
+    "#8a5aa8",
+    "#b58a1f",
+    "#5f6b73",
+    "#c74f7a",
+    "#37a3a8",
+    "#8c5a3c",
+    "#a3a63a",
+    "#1f2d3d",
+    "#9ab6d8",
+)
 
 
 def draw_curves(
