@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..data import Data, default_root, list_data, load, preprocess
+from ..data import Data, default_root, load, preprocess
 from ..errors import DataError, SettingsError, UnknownNameError
 from ..training import EpochRecord, Progress
 from . import cells, render
@@ -192,4 +192,4 @@ def _note(task: str, data: Data) -> str:
         return data.note
     kind = data.name.partition(":")[0]
     shown = f"{kind}:{Path(data.name).name}" if kind in ("npz", "folder") else data.name
-    return f"{data.note} ({shown}, in the place of {list_data()[published].partition(';')[0]})"
+    return f"{data.note} ({shown}, in the place of {published})"
