@@ -1,9 +1,12 @@
 """A small problem that every room above the core is tried on: four kinds of blobs, a net of two sites."""
 
+from dataclasses import fields
+
 import torch
 from torch import Tensor, nn
 
 from twostroke.data import Data, from_tensors
+from twostroke.training import EpochRecord
 
 
 def toy_net(seed: int = 0, *, norm: bool = False, dropout: float = 0.0) -> nn.Module:
@@ -18,6 +21,20 @@ def toy_net(seed: int = 0, *, norm: bool = False, dropout: float = 0.0) -> nn.Mo
         nn.Flatten(),
         nn.Linear(8 * 9, 4),
     )
+
+
+def toy_record(**changes: object) -> EpochRecord:
+    """An epoch of which only what matters is said."""
+    values: dict[str, object] = {f.name: 0.5 for f in fields(EpochRecord)}
+    values |= {
+        "epoch": 1,
+        "phase": "held",
+        "round": 2,
+        "steps": 30,
+        "visits": 100,
+        "stroke_visits": 0,
+    }
+    return EpochRecord(**(values | changes))  # type: ignore[arg-type]
 
 
 def toy_tensors(count: int = 160, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -28,6 +28,8 @@ from arms import ARMS, Arm
 
 import twostroke as ts
 from twostroke.models import create_model
+from twostroke.report import draw_curves
+from twostroke.report.table import to_target
 from twostroke.training.run import versions
 
 
@@ -99,13 +101,8 @@ def interval(differences: list[float]) -> tuple[float, float]:
     return mean, float(half)
 
 
-def reached(history: list[dict], target: float, key: str = "error") -> tuple[int, float] | None:
-    seconds = 0.0
-    for record in history:
-        seconds += record["seconds"]
-        if record[key] is not None and record[key] <= target:
-            return record["steps"], seconds
-    return None
+def history_of(result: dict) -> ts.History:
+    return ts.History(ts.EpochRecord(**record) for record in result["history"])
 
 
 def last(result: dict, key: str) -> float:
@@ -181,8 +178,8 @@ def report(options, data, chosen, runs) -> None:
             interval([last(r, key) - last(a, key) for r, a in zip(results, alone, strict=True)])
             for key in ("error", "error_average", "loss_test", "loss_average")
         ]
-        hits = [reached(r["history"], target) for r in results]
-        steps = [h[0] for h in hits if h]
+        hits = [to_target(history_of(r), target) for r in results]
+        steps = [hit[1] for hit in hits if hit]
         rows.append(
             {
                 "arm": name,
@@ -239,13 +236,7 @@ def report(options, data, chosen, runs) -> None:
     kept = {k: v for k, v in vars(options).items() if k != "out"}
     document = {"versions": versions(), "options": kept, "target": target, "rows": rows}
     (options.out / "table.json").write_text(json.dumps(document, indent=2) + "\n")
-    from twostroke.report import draw_curves
-    from twostroke.training import EpochRecord
-
-    first = {
-        name: ts.History(EpochRecord(**e) for e in results[0]["history"])
-        for name, results in runs.items()
-    }
+    first = {name: history_of(results[0]) for name, results in runs.items()}
     draw_curves(first, options.out / "curves.png", title=data.note, note="seed 0 of each arm")
 
 

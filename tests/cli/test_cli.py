@@ -293,15 +293,23 @@ def test_import_is_light():
     assert done.stdout.strip() == "[]"
 
 
-def test_a_preset_stands_under_what_is_given(capsys, digits, tmp_path):
-    code, _, _ = run(
-        capsys, "train", "--data", digits, "--preset", "fast", *QUICK, "--out", tmp_path / "a"
+def test_the_command_line_stands_over_a_file_and_that_over_a_preset(capsys, digits, tmp_path):
+    (tmp_path / "c.toml").write_text(
+        "epochs = 1\nmomentum = 0.5\nchannels_last = true\naverage = 0.9\n"
     )
-    assert code == 0
+    given = ["--preset", "fast", "--config", tmp_path / "c.toml", "--data", digits]
+    given += ["--batch-size", 40, "--lr", 0.1, "--momentum", 0.9, "--no-channels-last"]  # defaults
+    assert run(capsys, "train", *given, "--out", tmp_path / "a")[0] == 0
     config = tomllib.loads((tmp_path / "a" / "config.toml").read_text())
-    assert (config["optimizer"], config["average"]) == ("muon", 0.98)
-    given = dict(zip(QUICK[::2], QUICK[1::2], strict=True))
-    assert config["lr"] == float(given.get("--lr", 0.05))
+    told = {name: config[name] for name in ("optimizer", "epochs", "lr", "momentum", "average")}
+    assert told == {
+        "optimizer": "muon",
+        "epochs": 1,
+        "lr": 0.1,
+        "momentum": 0.9,
+        "average": 0.9,
+    }
+    assert not config["channels_last"]
 
 
 def test_demo_shows_its_four_arms(capsys, tmp_path, monkeypatch):

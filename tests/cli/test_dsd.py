@@ -39,18 +39,18 @@ def test_a_run_ends_in_a_plain_model_and_a_table(capsys, digits, tmp_path):  # n
 
 
 def test_a_stopped_run_goes_on(capsys, digits, tmp_path, monkeypatch):  # noqa: F811
-    import twostroke.cli.dsd as module
+    from twostroke.cli.progress import RunBar
 
-    after = module._Bars.epoch
+    after = RunBar.epoch
 
-    def stop(self, phase, record):
-        after(self, phase, record)
-        if phase == "sparse":
+    def stop(self, record):
+        after(self, record)
+        if self.name == "sparse":
             os.kill(os.getpid(), signal.SIGTERM)
 
     out = tmp_path / "a"
     with monkeypatch.context() as patch:
-        patch.setattr(module._Bars, "epoch", stop)
+        patch.setattr(RunBar, "epoch", stop)
         code, text, _ = run(capsys, "dsd", "--data", digits, *QUICK, "--out", out)
     assert code == 130
     assert "dsd --resume" in text

@@ -1,25 +1,17 @@
-import dataclasses
-
 import matplotlib.image
 import pytest
 from rich.console import Console
 
 import twostroke as ts
-from tests.toy import toy_data, toy_net
+from tests.toy import toy_data, toy_net, toy_record
 from twostroke.report import comparison, draw_curves, draw_training
 from twostroke.report.table import to_target
 
 
 def history(errors, **changes):
-    base = {f.name: 0.5 for f in dataclasses.fields(ts.EpochRecord)} | {"phase": "held"}
+    told = {"seconds": 2.0} | changes
     return ts.History(
-        ts.EpochRecord(
-            **(
-                base
-                | {"epoch": i + 1, "error": e, "steps": 50 * (i + 1), "seconds": 2.0, "round": i}
-                | changes
-            )
-        )
+        toy_record(epoch=i + 1, error=e, steps=50 * (i + 1), round=i, **told)
         for i, e in enumerate(errors)
     )
 

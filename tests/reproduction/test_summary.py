@@ -1,14 +1,17 @@
 """Means, spreads and convergence, by hand."""
 
+from dataclasses import asdict
+
 import pytest
 
+from tests.toy import toy_record
 from twostroke.reproduction.published import Experiment, Line
 from twostroke.reproduction.render import markdown
 from twostroke.reproduction.summary import convergence, rows
 
 
 def run(error, curve=(), status="FINISHED", **numbers):
-    history = [{"epoch": k + 1, "error": e, "seconds": 2.0} for k, e in enumerate(curve)]
+    history = [asdict(toy_record(epoch=k + 1, error=e, seconds=2.0)) for k, e in enumerate(curve)]
     return {
         "status": status,
         "numbers": {"error": error, **numbers},

@@ -54,7 +54,7 @@ def least_squares(p: HeldLoss, block) -> tuple[torch.Tensor, float]:
     eye = torch.eye(block.size, dtype=torch.float64)
     outputs = []
     for there in (0 * w, *eye):
-        values = named(there, p, block)
+        values = named(there, block.names, p.weights)
         outputs.append(torch.cat([p.output(part, values).reshape(-1) for part in p.parts]))
     J = torch.stack([o - outputs[0] for o in outputs[1:]], 1)
     misfit = torch.cat([part.y.reshape(-1) for part in p.parts]) - outputs[0]

@@ -22,7 +22,7 @@ def test_products_are_those_of_the_dense_hessian(kind, loss):
         def value(w: Tensor, block=block) -> Tensor:
             total = p.weight_decay / 2 * w.square().sum()
             for part in p.parts:
-                mean = p.loss(p.output(part, named(w, p, block)), part.y)
+                mean = p.loss(p.output(part, named(w, block.names, p.weights)), part.y)
                 total = total + len(part.y) / p.examples * mean
             return total
 

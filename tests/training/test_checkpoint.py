@@ -72,7 +72,7 @@ def test_damage_is_named_and_the_model_is_untouched(folder, name, damage):
 
 
 def test_a_disk_that_is_full_leaves_the_last_checkpoint(folder, monkeypatch):
-    from twostroke.training import tensor_files
+    from twostroke.training import files
 
     before = (folder / "checkpoint.safetensors").read_bytes()
 
@@ -80,7 +80,7 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint(folder, monkeypatch):
         path.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tensor_files, "save_file", full)
+    monkeypatch.setattr(files, "save_file", full)
     with pytest.raises(RunFolderError, match="No space left"):
         resume(folder)
     assert (folder / "checkpoint.safetensors").read_bytes() == before

@@ -10,7 +10,7 @@ import torch
 from twostroke.errors import RunFolderError, StoreError, SupportFileError
 from twostroke.store import rounds
 from twostroke.training.checkpoint import Checkpoint
-from twostroke.training.tensor_files import read_tensors, save_tensors
+from twostroke.training.files import read_tensors, save_tensors
 
 from .faults import in_a_child, run, told
 

@@ -1,27 +1,18 @@
-import dataclasses
 import math
 
 import pytest
 
 import twostroke as ts
+from tests.toy import toy_record
 from twostroke.errors import RunFolderError
-
-
-def record(**changes):
-    values = {f.name: 1.0 / 3.0 for f in dataclasses.fields(ts.EpochRecord)} | {
-        "epoch": 1,
-        "phase": "held",
-        "round": 2,
-        "steps": 30,
-        "visits": 100,
-        "stroke_visits": 0,
-    }
-    return ts.EpochRecord(**(values | changes))
 
 
 def test_csv_keeps_every_digit_and_what_is_missing(tmp_path):
     history = ts.History(
-        [record(drift=None, loss_held=None), record(epoch=2, density=math.pi, error=1e-300)]
+        [
+            toy_record(lr=1.0 / 3.0, drift=None, loss_held=None),
+            toy_record(epoch=2, density=math.pi, error=1e-300),
+        ]
     )
     history.save(tmp_path / "m.csv")
     assert ts.History.load(tmp_path / "m.csv").epochs == history.epochs
@@ -48,6 +39,6 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_seconds_add_up_and_every_status_carries_advice():
-    assert ts.History([record(seconds=1.5), record(seconds=2.0)]).seconds == 3.5
+    assert ts.History([toy_record(seconds=1.5), toy_record(seconds=2.0)]).seconds == 3.5
     assert all(len(status.value) > 10 for status in ts.Status)
     assert math.isnan(ts.FitResult(ts.Status.INTERRUPTED, None, ts.History()).error)

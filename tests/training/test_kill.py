@@ -7,7 +7,7 @@ import pytest
 
 from twostroke import _files
 from twostroke.store import FileStore, rounds
-from twostroke.training import tensor_files
+from twostroke.training import files
 from twostroke.training.fit import _Run
 
 from .faults import die_at, in_a_child, run, told
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="killing needs a
 # in this order, each in the run that the one before left behind: (what, where, which call, after it?)
 MOMENTS = {
     "in the warm-up": (_Run, "_cast", 3, False),
-    "before the first checkpoint": (tensor_files, "save_file", 1, False),
-    "with the first checkpoint written, not in place": (tensor_files, "save_file", 1, True),
+    "before the first checkpoint": (files, "save_file", 1, False),
+    "with the first checkpoint written, not in place": (files, "save_file", 1, True),
     "in the first support stroke": (rounds.RoundWriter, "write", 1, True),
     "before a round is in place": (rounds, "put", 1, False),
     "before the checkpoint of a round in place": (rounds, "put", 1, True),
@@ -48,7 +48,7 @@ def never_killed(tmp_path_factory):
 )
 def test_killed_and_resumed_it_ends_the_same(never_killed, tmp_path, refresh, store):
     for moment, (owner, name, nth, after) in MOMENTS.items():
-        if store == "host" and owner not in (_Run, tensor_files, _files):
+        if store == "host" and owner not in (_Run, files, _files):
             continue
 
         def dies(owner=owner, name=name, nth=nth, after=after):

@@ -19,7 +19,7 @@ A loop of one's own asks it at five places:
         alternator.end_epoch(mean_loss)
 """
 
-from .alternator import Alternation, Alternator, Live, Phase
+from .alternator import Alternation, Alternator, Given, Live, Phase
 from .batch_wise import BatchWise
 from .certificate import DriftCertificate
 from .ends import Plateau
@@ -33,6 +33,7 @@ __all__ = [
     "Alternator",
     "BatchWise",
     "DriftCertificate",
+    "Given",
     "InstanceWise",
     "Live",
     "Phase",

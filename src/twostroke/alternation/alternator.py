@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -18,8 +19,23 @@ from .ends import Plateau
 from .processes import ONE, Processes
 
 
-class Alternation(Protocol):
-    """A kind of alternation; `start` makes the state machine for one training run."""
+@dataclass(frozen=True)
+class Given:
+    """What a state machine is made for; see `Alternation.start`."""
+
+    model: nn.Module
+    source: ExampleSource
+    seed: int = 0
+    optimizer: Optimizer | None = None
+    processes: Processes = ONE
+    folder: Path | None = None
+
+
+class Alternation:
+    """A kind of alternation: settings, of which `start` makes the state machine for one training run.
+
+    Subclass it for a kind of your own, with a `machine` that gives an `Alternator`.
+    """
 
     def start(
         self,
@@ -29,12 +45,18 @@ class Alternation(Protocol):
         seed: int = 0,
         optimizer: Optimizer | None = None,
         processes: Processes = ONE,
+        folder: Path | None = None,
     ) -> Alternator:
         """Begin with a model and the examples it will be trained on.
 
-        `processes` are those of a run that has several; each starts a machine of its own.
+        `processes` are those of a run that has several; each starts a machine of its own. Files that
+        the machine keeps beside checkpoints go to `folder`, or to a temporary one.
         """
-        ...
+        return self.machine(Given(model, source, seed, optimizer, processes, folder))
+
+    def machine(self, given: Given) -> Alternator:
+        """The state machine; here one that never holds anything."""
+        return Alternator(given)
 
 
 class Phase(StrEnum):
@@ -46,24 +68,20 @@ class Phase(StrEnum):
 
 
 class Alternator:
-    """Base of the state machines. Ask `view` for the augmentation draw of the epoch under way."""
+    """Base of the state machines, and the one that never holds anything.
+
+    Ask `view` for the augmentation draw of the epoch under way.
+    """
 
     stores = False  # whether a process must meet those examples only whose supports it has
     whole_batch = False  # whether a batch must not be run in parts
 
-    def __init__(
-        self,
-        model: nn.Module,
-        source: ExampleSource,
-        seed: int,
-        optimizer: Optimizer | None,
-        processes: Processes = ONE,
-    ) -> None:
-        self.model = model
-        self.source = source
-        self.seed = seed
-        self.optimizer = optimizer
-        self.processes = processes
+    def __init__(self, given: Given) -> None:
+        self.model = given.model
+        self.source = given.source
+        self.seed = given.seed
+        self.optimizer = given.optimizer
+        self.processes = given.processes
         self.phase = Phase.LIVE
         self.round = 0
         self.view = 0
@@ -90,7 +108,7 @@ class Alternator:
 
     def step(self, indices: Tensor, progress: float = 0.0) -> AbstractContextManager[Any]:
         """Context for the forward pass of one training step; `progress` through the epoch, 0 to 1."""
-        raise NotImplementedError
+        return nullcontext()
 
     @property
     def needs_every_example(self) -> bool:
@@ -153,26 +171,5 @@ def check_warmup(warmup: int | Plateau) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Live:
+class Live(Alternation):
     """No alternation: ordinary training through the same loop, for fair comparisons."""
-
-    def start(
-        self,
-        model: nn.Module,
-        source: ExampleSource,
-        *,
-        seed: int = 0,
-        optimizer: Optimizer | None = None,
-        processes: Processes = ONE,
-    ) -> Alternator:
-        """Begin; see `Alternation`."""
-        return LiveAlternator(model, source, seed, optimizer, processes)
-
-
-class LiveAlternator(Alternator):
-    """Never holds anything."""
-
-    @contextmanager
-    def step(self, indices: Tensor, progress: float = 0.0) -> Iterator[None]:
-        """Nothing is done to the step."""
-        yield

@@ -7,19 +7,17 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
-from ..data import ExampleSource
 from ..errors import SettingsError
 from ..support import BatchEnergy, MajorityVote, Rule, hold
-from .alternator import Alternator, Phase, check_warmup
+from .alternator import Alternation, Alternator, Given, Phase, check_warmup
 from .ends import Plateau
-from .processes import ONE, Processes
+from .processes import Processes
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchWise:
+class BatchWise(Alternation):
     """One mask for each mini-batch, made on the fly (the paper's B-alternation, §4.2).
 
     warmup: epochs of ordinary training first, or a `Plateau` to wait for.
@@ -43,17 +41,9 @@ class BatchWise:
         """The rule that is applied."""
         return self.rule if self.rule is not None else BatchEnergy(density=self.density)
 
-    def start(
-        self,
-        model: nn.Module,
-        source: ExampleSource,
-        *,
-        seed: int = 0,
-        optimizer: Optimizer | None = None,
-        processes: Processes = ONE,
-    ) -> Alternator:
-        """Begin; see `Alternation`."""
-        return BatchWiseAlternator(model, source, seed, optimizer, self, processes)
+    def machine(self, given: Given) -> Alternator:
+        """See `Alternation.start`."""
+        return BatchWiseAlternator(given, self)
 
 
 class BatchWiseAlternator(Alternator):
@@ -64,18 +54,10 @@ class BatchWiseAlternator(Alternator):
 
     whole_batch = True
 
-    def __init__(
-        self,
-        model: nn.Module,
-        source: ExampleSource,
-        seed: int,
-        optimizer: Optimizer | None,
-        kind: BatchWise,
-        processes: Processes = ONE,
-    ) -> None:
-        super().__init__(model, source, seed, optimizer, processes)
+    def __init__(self, given: Given, kind: BatchWise) -> None:
+        super().__init__(given)
         self.kind = kind
-        self.rule = _over(processes, kind.mask_rule())
+        self.rule = _over(self.processes, kind.mask_rule())
 
     def begin_epoch(self, epoch: int) -> None:
         """Ends the warm-up when it is time."""

@@ -5,24 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
-from ..data import ExampleSource, announce, check_replayable
+from ..data import announce, check_replayable
 from ..errors import SettingsError
 from ..store import FileStore, Kind, Origin, check_kind, make_store
 from ..support import Held, Rule, Support, hold, record, recording, sites
 from ..support.modes import evaluating
-from .alternator import Alternator, Phase, check_warmup
+from .alternator import Alternation, Alternator, Given, Phase, check_warmup
 from .certificate import DriftCertificate
 from .ends import Plateau
 from .fingerprint import data_fingerprint, model_fingerprint
-from .processes import ONE, Processes
 
 # examples that a drift certificate keeps margins of, a float a unit
 CERTIFIED = 64
@@ -33,7 +31,7 @@ IN_ONE_PROCESS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstanceWise:
+class InstanceWise(Alternation):
     """One mask for each example, held for whole epochs (the paper's I-alternation, §4.1).
 
     warmup: epochs of ordinary training first, or a `Plateau` to wait for; masks of a random network
@@ -112,21 +110,9 @@ class InstanceWise:
                 f"{type(self.rule).__name__} gives one mask to a whole batch: use BatchWise with it"
             )
 
-    def inside(self, folder: Path) -> InstanceWise:
-        """The same, with the file, if it comes to one, in a folder, unless one is named already."""
-        return self if self.store_path is not None else replace(self, store_path=folder)
-
-    def start(
-        self,
-        model: nn.Module,
-        source: ExampleSource,
-        *,
-        seed: int = 0,
-        optimizer: Optimizer | None = None,
-        processes: Processes = ONE,
-    ) -> Alternator:
-        """Begin; see `Alternation`."""
-        return InstanceWiseAlternator(model, source, seed, optimizer, self, processes)
+    def machine(self, given: Given) -> Alternator:
+        """See `Alternation.start`."""
+        return InstanceWiseAlternator(given, self)
 
 
 class InstanceWiseAlternator(Alternator):
@@ -137,40 +123,33 @@ class InstanceWiseAlternator(Alternator):
 
     stores = True
 
-    def __init__(
-        self,
-        model: nn.Module,
-        source: ExampleSource,
-        seed: int,
-        optimizer: Optimizer | None,
-        kind: InstanceWise,
-        processes: Processes = ONE,
-    ) -> None:
-        super().__init__(model, source, seed, optimizer, processes)
+    def __init__(self, given: Given, kind: InstanceWise) -> None:
+        super().__init__(given)
         self.kind = kind
+        model, source, processes = self.model, self.source, self.processes
         self.device = next(model.parameters()).device
-        if kind.momentum == "reset" and optimizer is None:
+        if kind.momentum == "reset" and self.optimizer is None:
             raise SettingsError("momentum='reset' needs the optimiser: start(..., optimizer=...)")
         check_replayable(source, samples=32)
         examples = len(source)
-        draw = torch.Generator().manual_seed(seed)
+        draw = torch.Generator().manual_seed(self.seed)
         # the same number of examples for any number of processes
         self.probe = torch.randperm(examples, generator=draw)[: kind.probe].sort().values
         self.owned = processes.owned(examples)
         # one example tells the sites, and refuses what cannot be held, before any work is done
-        x, _ = source.batch(torch.arange(1), view=0, seed=seed)
+        x, _ = source.batch(torch.arange(1), view=0, seed=self.seed)
         with evaluating(model):
             found = sites(model, x.to(self.device), pooling=kind.pooling)
         if not found:
             raise SettingsError(
                 "the model has no site that could be held (no ReLU, no max pooling)"
             )
-        self._of = Origin(model_fingerprint(model), data_fingerprint(source, seed), seed)
-        folder = None if kind.store_path is None else Path(kind.store_path)
+        self._of = Origin(model_fingerprint(model), data_fingerprint(source, self.seed), self.seed)
+        self._folder = given.folder if kind.store_path is None else Path(kind.store_path)
         if processes.count > 1 and kind.store == "file":
             raise SettingsError(IN_ONE_PROCESS)
         self.store, why = make_store(
-            kind.store, found, len(self.owned), self.device, folder, self._of
+            kind.store, found, len(self.owned), self.device, self._folder, self._of
         )
         if processes.count > 1 and isinstance(self.store, FileStore):
             self.store.close()
@@ -404,12 +383,11 @@ class InstanceWiseAlternator(Alternator):
         if round_ == 0:
             return
         if reference is not None:
-            if self.kind.store_path is None:
+            if self._folder is None:
                 raise SettingsError(
                     f"the masks are in {reference['file']}: say in which folder it is (store_path=...)"
                 )
-            sites, folder = self.store.sites, Path(self.kind.store_path)
-            file = FileStore(sites, len(self.store), folder, self._of)
+            file = FileStore(self.store.sites, len(self.store), self._folder, self._of)
             file.reopen(reference)
             support = file.whole()
             file.close()

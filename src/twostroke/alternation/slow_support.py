@@ -9,21 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..data import ExampleSource
 from ..errors import SettingsError
 from ..support import Support, hold, record
 from ..support.modes import evaluating
-from .alternator import Alternator, Phase, check_warmup
+from .alternator import Alternation, Alternator, Given, Phase, check_warmup
 from .ends import Plateau
-from .processes import ONE, Processes
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlowSupport:
+class SlowSupport(Alternation):
     """Hold, for each batch, the support that an exponential average of the weights gives it.
 
     A third kind beside the paper's two: nothing is stored, and nothing is held for epochs. The
@@ -44,36 +41,20 @@ class SlowSupport:
         if not 0 <= self.decay < 1:
             raise SettingsError(f"decay is a share in [0, 1), not {self.decay}")
 
-    def start(
-        self,
-        model: nn.Module,
-        source: ExampleSource,
-        *,
-        seed: int = 0,
-        optimizer: Optimizer | None = None,
-        processes: Processes = ONE,
-    ) -> Alternator:
-        """Begin; see `Alternation`."""
-        return SlowSupportAlternator(model, source, seed, optimizer, self, processes)
+    def machine(self, given: Given) -> Alternator:
+        """See `Alternation.start`."""
+        return SlowSupportAlternator(given, self)
 
 
 class SlowSupportAlternator(Alternator):
     """Keeps the average and records each batch with it."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        source: ExampleSource,
-        seed: int,
-        optimizer: Optimizer | None,
-        kind: SlowSupport,
-        processes: Processes = ONE,
-    ) -> None:
-        super().__init__(model, source, seed, optimizer, processes)
+    def __init__(self, given: Given, kind: SlowSupport) -> None:
+        super().__init__(given)
         self.kind = kind
-        self.device = next(model.parameters()).device
+        self.device = next(self.model.parameters()).device
         self.average = AveragedModel(
-            model, multi_avg_fn=get_ema_multi_avg_fn(kind.decay), use_buffers=True
+            self.model, multi_avg_fn=get_ema_multi_avg_fn(kind.decay), use_buffers=True
         ).eval()
         self._record(torch.arange(1), 0)  # what cannot be held is refused before any work
 

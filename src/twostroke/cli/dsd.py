@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,9 +25,8 @@ from ..sparsity import (
     dense_sparse_dense,
     recipe,
 )
-from ..training import EpochRecord, RunFolder, Status
-from ..training import Progress as Where
-from .progress import RunBar
+from ..training import RunFolder, Status
+from .progress import RunBars
 from .train import stoppable, torch_seed
 
 MaskName = Literal[
@@ -123,9 +123,9 @@ def dsd(
         f"{', '.join(map(str, plan.whole()))} at learning rates {', '.join(map(str, plan.lrs))}",
         highlight=False,
     )
-    bars = _Bars(console)
+    bars = RunBars(console)
     try:
-        with bars, stoppable():
+        with closing(bars), stoppable():
             result = dense_sparse_dense(
                 net,
                 examples,
@@ -134,8 +134,8 @@ def dsd(
                 seed=asked["seed"],
                 device=asked["device"],
                 precision=asked["precision"],
-                callback=bars.epoch,
-                progress=bars.step,
+                callback=lambda phase, record: bars.of(phase).epoch(record),
+                progress=lambda phase, where: bars.of(phase).step(where),
                 folder=run.path / "phases",
             )
     except TwostrokeError:
@@ -243,33 +243,3 @@ def _discard(run: RunFolder) -> None:
     if phases.is_dir() and not any(phases.iterdir()):
         phases.rmdir()
     run.discard()
-
-
-class _Bars:
-    """One bar a phase."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bar: RunBar | None = None
-
-    def __enter__(self) -> _Bars:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.__exit__(None, None, None)
-
-    def step(self, phase: str, where: Where) -> None:
-        """After each step."""
-        self._of(phase).step(where)
-
-    def epoch(self, phase: str, record: EpochRecord) -> None:
-        """After each epoch."""
-        self._of(phase).epoch(record)
-
-    def _of(self, phase: str) -> RunBar:
-        if self.bar is None or self.bar.name != phase:
-            self.__exit__()
-            self.bar = RunBar(self.console, phase)
-            self.bar.__enter__()
-        return self.bar

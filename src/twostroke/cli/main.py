@@ -63,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     loud = _speaks()
     try:
+        if given[:1] == ["train"]:
+            from .train import spelled_out
+
+            given = ["train", *spelled_out(given[1:])]
         code = tyro.extras.subcommand_cli_from_dict(
             _commands(),
             prog="twostroke",

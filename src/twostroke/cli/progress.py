@@ -72,3 +72,25 @@ class RunBar:
                 highlight=False,
                 soft_wrap=True,
             )
+
+
+class RunBars:
+    """One bar after another, for work that consists of several runs."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar: RunBar | None = None
+
+    def of(self, name: str) -> RunBar:
+        """The bar of the run of that name; the one before it is closed."""
+        if self._bar is None or self._bar.name != name:
+            self.close()
+            self._bar = RunBar(self.console, name)
+            self._bar.__enter__()
+        return self._bar
+
+    def close(self) -> None:
+        """Take the bar that is shown away."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None

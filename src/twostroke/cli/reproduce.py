@@ -16,7 +16,7 @@ from ..reproduction import reproduce as run
 from ..reproduction.render import summary_of
 from ..training import EpochRecord
 from ..training import Progress as Where
-from .progress import RunBar
+from .progress import RunBars
 from .train import stoppable
 
 Name = Literal[
@@ -68,7 +68,7 @@ def reproduce(
                 watcher=bars,
             )
     except (Stopped, KeyboardInterrupt):
-        bars.close()
+        bars.bars.close()
         console.print(
             f"Stopped. What was finished is kept in {out / 'cells'}; the same command goes on.",
             highlight=False,
@@ -76,7 +76,7 @@ def reproduce(
         )
         return 130
     finally:
-        bars.close()
+        bars.bars.close()
     page = next(file for file in done.files if file.suffix == ".md")
     console.print(Markdown(page.read_text()))
     for file in done.files:
@@ -105,34 +105,28 @@ class _Bars:
     """A bar a cell, with the number of cells and the time that they will take."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bar: RunBar | None = None
+        self.console, self.bars = console, RunBars(console)
         self.number = self.count = self.trained = 0
         self.seconds = self.start = 0.0
-        self.kept = False
+        self.label, self.kept = "", False
 
     def begin(self, number: int, count: int, cell: Cell, kept: bool) -> None:
         """A cell begins, or is there from before."""
         self.number, self.count, self.kept = number, count, kept
         self.label = f"{number}/{count} {cell.label}"
         self.start = time.monotonic()
-        if not kept:
-            self.bar = RunBar(self.console, self.label)
-            self.bar.__enter__()
 
     def step(self, where: Where) -> None:
         """After each step."""
-        if self.bar:
-            self.bar.step(where)
+        self.bars.of(self.label).step(where)
 
     def epoch(self, record: EpochRecord) -> None:
         """After each epoch."""
-        if self.bar:
-            self.bar.epoch(record)
+        self.bars.of(self.label).epoch(record)
 
     def end(self, result: dict[str, Any]) -> None:
         """The cell is done."""
-        self.close()
+        self.bars.close()
         left = ""
         if not self.kept:
             self.trained += 1
@@ -143,12 +137,6 @@ class _Bars:
         self.console.print(
             f"{self.label}: {known}{summary_of(result)}{left}", highlight=False, soft_wrap=True
         )
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self.bar is not None:
-            self.bar.__exit__(None, None, None)
-            self.bar = None
 
 
 def _duration(seconds: float) -> str:

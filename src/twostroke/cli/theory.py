@@ -20,7 +20,7 @@ from ..errors import RunFolderError, SettingsError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ..report.theory import Sheet
+    from ..report.sheet import Sheet
     from ..theory import LinearOperator, Solver
 
 MEASUREMENTS = (80, 800, 8000, 80000)

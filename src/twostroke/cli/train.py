@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -177,10 +177,6 @@ def train(
     else:
         if options.out is None:
             raise SettingsError("say where the run is to go: --out runs/NAME")
-        if options.preset != "none":
-            what = merge(TrainConfig(**PRESETS[options.preset]), what)
-        if options.config is not None:
-            what = merge(from_toml(options.config), what)
     settings, kind = what.settings(), what.kind()
     processes = processes_of(settings)
     console = Console(quiet=not processes.main)
@@ -287,7 +283,15 @@ def _plain(config: TrainConfig) -> dict[str, Any]:
 
 
 def from_toml(path: Path) -> TrainConfig:
-    """Options from a file; an unknown or ill-typed one raises `SettingsError` with the near match."""
+    """Options from a file; raises as `options_of` does."""
+    values = options_of(path)
+    if "data_root" in values:
+        values["data_root"] = Path(values["data_root"])
+    return TrainConfig(**values)
+
+
+def options_of(path: Path) -> dict[str, Any]:
+    """What a file says; an unknown or ill-typed option raises `SettingsError` with the near match."""
     known = {f.name: str(f.type) for f in fields(TrainConfig)}
     values = read_toml(path)
     for name, value in values.items():
@@ -307,16 +311,44 @@ def from_toml(path: Path) -> TrainConfig:
         )
         if not fits:
             raise SettingsError(f"{path}: {name} is {value!r}, where {wanted} is wanted")
-    if "data_root" in values:
-        values["data_root"] = Path(values["data_root"])
-    return TrainConfig(**values)
+    return values
 
 
-def merge(base: TrainConfig, given: TrainConfig) -> TrainConfig:
-    """Options of the command line on top of those of a file: what differs from the default wins."""
-    default = asdict(TrainConfig())
-    changed = {k: v for k, v in asdict(given).items() if v != default[k]}
-    return TrainConfig(**(asdict(base) | changed))
+def spelled_out(arguments: Sequence[str]) -> list[str]:
+    """Arguments of `train` with what --preset and --config stand for written before them.
+
+    The last of two arguments counts: the command line over the file, the file over the preset.
+    """
+    before: list[str] = []
+    for option in ("preset", "config"):
+        value = _value_of(arguments, option)
+        if option == "preset" and value in PRESETS:
+            before += _as_arguments(PRESETS[value])
+        elif option == "config" and value is not None:
+            before += _as_arguments(options_of(Path(value)))
+    return [*before, *arguments]
+
+
+def _value_of(arguments: Sequence[str], option: str) -> str | None:
+    value = None
+    for k, argument in enumerate(arguments):
+        if argument == f"--{option}" and k + 1 < len(arguments):
+            value = arguments[k + 1]
+        elif argument.startswith(f"--{option}="):
+            value = argument.partition("=")[2]
+    return value
+
+
+def _as_arguments(values: Mapping[str, Any]) -> list[str]:
+    flags = {f.name for f in fields(TrainConfig) if str(f.type) == "bool"}
+    spelled = []
+    for name, value in values.items():
+        option = name.replace("_", "-")
+        if name in flags:
+            spelled.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            spelled += [f"--{option}", str(value)]
+    return spelled
 
 
 def _describe(kind: Alternation) -> str:

@@ -108,4 +108,5 @@ def _unknown(name: str) -> str:
     else:
         near = difflib.get_close_matches(name.lower().replace("_", "-"), list_data(), n=3)
         text += f"; did you mean {' or '.join(near)}?" if near else ""
+    text += "" if text.endswith("?") else "."
     return f"{text} There are {', '.join(list_data())}; see also twostroke train --help"

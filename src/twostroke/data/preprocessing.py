@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .._files import replacing
 from ..errors import DataError, SettingsError, UnknownNameError
 from .bundle import Data
 from .checks import chunks
@@ -230,9 +231,8 @@ def _whitening(images: Tensor, bias: float, cache: Path | None) -> Whitening:
         kept = load_file(file)
         return Whitening(kept["mean"], kept["matrix"])
     whiten = Whitening.fit(images, bias=bias)
-    partial = file.with_suffix(".partial")
     with suppress(OSError, SafetensorError):  # a folder that cannot be written costs only time
         cache.mkdir(parents=True, exist_ok=True)
-        save_file({"mean": whiten.mean, "matrix": whiten.matrix.contiguous()}, partial)
-        partial.replace(file)
+        with replacing(file) as partial:
+            save_file({"mean": whiten.mean, "matrix": whiten.matrix.contiguous()}, partial)
     return whiten

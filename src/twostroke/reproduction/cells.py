@@ -31,6 +31,7 @@ from ..training import (
     fit,
     versions,
 )
+from ..training.files import save_text
 from .tasks import Task, alternation
 
 
@@ -145,7 +146,7 @@ def train(
     )
     work = _train_sparse if cell.spec.sparse else _train
     result = work(folder, begun, cell, model, device, callback, progress)
-    _replace(folder / f"{cell.name}.json", result)
+    save_text(folder / f"{cell.name}.json", json.dumps(result) + "\n")
     shutil.rmtree(begun, ignore_errors=True)
     return result
 
@@ -279,12 +280,3 @@ def _plain(value: Any) -> Any:
     if callable(value):
         return repr(value) if " at 0x" not in repr(value) else value.__name__
     return value
-
-
-def _replace(file: Path, document: object) -> None:
-    partial = file.with_name(file.name + ".partial")
-    try:
-        partial.write_text(json.dumps(document) + "\n")
-        partial.replace(file)
-    except OSError as error:
-        raise RunFolderError(f"{file} could not be written: {error}") from error

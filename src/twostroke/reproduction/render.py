@@ -10,7 +10,9 @@ from typing import Any
 
 from ..errors import RunFolderError
 from ..report import draw_training
+from ..report.sheet import Sheet
 from ..training import EpochRecord, History, versions
+from ..training.files import save_text
 from .published import Experiment
 from .summary import Convergence, Results, Row, convergence, rows
 from .tasks import TASKS
@@ -48,9 +50,7 @@ def write(
     files = [out / f"{name}.md", out / f"{name}.json"]
     try:
         for file, content in zip(files, (text, json.dumps(document, indent=1) + "\n"), strict=True):
-            partial = file.with_name(file.name + ".partial")
-            partial.write_text(content)
-            partial.replace(file)
+            save_text(file, content)
         for task in notes:
             curves = _curves(results, task)
             if curves:
@@ -92,7 +92,7 @@ def markdown(
         f"- device: {', '.join(devices)} ({machine}); torch {told['torch']}, Python {told['python']}"
     ]
     lines += [f"- command: `{told['command'].replace('__main__.py', 'twostroke')}`", ""]
-    lines += _table(table)
+    lines += [_table(table).markdown()]
     lines += [
         "",
         "Errors in %, mean (standard deviation) over n seeds; *within* says whether the paper's",
@@ -113,14 +113,13 @@ SCALE_NOTES = {
 }
 
 
-def _table(table: Sequence[Row]) -> Iterable[str]:
+def _table(table: Sequence[Row]) -> Sheet:
     counts = any(row.paper_parameters for row in table)
     sparse = any(row.sparsity is not None for row in table)
     heads = ["", "paper", "ours", "n", "difference", "within", "seconds"]
     heads += ["parameters: paper", "ours"] if counts else []
     heads += ["weights pruned %"] if sparse else []
-    yield "| " + " | ".join(heads) + " |"
-    yield "|" + "---|" * len(heads)
+    lines = []
     for row in table:
         ours = number(row.ours)
         if row.spread is not None:
@@ -138,7 +137,8 @@ def _table(table: Sequence[Row]) -> Iterable[str]:
             cells += ["–" if row.parameters is None else f"{row.parameters:,}"]
         if sparse:
             cells += ["–" if row.sparsity is None else f"{100 * row.sparsity:.1f}"]
-        yield "| " + " | ".join(cells) + " |"
+        lines.append(tuple(cells))
+    return Sheet("", tuple(heads), tuple(lines))
 
 
 def _speed(speed: Sequence[Convergence]) -> Iterable[str]:
@@ -147,17 +147,25 @@ def _speed(speed: Sequence[Convergence]) -> Iterable[str]:
     yield "error over the epochs. All arms of a task follow one schedule."
     for task in dict.fromkeys(line.task for line in speed):
         some = [line for line in speed if line.task == task]
-        targets = list(some[0].reached)
+        heads = (task, "epochs", "area %", *(f"to {t:g} %" for t in some[0].reached))
+        lines = [
+            (
+                line.arm,
+                str(line.epochs),
+                f"{line.area:.2f}",
+                *(_hit(hit, line.n) for hit in line.reached.values()),
+            )
+            for line in some
+        ]
         yield ""
-        yield f"| {task} | epochs | area % | " + " | ".join(f"to {t:g} %" for t in targets) + " |"
-        yield "|" + "---|" * (3 + len(targets))
-        for line in some:
-            cells = [line.arm, str(line.epochs), f"{line.area:.2f}"]
-            for hit in line.reached.values():
-                cells.append(
-                    "–" if hit is None else f"{hit[0]:g} ep, {hit[1]:.0f} s ({hit[2]}/{line.n})"
-                )
-            yield "| " + " | ".join(cells) + " |"
+        yield Sheet("", heads, tuple(lines)).markdown()
+
+
+def _hit(hit: tuple[float, float, int] | None, n: int) -> str:
+    if hit is None:
+        return "–"
+    epochs, seconds, count = hit
+    return f"{epochs:g} ep, {seconds:.0f} s ({count}/{n})"
 
 
 def number(value: float | None, digits: int = 2) -> str:

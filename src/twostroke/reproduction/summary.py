@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..report.table import to_target
+from ..training import EpochRecord, History
 from .published import Experiment, Line
 
 Results = dict[tuple[str, str], list[dict[str, Any]]]  # by task and arm, a result a seed
@@ -89,8 +91,8 @@ class Convergence:
     """How fast one arm of a task learns, over its seeds, all with one schedule.
 
     `area` is the mean of the live test error over the epochs. `reached` maps a target error to the
-    median epochs and training seconds until it was first reached, with the number of seeds that
-    did; the first target is the mean final error of SGD.
+    median epochs and training seconds until it was first reached, and how many seeds of `n` did; the
+    first target is the mean final error of SGD.
     """
 
     task: str
@@ -110,34 +112,23 @@ def convergence(results: Results, targets: dict[str, tuple[float, ...]]) -> list
         if not reference or not runs:
             continue
         final = statistics.fmean(r["numbers"]["error"] for r in reference)
-        lines = [_areas(r["history"]) for r in runs]
+        histories = [History(EpochRecord(**record) for record in run["history"]) for run in runs]
         found.append(
             Convergence(
                 task=task,
                 arm=arm,
                 epochs=len(runs[0]["history"]),
                 n=len(runs),
-                area=statistics.fmean(lines),
-                reached={t: _reached(runs, t) for t in (round(final, 2), *targets[task])},
+                area=statistics.fmean(statistics.fmean(h.column("error")) for h in histories),
+                reached={t: _reached(histories, t) for t in (round(final, 2), *targets[task])},
             )
         )
     return found
 
 
-def _areas(history: list[dict[str, Any]]) -> float:
-    return statistics.fmean(record["error"] for record in history)
-
-
-def _reached(runs: Sequence[dict[str, Any]], target: float) -> tuple[float, float, int] | None:
-    hits = []
-    for run in runs:
-        seconds = 0.0
-        for record in run["history"]:
-            seconds += record["seconds"]
-            if record["error"] <= target:
-                hits.append((record["epoch"], seconds))
-                break
+def _reached(histories: Sequence[History], target: float) -> tuple[float, float, int] | None:
+    hits = [hit for hit in (to_target(history, target) for history in histories) if hit]
     if not hits:
         return None
-    epochs, times = zip(*hits, strict=True)
-    return statistics.median(epochs), statistics.median(times), len(hits)
+    epochs, _, seconds = zip(*hits, strict=True)
+    return statistics.median(epochs), statistics.median(seconds), len(hits)

@@ -191,7 +191,7 @@ class _Sweeps:
         if length == 0:
             return False
         self.undo, self.last = problem.copy(block.names), look.value
-        problem.put(named(curvature.w + length * found.x, problem, block))
+        problem.put(named(curvature.w + length * found.x, block.names, problem.weights))
         return True
 
     def _length(

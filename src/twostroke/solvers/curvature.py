@@ -8,7 +8,7 @@ is no approximation but for rounding, and the backward pass of the same graph is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class Curvature:
         return (float(self.w.norm()) or 1.0) / (float(u.norm()) or 1.0)
 
     def _named(self, vector: Tensor) -> dict[str, Tensor]:
-        return named(vector, self.problem, self.block)
+        return named(vector, self.block.names, self.problem.weights)
 
 
 def loss_curvature(loss: Loss, output: Tensor, y: Tensor, t: Tensor) -> Tensor:
@@ -85,11 +85,11 @@ def flat(tensors: dict[str, Tensor], names: Sequence[str]) -> Tensor:
     return torch.cat([tensors[name].reshape(-1) for name in names])
 
 
-def named(vector: Tensor, problem: HeldLoss, block: Block) -> dict[str, Tensor]:
-    """Undo `flat` for the parameters of a block."""
-    shapes = [problem.weights[name].shape for name in block.names]
+def named(vector: Tensor, names: Sequence[str], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo `flat`; shapes are those of `like`."""
+    shapes = [like[name].shape for name in names]
     pieces = vector.split([shape.numel() for shape in shapes])
-    return {n: p.view(s) for n, p, s in zip(block.names, pieces, shapes, strict=True)}
+    return {n: p.view(s) for n, p, s in zip(names, pieces, shapes, strict=True)}
 
 
 def refuse_crooked(problem: HeldLoss, blocks: Sequence[Block], examples: int = 4) -> None:
@@ -106,8 +106,8 @@ def refuse_crooked(problem: HeldLoss, blocks: Sequence[Block], examples: int = 4
             w = flat(problem.copy(block.names), block.names)
             u = torch.randn(w.shape, generator=draw).to(w)
             u *= (float(w.norm()) or 1.0) / float(u.norm())
-            ahead = problem.output(part, named(w + u, problem, block))
-            behind = problem.output(part, named(w - u, problem, block))
+            ahead = problem.output(part, named(w + u, block.names, problem.weights))
+            behind = problem.output(part, named(w - u, block.names, problem.weights))
             scale = torch.stack([middle.abs().max(), ahead.abs().max(), behind.abs().max()]).max()
             bend = float((ahead + behind - 2 * middle).abs().max())
             if bend > 4 * torch.finfo(w.dtype).eps ** 0.5 * float(scale):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import SettingsError, UnholdableError
 from .conjugate import conjugate_gradients
-from .curvature import loss_curvature
+from .curvature import flat, loss_curvature, named
 from .held_loss import HeldLoss, norm
 from .result import Callback, StrokeCode, StrokeResult, Track
 from .stages import Stage, Stages, stages
@@ -178,7 +178,7 @@ class _Splitting:
                 continue
             z = read.x if k == 0 else read.stages[k - 1].between(self.q[k - 1])
             decay = problem.weight_decay * len(z) / self.settings.rho
-            w = _pack(self.w, stage)
+            w = flat(self.w, stage.names)
             affine = _Affine(_of_weights(stage, z, self.w), torch.zeros_like(w))
             rest = affine.adjoint(self.q[k] + self.u[k] - affine(w)) - decay * w
 
@@ -186,7 +186,7 @@ class _Splitting:
                 return affine.normal(v) + decay * v
 
             found = conjugate_gradients(product, rest, steps=self.settings.inner, damping=1e-8)
-            self.w |= _unpack(w + found.x, stage, self.w)
+            self.w |= named(w + found.x, stage.names, self.w)
             problem.passes += self.one * (found.steps + 3)
 
     def _multipliers(self) -> float:
@@ -229,16 +229,7 @@ class _Affine:
 
 
 def _of_weights(stage: Stage, z: Tensor, weights: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda w: stage.run(z, _unpack(w, stage, weights))
-
-
-def _pack(weights: dict[str, Tensor], stage: Stage) -> Tensor:
-    return torch.cat([weights[name].reshape(-1) for name in stage.names])
-
-
-def _unpack(w: Tensor, stage: Stage, like: dict[str, Tensor]) -> dict[str, Tensor]:
-    pieces = w.split([like[name].numel() for name in stage.names])
-    return {n: p.view_as(like[n]) for n, p in zip(stage.names, pieces, strict=True)}
+    return lambda w: stage.run(z, named(w, stage.names, weights))
 
 
 def _forward(read: Stages, weights: dict[str, Tensor]) -> list[Tensor]:

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..alternation import Alternation, Live
 from ..data import Data, ExampleSource, as_data
 from ..errors import RunFolderError, SettingsError
 from ..training import EpochRecord, History, Progress, Settings, Status, evaluate, fit
-from ..training.tensor_files import save_tensors
+from ..training.files import read_tensors, save_tensors, save_text
+from ..training.run import load_weights
 from .layers import Masks, Sparsity, apply_masks, sparsity, weighted_layers
 from .masked import Masked
 from .masks import MASKS, WeightMask, some_examples
@@ -178,7 +178,7 @@ class _Run:
         file = folder / "dense-sparse-dense.json"
         if not file.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            _replace(file, identity)
+            save_text(file, json.dumps(identity, indent=1) + "\n")
             return
         try:
             kept = json.loads(file.read_text())
@@ -269,7 +269,7 @@ class _Run:
                 masks[key] = tensor.bool()
             else:
                 weights[key] = tensor
-        _load(self.model, weights, place / "begin.safetensors")
+        load_weights(self.model, weights, place / "begin.safetensors")
         return masks, json.loads(about["errors"])
 
     def _keep_beginning(self, place: Path, masks: Masks, looks: list[float]) -> None:
@@ -286,20 +286,11 @@ def _probe(source: ExampleSource, model: nn.Module, count: int, seed: int) -> Te
 
 def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
-    except (OSError, SafetensorError) as error:
+        return read_tensors(path)
+    except RunFolderError as error:
         raise RunFolderError(
-            f"{path} cannot be read ({error}): remove the folder {path.parent} to run its phase anew"
+            f"{error}; remove the folder {path.parent} to run its phase anew"
         ) from error
-
-
-def _load(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise RunFolderError(f"{path} holds the weights of another model: {error}") from error
 
 
 def _write(place: Path, phase: PhaseResult, model: nn.Module) -> None:
@@ -309,7 +300,7 @@ def _write(place: Path, phase: PhaseResult, model: nn.Module) -> None:
         "status": phase.status.name,
         "history": [asdict(record) for record in phase.history],
     }
-    _replace(place / "phase.json", plain)
+    save_text(place / "phase.json", json.dumps(plain, indent=1) + "\n")
     for name in ("checkpoint.safetensors", "begin.safetensors"):
         (place / name).unlink(missing_ok=True)
 
@@ -325,11 +316,5 @@ def _read(place: Path, model: nn.Module) -> PhaseResult:
             "run it anew"
         ) from error
     weights, _ = _tensors(place / "model.safetensors")
-    _load(model, weights, place / "model.safetensors")
+    load_weights(model, weights, place / "model.safetensors")
     return result
-
-
-def _replace(file: Path, document: object) -> None:
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(document, indent=1) + "\n")
-    partial.replace(file)

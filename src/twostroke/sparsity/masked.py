@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from ..alternation import ONE, Alternator, Processes
-from ..data import ExampleSource
+from ..alternation import Alternation, Alternator, Given, Processes
 from ..errors import SettingsError
 from .layers import Masks, apply_masks, weighted_layers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Masked:
+class Masked(Alternation):
     """Hold `masks` of weights: they are applied at the start and again after every optimiser step.
 
     What the optimiser remembers of a pruned weight (momentum, moments) is set to zero with it, or
@@ -26,18 +22,10 @@ class Masked:
 
     masks: Masks
 
-    def start(
-        self,
-        model: nn.Module,
-        source: ExampleSource,
-        *,
-        seed: int = 0,
-        optimizer: Optimizer | None = None,
-        processes: Processes = ONE,
-    ) -> Alternator:
-        """Begin; see `alternation.Alternation`."""
-        in_one_process(processes)
-        return _Masked(model, source, seed, optimizer, self.masks)
+    def machine(self, given: Given) -> Alternator:
+        """See `alternation.Alternation.start`."""
+        in_one_process(given.processes)
+        return _Masked(given, self.masks)
 
 
 def in_one_process(processes: Processes) -> None:
@@ -50,27 +38,15 @@ def in_one_process(processes: Processes) -> None:
 
 
 class _Masked(Alternator):
-    def __init__(
-        self,
-        model: nn.Module,
-        source: ExampleSource,
-        seed: int,
-        optimizer: Optimizer | None,
-        masks: Masks,
-    ) -> None:
-        super().__init__(model, source, seed, optimizer)
-        apply_masks(model, masks)
-        layers = weighted_layers(model)
+    def __init__(self, given: Given, masks: Masks) -> None:
+        super().__init__(given)
+        apply_masks(self.model, masks)
+        layers = weighted_layers(self.model)
         self._pairs: list[tuple[nn.Parameter, Tensor]] = []
         for path, keep in masks.items():
             weight = layers[path].weight
             assert isinstance(weight, nn.Parameter)
             self._pairs.append((weight, ~keep.to(weight.device)))
-
-    @contextmanager
-    def step(self, indices: Tensor, progress: float = 0.0) -> Iterator[None]:
-        """Nothing is done to the forward pass."""
-        yield
 
     def after_step(self) -> None:
         """Prune again."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
 
 from ..data import ExampleSource
 from ..support.modes import evaluating
@@ -21,30 +21,14 @@ def estimate_statistics(
 ) -> bool:
     """Replace running means and variances by those over `examples` training examples.
 
-    Layers that keep none, or are frozen in evaluation mode for good, stay as they are. Returns whether
-    there was anything to do. The model's modes are put back.
+    In training mode, as they come to be in training; the modes are put back. Returns whether there was
+    anything to do.
     """
-    norms = [
-        module
-        for module in model.modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats
-    ]
-    if not norms:
+    if not any(isinstance(m, _BatchNorm) and m.track_running_stats for m in model.modules()):
         return False
     device = next(model.parameters()).device
-    momenta = [norm.momentum for norm in norms]
     chosen = some_examples(source, examples, seed)
     parts = chosen.tensor_split(max(1, round(len(chosen) / batch_size)))  # none of a single example
-    with torch.no_grad(), evaluating(model):
-        try:
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.momentum = None  # a plain average over the batches
-                norm.train()
-            for indices in parts:
-                x, _ = source.batch(indices, seed=seed)
-                model(x.to(device))
-        finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
+    with evaluating(model):  # puts every module's mode back
+        update_bn((source.batch(indices, seed=seed)[0] for indices in parts), model, device)
     return True

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..alternation import ONE, Alternator, BatchWise, Processes
+from ..alternation import Alternation, Alternator, BatchWise, Given
 from ..alternation.batch_wise import BatchWiseAlternator
-from ..data import ExampleSource
 from ..errors import SettingsError
 from ..support import Share, record
 from ..support.modes import evaluating
@@ -43,7 +42,7 @@ class PassedEnergy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Units:
+class Units(Alternation):
     """In every step of the sparse phase, units of little energy are off: `z = m ∘ ReLU(q)`.
 
     per="batch" gives the mini-batch one mask (B-alternation), per="instance" each example its own
@@ -67,20 +66,12 @@ class Units:
         """How the masks are made."""
         return PassedEnergy(self.price, shared=self.per == "batch")
 
-    def start(
-        self,
-        model: nn.Module,
-        source: ExampleSource,
-        *,
-        seed: int = 0,
-        optimizer: Optimizer | None = None,
-        processes: Processes = ONE,
-    ) -> Alternator:
-        """Begin; see `alternation.Alternation`."""
-        in_one_process(processes)
-        if optimizer is None:
+    def machine(self, given: Given) -> Alternator:
+        """See `alternation.Alternation.start`."""
+        in_one_process(given.processes)
+        if given.optimizer is None:
             raise SettingsError("masking units needs the optimiser: start(..., optimizer=...)")
-        return _Resting(model, source, seed, optimizer, BatchWise(rule=self.rule))
+        return _Resting(given, BatchWise(rule=self.rule))
 
     def density(
         self,
@@ -95,21 +86,15 @@ class Units:
 class _Resting(BatchWiseAlternator):
     """Batch-wise alternation in which weights without gradient do not move."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        source: ExampleSource,
-        seed: int,
-        optimizer: Optimizer,
-        kind: BatchWise,
-    ) -> None:
-        super().__init__(model, source, seed, optimizer, kind)
+    def __init__(self, given: Given, kind: BatchWise) -> None:
+        super().__init__(given, kind)
+        assert self.optimizer is not None
         self._weights: list[Tensor] = [
             layer.weight  # type: ignore[misc]
-            for layer in weighted_layers(model).values()
+            for layer in weighted_layers(self.model).values()
         ]
         self._resting: list[tuple[Tensor, Tensor, dict[str, Tensor]]] = []
-        optimizer.register_step_pre_hook(self._before)
+        self.optimizer.register_step_pre_hook(self._before)
 
     def _before(self, optimizer: Optimizer, *_: Any) -> None:
         """Keep the weights, and what the optimiser remembers of them."""

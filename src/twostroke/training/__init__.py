@@ -1,8 +1,9 @@
 """Training: the driver `fit`, its settings, what it reports, and how it goes on after a stop.
 
-`settings` · `visits` which examples an epoch sees · `fit` the loop · `evaluate` live or with masks at
-test · `history` epochs, status, result · `checkpoint` resumable state, in `tensor_files` · `run` a run's
-folder.
+`settings` · `visits`, in `order`: which examples an epoch sees · `checks` before a run · `fit` the loop, with
+`stroke` for solvers · `measure` after each epoch · `evaluate` live or with masks at test · `history` epochs,
+status, result · `checkpoint` resumable state, in `files` and `shares` · `engine` several processes · `run` a
+run's folder · `plan` what a large run takes.
 """
 
 from .evaluate import MASK_AT_TEST, Evaluation, evaluate

@@ -22,9 +22,9 @@ from .._files import sweep_partials
 from ..alternation import ONE, Alternator, Processes
 from ..errors import RunFolderError, SupportFileError
 from ..support import Support
+from .files import read_tensors, save_tensors
 from .history import EpochRecord, History
 from .shares import checksum_of, load_share, save_share, support_file
-from .tensor_files import read_tensors, save_tensors
 from .visits import Visits
 
 _FORMAT = "twostroke-checkpoint"

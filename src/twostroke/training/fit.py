@@ -15,15 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..alternation import Alternation, Alternator, InstanceWise, Live, Phase, Processes
-from ..data import Data, ExampleSource, announce, as_data
+from ..alternation import Alternation, Alternator, Live, Phase, Processes
+from ..data import Data, announce, as_data
 from ..errors import SettingsError
-from ..support import recording
 from ..support.modes import evaluating
 from .checkpoint import Checkpoint, epoch_seed, good_weights
+from .checks import check_output, check_weighting
 from .engine import processes_of
-from .evaluate import Evaluation, Loss, mean_of, tally
+from .evaluate import Loss
 from .history import EpochRecord, FitResult, History, Status
+from .measure import Measure
 from .settings import Settings
 from .stroke import advance, check_solver, notes_of, refuse_solver, solve_stroke
 from .visits import Visits
@@ -86,8 +87,7 @@ def fit(
     settings = (settings or Settings()).but(**changes)
     if resume and folder is None:
         raise SettingsError("resume=True needs the folder that holds the checkpoint")
-    if folder is not None and isinstance(alternation, InstanceWise):
-        alternation = alternation.inside(Path(folder))
+    place = None if folder is None else Path(folder)
     processes = processes_of(settings)
     if not processes.main:
         callback = progress = notice = None
@@ -96,9 +96,9 @@ def fit(
         refuse_solver(run.solver, alternation or Live(), processes)
     processes.same(model)
     with processes.together():
-        run.start(alternation or Live())
+        run.start(alternation or Live(), place)
     try:
-        return _fit(run, callback, folder, resume, identity, notice)
+        return _fit(run, callback, place, resume, identity, notice)
     finally:
         run.alternator.close()
 
@@ -106,19 +106,19 @@ def fit(
 def _fit(
     run: _Run,
     callback: Callable[[EpochRecord], None] | None,
-    folder: str | Path | None,
+    folder: Path | None,
     resume: bool,
     identity: Mapping[str, Any] | None,
     notice: Callable[[str], None] | None,
 ) -> FitResult:
     model, settings, processes = run.model, run.settings, run.processes
-    first = run.measure(model, run.train, run.probe, view=0).loss
+    first = run.measure.probed(model, view=0).loss
     # a model that is trained already starts so low that a multiple of it would mean nothing
     run.first_loss = max(first, math.log(max(2, len(run.train.classes))))
     checkpoint = None
     if folder is not None:
         with processes.together():
-            checkpoint = Checkpoint(Path(folder), processes)
+            checkpoint = Checkpoint(folder, processes)
     who = dict(identity or {})
     history = History()
     notes = list(run.alternator.notes)
@@ -190,12 +190,14 @@ class _Run:
         if settings.channels_last:
             self.model.to(memory_format=torch.channels_last)
         self.train, self.test = (_on_device(s, self.device) for s in (data.train, data.test))
-        self._try_out()
+        check_output(self.model, self.train, loss, settings.seed)
         self.steps = math.ceil(examples / settings.batch_size)
         draw = torch.Generator().manual_seed(settings.seed)
-        self.probe = torch.randperm(examples, generator=draw)[: settings.probe].sort().values
+        probe = torch.randperm(examples, generator=draw)[: settings.probe].sort().values
+        here = Data(data.name, self.train, self.test, data.classes, data.note)
+        self.measure = Measure(here, probe, loss, settings.seed, processes)
 
-    def start(self, alternation: Alternation) -> None:
+    def start(self, alternation: Alternation, folder: Path | None) -> None:
         """Make what depends on the initial weights."""
         settings, model = self.settings, self.model
         self.optimizer = settings.make_optimizer(p for p in model.parameters() if p.requires_grad)
@@ -206,6 +208,7 @@ class _Run:
             seed=settings.seed,
             optimizer=self.optimizer,
             processes=self.processes,
+            folder=folder,
         )
         if settings.accumulate > 1 and self.alternator.whole_batch:
             raise SettingsError(
@@ -216,50 +219,15 @@ class _Run:
         if self.solver is not None:
             check_solver(self.solver, model, self.train, alternation, self.loss, settings)
         self.visits = Visits(settings.visits, len(self.train), settings.epochs, settings.order)
-        self._check_weighting()
         kind = settings.visits
+        if kind is not None:
+            check_weighting(self.loss, len(self.train.classes), self.device)
         self.alternator.wants_example_drift = kind is not None and kind.by != "loss"
         self.taken = 0  # optimiser steps
         self.average: nn.Module | None = None
         if settings.average is not None:
             ema = get_ema_multi_avg_fn(settings.average)
             self.average = AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
-
-    def _try_out(self) -> None:
-        """One example through the model: an input or output of the wrong shape shows here."""
-        x, _ = self.train.batch(torch.arange(1), view=0, seed=self.settings.seed)
-        with torch.no_grad(), evaluating(self.model):
-            try:
-                output = self.model(x.to(self.device))
-            except RuntimeError as error:
-                raise SettingsError(
-                    f"the model does not take images of shape {tuple(x.shape[1:])}: {error}"
-                ) from error
-        if not isinstance(output, Tensor):
-            raise SettingsError(
-                f"the model returns a {type(output).__name__}, where the loss needs one tensor: "
-                "switch auxiliary outputs off"
-            )
-        classes = len(self.train.classes)
-        if self.loss is F.cross_entropy and output.shape[1:] != (classes,):
-            raise SettingsError(
-                f"the model gives {tuple(output.shape[1:])} outputs an image and the data has "
-                f"{classes} classes: build the model with classes={classes}"
-            )
-
-    def _check_weighting(self) -> None:
-        """Selective visits weigh each example's loss."""
-        if self.visits.kind is None:
-            return
-        try:
-            each = self.loss(torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64), reduction="none")  # type: ignore[call-arg]
-        except TypeError:
-            each = torch.zeros(())
-        if each.shape != (2,):
-            raise SettingsError(
-                "visits=Selective(...) weighs the loss of each example: give a loss that takes "
-                'reduction="none", as torch.nn.functional.cross_entropy does'
-            )
 
     def epoch(self, epoch: int) -> EpochRecord:
         """One epoch of training and what is to be known of it."""
@@ -409,12 +377,11 @@ class _Run:
 
     def _look(self, epoch: int, phase: str, round_: int, mean: float) -> EpochRecord:
         """Measure the epoch's last weights."""
-        alternator = self.alternator
-        live = self.measure(self.model, self.train, self.probe, view=alternator.view)
-        held = self._held()
-        tests = torch.arange(len(self.test))
-        test = self.measure(self.model, self.test, tests)
-        average = self.measure(self.average, self.test, tests) if self.average else None
+        alternator, measure = self.alternator, self.measure
+        live = measure.probed(self.model, alternator.view)
+        held = measure.held(alternator)
+        test = measure.tested(self.model)
+        average = measure.tested(self.average) if self.average else None
         return EpochRecord(
             epoch=epoch + 1,
             phase=phase,
@@ -431,49 +398,13 @@ class _Run:
             loss_average=average.loss if average else None,
             error_average=average.error if average else None,
             drift=None if alternator.drift is None else float(alternator.drift),
-            density=self._density(),
+            density=measure.density(self.model, alternator.view),
             seconds=0.0,
             stroke_seconds=0.0,
             eval_seconds=0.0,
             error_live=live.error,
             error_held=held.error if held else None,
         )
-
-    def measure(
-        self, model: nn.Module, source: ExampleSource, indices: Tensor, view: int | None = None
-    ) -> Evaluation:
-        """`evaluate`, by all processes together."""
-        mine = self.processes.share(indices)
-        counts = tally(model, source, mine, self.loss, view=view, seed=self.settings.seed)
-        return mean_of(self.processes.sum(counts))
-
-    def _held(self) -> Evaluation | None:
-        """Mean loss and error of the probe under the held masks, None where there are none."""
-        counts = torch.zeros(3, dtype=torch.float64, device=self.device)
-        view, seed = self.alternator.view, self.settings.seed
-        for part in self.probe.split(500):
-            with self.processes.taking(part) as mine:
-                under = self.alternator.held_network(mine)
-                if under is None:
-                    return None
-                with under:
-                    some = tally(self.model, self.train, mine, self.loss, view=view, seed=seed)
-                counts += some * (not self.processes.idle)
-        return mean_of(self.processes.sum(counts))
-
-    def _density(self) -> float:
-        """Share of units that are on, of the first probe examples."""
-        with self.processes.taking(self.probe[:256]) as mine:
-            x, _ = self.train.batch(mine, view=self.alternator.view, seed=self.settings.seed)
-            with (
-                torch.no_grad(),
-                evaluating(self.model),
-                recording(self.model, strict=False) as recorder,
-            ):
-                self.model(x.to(self.device))
-            if not recorder.sites:
-                return float("nan")
-            return float(self.processes.whole(recorder.support.density()))
 
     def _cast(self) -> AbstractContextManager[Any]:
         if self.settings.precision == "bf16":

@@ -25,8 +25,8 @@ from .._files import replacing, sweep_partials
 from .._version import __version__
 from ..errors import RunFolderError
 from .checkpoint import Checkpoint
+from .files import read_tensors, save_tensors
 from .history import History
-from .tensor_files import read_tensors, save_tensors
 
 
 class RunFolder:
@@ -124,14 +124,22 @@ class RunFolder:
     def load_model(self, model: nn.Module) -> None:
         """Put the run's weights into a model of the same kind."""
         weights, _ = read_tensors(self.model_file, unchecked=True)
-        misfit = _misfit(weights, model.state_dict())
-        if misfit:
-            name = self.config().get("model") if self.config_file.exists() else None
-            said = f" ({name})" if name else ""
-            raise RunFolderError(
-                f"{self.model_file} holds the weights of another model{said}: {misfit}"
-            )
-        model.load_state_dict(weights)
+        name = self.config().get("model") if self.config_file.exists() else None
+        load_weights(model, weights, self.model_file, of=name)
+
+
+def load_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], path: Path, *, of: str | None = None
+) -> None:
+    """Put weights that were read from `path` into a model.
+
+    Raises `RunFolderError` with the first difference where they are another model's, such as that `of`.
+    """
+    misfit = _misfit(weights, model.state_dict())
+    if misfit:
+        said = f" ({of})" if of else ""
+        raise RunFolderError(f"{path} holds the weights of another model{said}: {misfit}")
+    model.load_state_dict(weights)
 
 
 def _misfit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from ..alternation import Processes
 from ..errors import RunFolderError
 from ..support import Support
-from .tensor_files import checksum
+from .files import checksum
 
 
 def support_file(folder: Path, round_: int, index: int, count: int) -> Path:

@@ -1,4 +1,4 @@
-"""Tensors in safetensors files with a checksum of all of it, written whole or not at all."""
+"""Files of a run, written whole or not at all: text, and tensors with a checksum of all of it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
             f"{path} could not be written ({error}); what was there before is untouched. Is the disk "
             "full or the folder read-only?"
         ) from error
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write text to a file beside, then put it in place; `RunFolderError` where that fails."""
+    try:
+        with replacing(path) as partial:
+            partial.write_text(text)
+    except OSError as error:
+        raise RunFolderError(f"{path} could not be written: {error}") from error
 
 
 def read_tensors(
