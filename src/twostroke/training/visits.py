@@ -33,7 +33,10 @@ class Selective:
 
     def __post_init__(self) -> None:
         if not 0 < self.drop < 1:
-            raise SettingsError(f"drop is a share between 0 and 1, not {self.drop}")
+            raise SettingsError(
+                f"the share of settled examples to leave out (drop, --visits) lies between 0 and 1, which "
+                f"{self.drop} does not"
+            )
         if not 0 <= self.full <= 1:
             raise SettingsError(f"full is a share of the epochs in [0, 1], not {self.full}")
         if self.by not in ("loss", "drift", "both"):
