@@ -176,6 +176,17 @@ def test_runs_of_other_settings_are_other_cells(digits, tmp_path):  # noqa: F811
     assert {f.name for f in (tmp_path / "cells").iterdir()} > names
 
 
+def test_pages_say_how_it_was_computed(digits, tmp_path):  # noqa: F811
+    done = reproduce(
+        "figure1", out=tmp_path, data=digits, precision="bf16", channels_last=True, only=["mnist"]
+    )
+    (run_,) = done.results["mnist-nin", "instance"]
+    assert run_["identity"]["settings"]["precision"] == "bf16"
+    assert "bf16, channels-last" in (tmp_path / "figure1.md").read_text()
+    with pytest.raises(SettingsError, match="precision"):
+        reproduce("figure1", out=tmp_path, data=digits, precision="fp8")
+
+
 def test_a_run_that_diverges_is_told_and_left_out(digits, tmp_path, monkeypatch):  # noqa: F811
     real = cells.fit
 

@@ -19,6 +19,7 @@ def run(error, curve=(), status="FINISHED", **numbers):
         "seconds": 10.0,
         "parameters": 7,
         "device": "cpu",
+        "identity": {"settings": {"precision": "fp32", "channels_last": False}},
         "detail": "in epoch 1",
     }
 

@@ -11,22 +11,31 @@ from twostroke.support import bits, kernels
 from .helpers import bits_equal, drawn_more
 from .test_bits import DTYPES, awkward
 
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 pytest.importorskip("numba", reason="the fused kernels need numba")
 
 
 @drawn_more
 @given(
-    st.lists(st.integers(1, 9), min_size=2, max_size=4).map(tuple),
+    st.lists(st.integers(1, 9), min_size=2, max_size=5).map(tuple),
     st.sampled_from(DTYPES),
     st.integers(0, 2**20),
     st.booleans(),
+    st.booleans(),
+    st.booleans(),
     st.integers(1, 5),
 )
-def test_both_kernels_are_bit_for_bit_the_references(shape, dtype, seed, inplace, threads):
+def test_both_kernels_are_bit_for_bit_the_references(
+    shape, dtype, seed, last, shared, inplace, threads
+):
     q = awkward(shape, dtype, seed)
-    mask = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+    if last and q.ndim in CHANNELS_LAST:
+        q = q.to(memory_format=CHANNELS_LAST[q.ndim])
+    rows = (1, *shape[1:]) if shared else shape
+    mask = torch.rand(rows, generator=torch.Generator().manual_seed(seed)) < 0.5
     assert kernels.serves(q)
-    expected = bits.reference_select(q, mask)
+    expected = bits.reference_select(q, mask.expand(shape))
     with (
         mock.patch.object(kernels, "_SHARE", 1),
         mock.patch.object(torch, "get_num_threads", return_value=threads),
@@ -35,14 +44,16 @@ def test_both_kernels_are_bit_for_bit_the_references(shape, dtype, seed, inplace
             on = ~(q < 0) if closed else ~(q <= 0)
             assert torch.equal(kernels.pack(q, closed=closed), bits.reference_pack(on))
         out = q if inplace else torch.empty_like(q)
-        assert kernels.select(q, bits.pack(mask), out) is out
+        assert kernels.select(q, bits.pack(mask).expand(shape[0], -1), out) is out
     assert bits_equal(out, expected)
+    assert out.stride() == q.stride()
 
 
 def test_what_they_do_not_serve():
     q = torch.randn(2, 3, 4, 4)
     assert kernels.serves(q)
-    assert not kernels.serves(q.to(memory_format=torch.channels_last))
+    assert kernels.serves(q.to(memory_format=torch.channels_last))
+    assert not kernels.serves(q.transpose(2, 3))
     assert not kernels.serves(q.int())
     assert not kernels.serves(q[:0])
     assert not kernels.serves(torch.nn.Parameter(q))

@@ -30,6 +30,8 @@ def reproduce(
     scale: Literal["smoke", "short", "full"] = "smoke",
     seeds: int | None = None,
     device: str = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    channels_last: bool = False,
     data: tuple[str, ...] = (),
     data_root: Path | None = None,
     only: tuple[str, ...] = (),
@@ -46,6 +48,8 @@ def reproduce(
             subset, which shows that everything works and nothing else.
         seeds: Runs of each arm, by default 1 (smoke), 3 (short) or 5 (full).
         device: cpu, cuda, cuda:1; auto takes the GPU where there is one.
+        precision: bf16 computes in bfloat16 where that is safe.
+        channels_last: Memory format of images and weights; faster for most convolutions.
         data: Other data in the place of the published ones: NAME for all, or SET=NAME for one, as in
             mnist=mnist-12k or cifar10=npz:cifar10.npz. The tables say so.
         data_root: Where named data sets lie or are downloaded to.
@@ -62,6 +66,8 @@ def reproduce(
                 scale=scale,
                 seeds=seeds,
                 device=device,
+                precision=precision,
+                channels_last=channels_last,
                 data=_stand_ins(data),
                 data_root=data_root,
                 only=only,

@@ -32,6 +32,7 @@ from ..training import (
     versions,
 )
 from ..training.files import save_text
+from ..training.settings import Precision
 from .tasks import Task, alternation
 
 
@@ -45,6 +46,8 @@ class Cell:
     scale: str
     data: Data
     spec: Task
+    precision: Precision = "fp32"
+    channels_last: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -81,7 +84,10 @@ class Cell:
         else:
             settings = self.spec.settings_at(self.scale)
         return settings.but(
-            seed=self.seed, batch_size=min(settings.batch_size, len(self.data.train))
+            seed=self.seed,
+            batch_size=min(settings.batch_size, len(self.data.train)),
+            precision=self.precision,
+            channels_last=self.channels_last,
         )
 
     @property

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ..data import Data, default_root, load, preprocess
 from ..errors import DataError, SettingsError, UnknownNameError
 from ..training import EpochRecord, Progress
+from ..training.settings import Precision
 from . import cells, render
 from .cells import Cell
 from .published import EXPERIMENTS, Experiment
@@ -50,6 +51,8 @@ def reproduce(
     scale: str = "smoke",
     seeds: int | None = None,
     device: str = "auto",
+    precision: Precision = "fp32",
+    channels_last: bool = False,
     data: Mapping[str, str] | str | None = None,
     data_root: Path | None = None,
     only: Sequence[str] = (),
@@ -58,8 +61,9 @@ def reproduce(
     """Reproduce a table or a figure of the paper by `name` ("table2" to "table8", "figure1", "figure3").
 
     `scale` is "full", the published schedule; "short", a fifth of its epochs; "smoke", a few epochs
-    on a subset. Each arm is trained with `seeds` seeds, by default 1 (smoke), 3 or 5. Finished cells
-    lie in `out`/cells, shared by all tables; the same call goes on where it was stopped.
+    on a subset. Each arm is trained with `seeds` seeds, by default 1 (smoke), 3 or 5. `precision` and
+    `channels_last` are as in `Settings`; the pages name them. Finished cells lie in `out`/cells, shared
+    by all tables; the same call goes on where it was stopped.
 
     `data` puts another data set in the place of the published one, for all tasks or by the published
     name ({"mnist": "mnist-12k"}); every table says so. Nothing is replaced unasked. `only` keeps the tasks
@@ -79,7 +83,16 @@ def reproduce(
         raise SettingsError(f"seeds is a number of runs an arm, 1 or more, not {seeds}")
     sets = _load(experiment, scale, _stand_ins(experiment, data), data_root)
     plan = [
-        Cell(task=task, arm=arm, seed=seed, scale=scale, data=sets[task], spec=TASKS[task])
+        Cell(
+            task=task,
+            arm=arm,
+            seed=seed,
+            scale=scale,
+            data=sets[task],
+            spec=TASKS[task],
+            precision=precision,
+            channels_last=channels_last,
+        )
         for task, arm in experiment.cells
         if not (scale == "smoke" and arm.endswith("-units"))
         for seed in range(seeds)

@@ -88,8 +88,10 @@ def markdown(
     machine = (
         f"{told['gpu'] or told['platform']}, {told['cpu_cores']} cores, {told['threads']} thread(s)"
     )
+    ways = ", ".join(sorted({_computed(run) for runs in results.values() for run in runs}))
     lines += [
-        f"- device: {', '.join(devices)} ({machine}); torch {told['torch']}, Python {told['python']}"
+        f"- device: {', '.join(devices)} ({machine}); {ways}; torch {told['torch']}, Python "
+        f"{told['python']}"
     ]
     lines += [f"- command: `{told['command'].replace('__main__.py', 'twostroke')}`", ""]
     lines += [_table(table).markdown()]
@@ -104,6 +106,11 @@ def markdown(
     if speed:
         lines += ["", "## Convergence", "", *_speed(speed)]
     return "\n".join(lines) + "\n"
+
+
+def _computed(run: dict[str, Any]) -> str:
+    settings = run["identity"]["settings"]
+    return str(settings["precision"]) + (", channels-last" if settings["channels_last"] else "")
 
 
 SCALE_NOTES = {

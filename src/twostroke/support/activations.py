@@ -18,13 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from . import bits
+from . import bits, kernels
 from .hard_threshold import as_channels, hard_threshold
-
-
-def _channels_last(q: Tensor) -> torch.memory_format | None:
-    formats = (torch.channels_last, torch.channels_last_3d)
-    return next((f for f in formats if q.is_contiguous(memory_format=f)), None)
 
 
 class _Held(Function):
@@ -51,7 +46,7 @@ class _Held(Function):
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     q, packed, ctx.slope, ctx.inplace = inputs
-    ctx.layout = None if q.is_contiguous() else _channels_last(q)
+    ctx.layout = None if q.is_contiguous() else kernels.channels_last(q)
     if ctx.inplace:
         ctx.mark_dirty(q)
     ctx.save_for_backward(packed)

@@ -116,9 +116,9 @@ def select(
     units = q.shape[1:].numel()
     if out is None:
         out = torch.empty_like(q)
-    alike = slope == 0 and packed.shape[0] == q.shape[0] and out.dtype == q.dtype
-    if alike and kernels.serves(q) and out.is_contiguous():
-        return kernels.select(q, packed, out)
+    alike = slope == 0 and out.dtype == q.dtype and out.stride() == q.stride()
+    if alike and kernels.serves(q):
+        return kernels.select(q, packed.expand(len(q), -1), out)
     plain = q.is_contiguous() and out.is_contiguous()
     if plain and q.device.type == "cpu" and units % 8 == 0 and packed.shape[0] == q.shape[0]:
         values, results, bytes_ = q.view(-1), out.view(-1), packed.reshape(1, -1)

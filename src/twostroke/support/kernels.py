@@ -3,7 +3,9 @@
 A mask is applied, and a pre-activation is packed, in one pass over memory: as fast as ReLU itself, where
 the chains of tensor operations in `bits`, which stand in for them elsewhere, are bound by the unpacking.
 Floats are read as integers of their size, so that one kernel serves every precision and what is off comes
-out as exactly +0, infinities and NaN included.
+out as exactly +0, infinities and NaN included. Bits are in the order of a contiguous tensor, whatever the
+memory format of the values: channels-last ones have kernels of their own, which turn the bits of eight
+pixels at a time.
 
 Kernels run without the interpreter's lock, split over as many threads as PyTorch uses. They are compiled
 at first use, about a second each, and kept on disk where the cache of numba can be written.
@@ -39,6 +41,7 @@ def _compiled() -> SimpleNamespace | None:
     if os.environ.get("TWOSTROKE_KERNELS") == "0":
         return None
     try:
+        import numpy as np
         from numba import njit
     except ImportError:
         return None
@@ -69,7 +72,45 @@ def _compiled() -> SimpleNamespace | None:
                     byte |= ((value >= least) | (value == lone) | ((value & top) > infinity)) << k
                 packed[i, j] = byte
 
-    return SimpleNamespace(select=select, pack=pack)
+    # channels last: q, out (rows, pixels, channels); unit `c * pixels + p` is pixel p of channel c
+
+    @njit(nogil=True, cache=True)
+    def select_last(q: Any, packed: Any, out: Any, one: Any) -> None:
+        rows, pixels, channels = q.shape
+        last = packed.shape[1] - 1
+        turned = np.empty(channels, q.dtype)  # the bits of eight pixels of each channel
+        for i in range(rows):
+            for start in range(0, pixels, 8):
+                for c in range(channels):
+                    u = c * pixels + start
+                    j = u >> 3
+                    pair = int(packed[i, j]) | int(packed[i, min(j + 1, last)]) << 8
+                    turned[c] = one * ((pair >> (u & 7)) & 255)
+                for k in range(min(8, pixels - start)):
+                    for c in range(channels):
+                        out[i, start + k, c] = q[i, start + k, c] & -((turned[c] >> k) & one)
+
+    @njit(nogil=True, cache=True)
+    def pack_last(q: Any, packed: Any, least: Any, lone: Any, infinity: Any, top: Any) -> None:
+        # `packed` comes as zeros, for two channels may share a byte
+        rows, pixels, channels = q.shape
+        turned = np.empty(channels, np.uint8)
+        for i in range(rows):
+            for start in range(0, pixels, 8):
+                turned[:] = 0
+                for k in range(min(8, pixels - start)):
+                    for c in range(channels):
+                        value = q[i, start + k, c]
+                        on = (value >= least) | (value == lone) | ((value & top) > infinity)
+                        turned[c] |= np.uint8(on) << k
+                for c in range(channels):
+                    u = c * pixels + start
+                    pair = int(turned[c]) << (u & 7)
+                    packed[i, u >> 3] |= pair & 255
+                    if pair >> 8:
+                        packed[i, (u >> 3) + 1] |= pair >> 8
+
+    return SimpleNamespace(select=select, pack=pack, select_last=select_last, pack_last=pack_last)
 
 
 @lru_cache(maxsize=2)
@@ -92,38 +133,47 @@ def _split(units: int, rows: int, kernel: Callable[[slice], None]) -> None:
 
 
 def serves(q: Tensor) -> bool:
-    """Whether the kernels take this tensor: plain, contiguous, floating, on the CPU."""
+    """Whether the kernels take this tensor: plain, contiguous or channels-last, floating, on the CPU."""
     return (
         type(q) is Tensor
         and q.device.type == "cpu"
         and q.dtype in INFINITIES
-        and q.is_contiguous()
+        and (q.is_contiguous() or channels_last(q) is not None)
         and q.numel() > 0
         and not torch._C._functorch.is_functorch_wrapped_tensor(q)
         and _compiled() is not None
     )
 
 
-def _rows(q: Tensor) -> Tensor:  # (rows, units) integers
-    return q.detach().view(q.shape[0], q[0].numel()).view(INTEGERS[q.element_size()])
+def channels_last(q: Tensor) -> torch.memory_format | None:
+    """The channels-last format that `q` has, or None."""
+    formats = (torch.channels_last, torch.channels_last_3d)
+    return next((f for f in formats if q.is_contiguous(memory_format=f)), None)
+
+
+def _values(q: Tensor) -> Any:
+    """Integers as they lie in memory: (rows, units), or (rows, pixels, channels) if channels-last."""
+    q = q.detach().view(INTEGERS[q.element_size()])
+    return (q.flatten(1) if q.is_contiguous() else q.movedim(1, -1).flatten(1, -2)).numpy()
 
 
 def select(
     q: Tensor,  # (rows, ...) that `serves`
     packed: Tensor,  # (rows, ⌈units / 8⌉) uint8
-    out: Tensor,  # like q; may be q itself
+    out: Tensor,  # like q, strides included; may be q itself
 ) -> Tensor:
     """`q` where a bit is on, +0 where it is off; the same as `bits.reference_select`."""
     kernels = _compiled()
     assert kernels is not None
-    values, results = _rows(q).numpy(), _rows(out).numpy()
+    values, results = _values(q), _values(out)
     bytes_ = packed.numpy()  # of any stride: a byte is read once for eight units
     one = values.dtype.type(1)
+    kernel = kernels.select if values.ndim == 2 else kernels.select_last
 
     def run(part: slice) -> None:
-        kernels.select(values[part], bytes_[part], results[part], one)
+        kernel(values[part], bytes_[part], results[part], one)
 
-    _split(values.shape[1], len(values), run)
+    _split(values[0].size, len(values), run)
     return out
 
 
@@ -135,8 +185,9 @@ def pack(
     """`bits.pack` of ReLU's own rule: on unless `q <= 0` (`q < 0` if closed), so on where undefined."""
     kernels = _compiled()
     assert kernels is not None
-    values = _rows(q).numpy()
-    packed = torch.empty(len(values), (values.shape[1] + 7) // 8, dtype=torch.uint8)
+    values = _values(q)
+    units = values[0].size
+    packed = torch.zeros(len(values), (units + 7) // 8, dtype=torch.uint8)
     bytes_ = packed.numpy()
     integer = values.dtype.type
     infinity = integer(INFINITIES[q.dtype])
@@ -144,9 +195,10 @@ def pack(
     least = integer(0 if closed else 1)
     # -0 comes last among integers and is a zero nonetheless
     lone = integer(-int(top) - 1) if closed else least
+    kernel = kernels.pack if values.ndim == 2 else kernels.pack_last
 
     def run(part: slice) -> None:
-        kernels.pack(values[part], bytes_[part], least, lone, infinity, top)
+        kernel(values[part], bytes_[part], least, lone, infinity, top)
 
-    _split(values.shape[1], len(values), run)
+    _split(units, len(values), run)
     return packed
