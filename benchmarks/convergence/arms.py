@@ -11,19 +11,25 @@ from twostroke.alternation import Alternation
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train. `lengths` are epochs relative to the reference's."""
+    """One way to train. `length` is epochs relative to the reference's.
+
+    Learning rate and weight decay are tuned together, then the share of the run in which the learning
+    rate rises.
+    """
 
     optimizer: str = "sgd"
     alternation: Callable[[int], Alternation] = lambda epochs: ts.Live()
     visits: ts.Selective | None = None
-    lrs: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
-    lengths: tuple[float, ...] | None = None  # 1.0, or those of `tuned_as`
-    # take the learning rate from this arm instead of tuning, and its length too unless `lengths` are given
-    tuned_as: str | None = None
+    lrs: tuple[float, ...] = (0.1, 0.2, 0.4)
+    decays: tuple[float, ...] = (5e-4, 2e-3, 5e-3)
+    warms: tuple[float, ...] = (0.25, 0.1)
+    length: float | None = None  # 1, or that of `tuned_as`
+    tuned_as: str | None = None  # take the choices of this arm instead of tuning
 
 
-SHORT = (1 / 3, 5 / 12)
-MUON_LRS = (0.01, 0.02, 0.05, 0.1)
+SHORT = 5 / 12
+MUON_LRS = (0.02, 0.05, 0.1)
+MUON_DECAYS = (0.03, 0.1, 0.3)  # decoupled: a share of the weights, times the learning rate, a step
 
 
 def late(**options) -> Callable[[int], Alternation]:
@@ -46,20 +52,21 @@ def batch(epochs: int) -> Alternation:
 
 ARMS = {
     "sgd": Arm(),
-    "sgd short": Arm(lengths=SHORT),
-    "sgd short + selective": Arm(visits=ts.Selective(), lengths=(2 / 3,), tuned_as="sgd short"),
+    "sgd short": Arm(length=SHORT),
+    "sgd short + selective": Arm(visits=ts.Selective(), length=2 / 3, tuned_as="sgd short"),
     "sgd + instance-wise": Arm(alternation=late(), tuned_as="sgd"),
     "sgd + running": Arm(alternation=running, tuned_as="sgd"),
     "sgd + batch-wise": Arm(alternation=batch, tuned_as="sgd"),
     "sgd + slow support": Arm(alternation=slow, tuned_as="sgd"),
-    "muon": Arm("muon", lrs=MUON_LRS, lengths=SHORT),
-    "muon + selective": Arm("muon", visits=ts.Selective(), lengths=(1 / 2,), tuned_as="muon"),
+    "muon": Arm("muon", lrs=MUON_LRS, decays=MUON_DECAYS, length=SHORT),
+    "muon shorter": Arm("muon", length=1 / 3, tuned_as="muon"),
+    "muon + selective": Arm("muon", visits=ts.Selective(), length=1 / 2, tuned_as="muon"),
     "muon + instance-wise": Arm("muon", late(), tuned_as="muon"),
     "muon + running": Arm("muon", running, tuned_as="muon"),
     "muon + batch-wise": Arm("muon", batch, tuned_as="muon"),
     "muon + slow support": Arm("muon", slow, tuned_as="muon"),
-    "muon long": Arm("muon", lengths=(1.0,), tuned_as="muon"),
-    "muon long + instance-wise": Arm("muon", late(), lengths=(1.0,), tuned_as="muon"),
-    "muon long + running": Arm("muon", running, lengths=(1.0,), tuned_as="muon"),
-    "muon long + slow support": Arm("muon", slow, lengths=(1.0,), tuned_as="muon"),
+    "muon long": Arm("muon", length=1.0, tuned_as="muon"),
+    "muon long + instance-wise": Arm("muon", late(), length=1.0, tuned_as="muon"),
+    "muon long + running": Arm("muon", running, length=1.0, tuned_as="muon"),
+    "muon long + slow support": Arm("muon", slow, length=1.0, tuned_as="muon"),
 }

@@ -2,10 +2,11 @@
 
     python benchmarks/convergence/run.py --data mnist-12k --out benchmarks/results/convergence-mnist12k
 
-Every cell (arm, learning rate, length, seed) is one file in the folder, so that an interrupted
-benchmark goes on where it stopped. First each arm is tuned with one seed on 20 % of the training set,
-which is held out; then it is trained with its choice on the whole training set and looked at on the test
-set, with several seeds. The test set takes no part in any choice. All arms keep an average of the weights
+Every cell (arm, choice, seed) is one file in the folder, so that an interrupted benchmark goes on where it
+stopped. First each arm is tuned with one seed on 20 % of the training set, which is held out: learning rate
+and weight decay over a grid, then the share of the run in which the learning rate rises. Then it is trained
+with its choice on the whole training set and looked at on the test set, with several seeds. `--choices`
+takes the choices of an earlier benchmark instead, on other data. The test set takes no part in any choice. All arms keep an average of the weights
 beside, which is evaluated but trains nothing, so that each arm is there with and without averaging.
 
 Seconds are training and support strokes, evaluation left out. With `--cpu-seconds` they are seconds of one
@@ -19,9 +20,11 @@ import itertools
 import json
 import math
 import statistics
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from arms import ARMS, Arm
@@ -33,16 +36,28 @@ from twostroke.report.table import to_target
 from twostroke.training.run import versions
 
 
-def train(options, arm: Arm, data, lr: float, epochs: int, seed: int) -> dict:
+class Choice(NamedTuple):
+    lr: float
+    decay: float
+    warm: float
+    epochs: int
+
+    def __str__(self) -> str:
+        return f"lr {self.lr:g}, decay {self.decay:g}, warm {self.warm:g}, {self.epochs} epochs"
+
+
+def train(options, arm: Arm, data, choice: Choice, seed: int) -> dict:
     torch.manual_seed(seed)
     model = create_model(options.model, in_channels=data.train.shape[0], classes=len(data.classes))
     result = ts.fit(
         model,
         data,
-        alternation=arm.alternation(epochs),
+        alternation=arm.alternation(choice.epochs),
         optimizer=arm.optimizer,
-        lr=lr,
-        epochs=epochs,
+        lr=choice.lr,
+        weight_decay=choice.decay,
+        warm=choice.warm,
+        epochs=choice.epochs,
         batch_size=options.batch_size,
         average=options.average,
         visits=arm.visits,
@@ -52,18 +67,18 @@ def train(options, arm: Arm, data, lr: float, epochs: int, seed: int) -> dict:
     )
     return {
         "status": result.status.name,
-        "lr": lr,
-        "epochs": epochs,
+        **choice._asdict(),
         "seed": seed,
         "history": [asdict(record) for record in result.history],
     }
 
 
-def cell(options, folder: Path, name: str, arm: Arm, data, lr, epochs, seed) -> dict:
-    file = folder / f"{name.replace(' ', '_')}-lr{lr:g}-{epochs}ep-seed{seed}.json"
+def cell(options, folder: Path, name: str, arm: Arm, data, choice: Choice, seed: int) -> dict:
+    told = f"lr{choice.lr:g}-wd{choice.decay:g}-warm{choice.warm:g}-{choice.epochs}ep-seed{seed}"
+    file = folder / f"{name.replace(' ', '_')}-{told}.json"
     if not file.exists():
         print(f"  {folder.name}: {file.stem} ...", end="", flush=True)
-        result = train(options, arm, data, lr, epochs, seed)
+        result = train(options, arm, data, choice, seed)
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(result))
         partial.replace(file)
@@ -76,17 +91,31 @@ def score(result: dict) -> float:
     return result["history"][-1]["error"] if result["status"] == "FINISHED" else 90.0
 
 
-def tune(options, data, name: str, arm: Arm) -> tuple[float, int]:
+def epochs_of(options, arm: Arm) -> int:
+    return max(1, round((arm.length or 1.0) * options.epochs))
+
+
+def tune(options, data, name: str, arm: Arm) -> Choice:
     folder = options.out / "tuning"
     folder.mkdir(parents=True, exist_ok=True)
     held_out = data.split_validation(share=0.2, seed=0)
-    tried = []
-    for length, lr in itertools.product(arm.lengths or (1.0,), arm.lrs):
-        epochs = max(1, round(length * options.epochs))
-        result = cell(options, folder, name, arm, held_out, lr, epochs, 0)
-        tried.append((score(result), epochs, lr))
-    _, epochs, lr = min(tried)
-    return lr, epochs
+    epochs = epochs_of(options, arm)
+
+    def best(choices: list[Choice]) -> Choice:
+        return min(choices, key=lambda c: score(cell(options, folder, name, arm, held_out, c, 0)))
+
+    first, *others = arm.warms
+    chosen = best([Choice(*c, first, epochs) for c in itertools.product(arm.lrs, arm.decays)])
+    return best([chosen, *(chosen._replace(warm=warm) for warm in others)])
+
+
+def known(options, name: str, arm: Arm) -> Choice:
+    """What an earlier benchmark chose for this arm."""
+    rows = json.loads(options.choices.read_text())["rows"]
+    row = next((row for row in rows if row["arm"] == name), None)
+    if row is None:
+        sys.exit(f"{options.choices} has no arm {name!r}")
+    return Choice(row["lr"], row["decay"], row["warm"], epochs_of(options, arm))
 
 
 def interval(differences: list[float]) -> tuple[float, float]:
@@ -127,6 +156,8 @@ def main() -> None:
     parser.add_argument("--average", type=float, default=0.98)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arms", nargs="+", default=list(ARMS))
+    parser.add_argument("--augmentation", help="such as flip-shift")
+    parser.add_argument("--choices", type=Path, help="a table.json whose choices to take")
     parser.add_argument("--train-examples", type=int, help="use the first so many only")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--cpu-seconds", action="store_true")
@@ -135,7 +166,7 @@ def main() -> None:
     if options.cpu_seconds:
         torch.set_num_threads(1)
         time.perf_counter = time.process_time  # what fit reads the time from
-    data = ts.data.load(options.data)
+    data = ts.data.load(options.data, augmentation=options.augmentation)
     if options.train_examples:
         kept = torch.arange(options.train_examples)
         note = f"the first {options.train_examples:,} training examples of {data.note}"
@@ -145,17 +176,18 @@ def main() -> None:
     chosen = {}
     for name in options.arms:
         arm = ARMS[name]
-        if arm.tuned_as is None:
-            chosen[name] = tune(options, data, name, arm)
+        if arm.tuned_as is not None:
+            chosen[name] = chosen[arm.tuned_as]
+            if arm.length is not None:
+                chosen[name] = chosen[name]._replace(epochs=epochs_of(options, arm))
+        elif options.choices is not None:
+            chosen[name] = known(options, name, arm)
         else:
-            lr, epochs = chosen[arm.tuned_as]
-            if arm.lengths is not None:
-                epochs = max(1, round(arm.lengths[0] * options.epochs))
-            chosen[name] = lr, epochs
-        print(f"{name}: lr {chosen[name][0]:g}, {chosen[name][1]} epochs")
+            chosen[name] = tune(options, data, name, arm)
+        print(f"{name}: {chosen[name]}", flush=True)
     runs = {
         name: [
-            cell(options, folder, name, ARMS[name], data, *chosen[name], seed)
+            cell(options, folder, name, ARMS[name], data, chosen[name], seed)
             for seed in range(options.seeds)
         ]
         for name in options.arms
@@ -183,8 +215,7 @@ def report(options, data, chosen, runs) -> None:
         rows.append(
             {
                 "arm": name,
-                "lr": chosen[name][0],
-                "epochs": chosen[name][1],
+                **chosen[name]._asdict(),
                 "steps": results[0]["history"][-1]["steps"],
                 "error": statistics.fmean(errors),
                 "spread": statistics.stdev(errors) if len(errors) > 1 else math.nan,
@@ -217,13 +248,13 @@ def report(options, data, chosen, runs) -> None:
         "Differences are paired by seed, with 95 % intervals. The last two columns are against the same "
         "optimiser and length without what follows the +.",
         "",
-        "| arm | lr | steps | thousands of images trained, swept | error % (sd) | − SGD | of the average % "
+        "| arm | lr, decay, warm | steps | thousands of images trained, swept | error % (sd) | − SGD | of the average % "
         "| seconds | steps to target (reached) | error, added | test loss (added) |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         lines.append(
-            f"| {r['arm']} | {r['lr']:g} | {r['steps']} | {r['visits'] / 1e3:.0f}, "
+            f"| {r['arm']} | {r['lr']:g}, {r['decay']:g}, {r['warm']:g} | {r['steps']} | {r['visits'] / 1e3:.0f}, "
             f"{r['stroke_visits'] / 1e3:.0f} | {r['error']:.2f} ({r['spread']:.2f}) | "
             f"{r['difference']:+.2f} ± {r['half_width']:.2f} | {r['error_average']:.2f} | "
             f"{r['seconds']:.0f} | {r['steps_to_target'] or '–'} ({r['reached']}) | "
@@ -233,7 +264,7 @@ def report(options, data, chosen, runs) -> None:
     text = "\n".join(lines) + "\n"
     print("\n" + text)
     (options.out / "table.md").write_text(text)
-    kept = {k: v for k, v in vars(options).items() if k != "out"}
+    kept = {k: v for k, v in vars(options).items() if k not in ("out", "choices")}
     document = {"versions": versions(), "options": kept, "target": target, "rows": rows}
     (options.out / "table.json").write_text(json.dumps(document, indent=2) + "\n")
     first = {name: history_of(results[0]) for name, results in runs.items()}

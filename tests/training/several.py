@@ -38,6 +38,7 @@ CASES = {
         ts.InstanceWise(warmup=1, gap=1, drift=None),
         {"visits": ts.Selective(drop=0.5, by="both"), "epochs": 5},
     ),
+    "file": (ts.InstanceWise(warmup=1, gap=1, probe=33, store="file"), {}),
     "balanced": (INSTANCE, {"order": "balanced", "batch_size": 32}),
     # batches of three, of which a process often has none, and an odd last one
     "idle": (ts.InstanceWise(warmup=1, gap=1, probe=3), {"batch_size": 3, "lr": 0.02, "probe": 5}),
@@ -129,6 +130,11 @@ def main() -> None:
     # a run that one process began goes on here, and one that these began is ended by one process
     report["from one"] = outcome("instance", folder=folder / "by-1", resume=True, **STEADY)
     report["from two"] = outcome("instance", folder=folder / "by-2", **(STEADY | {"epochs": 3}))
+    # the same with masks in files: kept by one, then two; by two, then one; by two, then two
+    report["file from one"] = outcome("file", folder=folder / "file-1", resume=True, **STEADY)
+    report["file from two"] = outcome("file", folder=folder / "file-2", **(STEADY | {"epochs": 3}))
+    outcome("file", folder=folder / "file-22", **(STEADY | {"epochs": 3}))
+    report["file again"] = outcome("file", folder=folder / "file-22", resume=True, **STEADY)
     report["calls"] = calls = []
     model = _Normed()
     again = ts.fit(

@@ -45,6 +45,7 @@ def folder(tmp_path_factory) -> Path:
         sets |= {f"x_{name}": x.numpy(), f"y_{name}": y.numpy()}
     np.savez(path / "toy.npz", **sets)
     outcome("instance", folder=path / "by-1", **(STEADY | {"epochs": 3}))
+    outcome("file", folder=path / "file-1", **(STEADY | {"epochs": 3}))
     return path
 
 
@@ -101,6 +102,22 @@ def test_a_run_goes_on_in_another_number_of_processes(reports, folder):
     assert "2 processes were cut anew for 1" in ended["notes"][-1]
     names = sorted(p.name for p in (folder / "by-2").iterdir())
     assert names == ["checkpoint.safetensors", "support-3.safetensors"]
+
+
+def test_a_run_with_masks_in_files_goes_on_in_another_number_of_processes(reports, folder):
+    whole = outcome("file", **STEADY)
+    for report in reports:
+        same_run(whole, report["file from one"])
+        assert "1 process were cut anew for 2" in report["file from one"]["notes"][-1]
+        same_run(whole, report["file again"])
+    two = ["process-1-of-2", "process-2-of-2"]
+    for name in ("file-1", "file-22"):  # of what one process kept nothing is left
+        assert sorted(p.name for p in (folder / name).iterdir()) == ["checkpoint.safetensors", *two]
+    ended = outcome("file", seed=9, folder=folder / "file-2", resume=True, **STEADY)
+    same_run(whole, ended)
+    assert "2 processes were cut anew for 1" in ended["notes"][-1]
+    names = sorted(p.name for p in (folder / "file-2").iterdir())
+    assert names == ["checkpoint.safetensors", "support-3.store"]
 
 
 def test_only_the_main_process_calls_back_and_batch_norm_ends_the_same(reports):

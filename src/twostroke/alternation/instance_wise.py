@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,6 @@ from .fingerprint import data_fingerprint, model_fingerprint
 
 # examples that a drift certificate keeps margins of, a float a unit
 CERTIFIED = 64
-IN_ONE_PROCESS = (
-    "a file of masks belongs to a run of one process: with several each keeps its share in memory "
-    "(store='host' or 'device'); where that does not fit, take more processes or machines"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +52,9 @@ class InstanceWise(Alternation):
     pooling: hold the argmax of max pooling too.
     store: where the masks live: "device" beside the model, "host" memory, a "file"; "auto" takes the
         first in which they fit well, and says which.
-    store_path: folder for the file, should it come to one; one for each run. None is the run's own in
-        `fit(folder=...)`, and a temporary one otherwise.
+    store_path: folder for the file, should it come to one; one for each run, in which each of several
+        processes has a folder for its share. None is the run's own in `fit(folder=...)`, and a
+        temporary one otherwise.
     """
 
     warmup: int | Plateau = 2
@@ -146,14 +143,18 @@ class InstanceWiseAlternator(Alternator):
             )
         self._of = Origin(model_fingerprint(model), data_fingerprint(source, self.seed), self.seed)
         self._folder = given.folder if kind.store_path is None else Path(kind.store_path)
-        if processes.count > 1 and kind.store == "file":
-            raise SettingsError(IN_ONE_PROCESS)
         self.store, why = make_store(
-            kind.store, found, len(self.owned), self.device, self._folder, self._of
+            kind.store,
+            found,
+            len(self.owned),
+            self.device,
+            self._share_folder(processes.index, processes.count),
+            self._of,
+            here=processes.here,
         )
-        if processes.count > 1 and isinstance(self.store, FileStore):
-            self.store.close()
-            raise SettingsError(IN_ONE_PROCESS)
+        self._left: list[
+            FileStore
+        ] = []  # of another number of processes, until the next checkpoint
         self.notes.append(f"masks are kept in {why}")
         self._certificate: DriftCertificate | None = None
         if kind.watch == "certificate":
@@ -174,6 +175,8 @@ class InstanceWiseAlternator(Alternator):
     def begin_epoch(self, epoch: int) -> None:
         """Begins a round when one is due: by a sweep here, or by recording the coming epoch."""
         super().begin_epoch(epoch)
+        if self.round == 0 and isinstance(self.store, FileStore):
+            self.store.check_vacant()  # before the warm-up, not after it
         kept_view = self.view
         if self.phase is Phase.LIVE and not self._due:
             self._due = self._warm(self.kind.warmup, epoch)
@@ -349,9 +352,11 @@ class InstanceWiseAlternator(Alternator):
             return values, None
         values["round_view"] = self._round_view
         reference = self.store.reference()
-        if reference is not None:
-            return values | {"store": reference}, None
-        return values, self.store.whole()
+        digests = self.processes.each(reference["digest"] if reference else "")
+        if reference is None or not all(digests):  # another process has its masks in memory
+            return values, self.store.whole()
+        references = [reference | {"digest": digest} for digest in digests]
+        return values | {"store": references}, None
 
     def tensors(self) -> dict[str, Tensor]:
         """The drift certificate of the stroke under way."""
@@ -360,13 +365,18 @@ class InstanceWiseAlternator(Alternator):
     def saved(self) -> None:
         """Files of rounds that only earlier checkpoints refer to are deleted."""
         self.store.settle()
+        for left in self._left:
+            if self.processes.main:
+                left.discard()
+            left.close()
+        self._left = []
 
     def restore(
         self, values: Mapping[str, Any], support: Support | None, tensors: Mapping[str, Tensor]
     ) -> None:
         """Go on from what `state` and `tensors` gave."""
         self._round_view = int(values.get("round_view", 0))
-        self._restore_store(int(values["round"]), values.get("store"), support)
+        self._restore_store(int(values["round"]), values.get("store", []), support)
         super().restore(values, support, tensors)
         if self._certificate is not None and tensors:
             self._certificate.restore(tensors)
@@ -374,31 +384,57 @@ class InstanceWiseAlternator(Alternator):
         self._due = bool(values["due"])
 
     def _restore_store(
-        self, round_: int, reference: Mapping[str, Any] | None, support: Support | None
+        self,
+        round_: int,
+        references: Sequence[Mapping[str, Any]],  # of each process's file
+        support: Support | None,
     ) -> None:
-        """Take up a round, whichever kind of store it was kept in before."""
-        if isinstance(self.store, FileStore) and support is None:
-            self.store.reopen(reference)
+        """Take up a round, whichever kind of store and number of processes it was kept by."""
+        file = self.store if isinstance(self.store, FileStore) else None
+        same = len(references) == self.processes.count
+        if file is not None:
+            file.reopen(references[self.processes.index] if same else None)
+        if round_ == 0 or (file is not None and same):
             return
-        if round_ == 0:
-            return
-        if reference is not None:
-            if self._folder is None:
+        self.store.begin(round_, self._round_view)
+        if references:
+            self._cut_anew(references)
+        elif support is not None:
+            self.store.write(torch.arange(len(self.store)), support)
+        else:
+            raise SettingsError("there are no masks to go on with in what state() gave")
+        self.store.publish()
+
+    def _cut_anew(self, references: Sequence[Mapping[str, Any]]) -> None:
+        """Copy this process's rows from the files of every process that there was."""
+        count = len(references)
+        for index, reference in enumerate(references):
+            folder = self._share_folder(index, count)
+            if folder is None:
                 raise SettingsError(
                     f"the masks are in {reference['file']}: say in which folder it is (store_path=...)"
                 )
-            file = FileStore(self.store.sites, len(self.store), self._folder, self._of)
-            file.reopen(reference)
-            support = file.whole()
-            file.close()
-        if support is None:
-            raise SettingsError("there are no masks to go on with in what state() gave")
-        if isinstance(self.store, FileStore):
-            self.store.reopen(None)
-        self.store.begin(round_, self._round_view)
-        self.store.write(torch.arange(len(self.store)), support)
-        self.store.publish()
+            examples = torch.arange(index, len(self.source), count)  # see `Processes`
+            left = FileStore(self.store.sites, len(examples), folder, self._of)
+            self._left.append(left)
+            left.reopen(reference)
+            mine = examples % self.processes.count == self.processes.index
+            for rows in mine.nonzero().view(-1).split(256):
+                self._write(examples[rows], left.read(rows, "cpu"))
+        if count != self.processes.count:
+            self.notes.append(
+                f"the stored supports of {count} process{'es' * (count > 1)} were cut anew for "
+                f"{self.processes.count}; none was estimated again"
+            )
+
+    def _share_folder(self, index: int, count: int) -> Path | None:
+        """Where process `index` of `count` keeps its file; None is a temporary folder of its own."""
+        if self._folder is None or count == 1:
+            return self._folder
+        return self._folder / f"process-{index + 1}-of-{count}"
 
     def close(self) -> None:
         """Give back the store's files and threads; what no checkpoint refers to is deleted."""
         self.store.close()
+        for left in self._left:
+            left.close()

@@ -22,6 +22,7 @@ class Processes:
 
     index = 0
     count = 1
+    here = 1  # processes on this machine
     idle = False  # within `taking`: there is nothing for this process to do, it only takes part
 
     @property
@@ -76,6 +77,12 @@ class Processes:
     def sum(self, values: Tensor) -> Tensor:
         """Sum over the processes, the same in each of them."""
         return values
+
+    def each(self, text: str) -> list[str]:
+        """What every process says, in their order; up to 64 bytes of it."""
+        said = torch.zeros(self.count, 64, dtype=torch.int64)
+        said[self.index, : len(text.encode())] = torch.tensor(list(text.encode()))
+        return [bytes(row[row > 0].tolist()).decode() for row in self.sum(said)]
 
     def total(self, sums: Tensor, examples: int) -> tuple[Tensor, float | Tensor]:
         """Sums over each process's examples, and their number, over all processes; for rules."""

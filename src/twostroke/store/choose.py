@@ -85,14 +85,19 @@ def make_store(
     device: torch.device,
     folder: Path | None = None,
     origin: Origin = NOWHERE,
+    *,
+    here: int = 1,
 ) -> tuple[Store, str]:
     """A store for so many examples, and a line that says which it is and why.
 
     `folder` is where the file store goes (None: a temporary folder), `origin` what the masks are of.
-    Raises `TooLargeError` where the supports do not fit.
+    `here` processes of a machine share its memory and disk. Raises `TooLargeError` where the supports
+    do not fit.
     """
     need = examples * sum(site.nbytes for site in sites)
-    choice = choose_store(kind, need, examples, free_space(device, folder))
+    free = free_space(device, folder)
+    free = Free(free.device, free.host // here, free.disk // here)
+    choice = choose_store(kind, need, examples, free)
     if choice.kind == "file":
         store = FileStore(sites, examples, folder, origin)
         return store, f"{choice.why}, in {store.folder}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -74,17 +75,21 @@ class FileStore:
         """Bytes that the rows of one round take; there may be two rounds on disk."""
         return self._blank.examples * self._blank.row
 
-    # -- support stroke ----------------------------------------------------------------------
-
-    def begin(self, round_: int, view: int, *, keep: bool = False) -> None:
-        """A support stroke begins; what was published before can be read until the next `publish`."""
-        self._abandon()
+    def check_vacant(self) -> None:
+        """Raise `StoreError` where the folder holds rounds that this store did not write."""
         strangers = sorted(set(self.folder.glob(_NAME.format("*"))) - self._own)
         if strangers:
             raise StoreError(
                 f"{strangers[0]} is of another run, or of one that this one does not go on with: choose "
                 "another folder, resume that run, or delete the file"
             )
+
+    # -- support stroke ----------------------------------------------------------------------
+
+    def begin(self, round_: int, view: int, *, keep: bool = False) -> None:
+        """A support stroke begins; what was published before can be read until the next `publish`."""
+        self._abandon()
+        self.check_vacant()
         header = replace(self._blank, round=round_, view=view)
         self._writer = RoundWriter(self.folder / _NAME.format(round_), header)
         self._keep = keep and self._round is not None
@@ -207,6 +212,12 @@ class FileStore:
         rounds = self.folder.glob(_NAME.format("*"))
         self._own = {path for path in rounds if origin_of(path) == self._blank.origin}
         self._clean()
+
+    def discard(self) -> None:
+        """Delete this run's rounds, and the folder where it is empty then."""
+        self.reopen(None)
+        with contextlib.suppress(OSError):  # there is something else in it
+            self.folder.rmdir()
 
     def _check(self, found: RoundFile, digest: str) -> None:
         here, there = self._blank, found.header

@@ -28,7 +28,7 @@ from .shares import checksum_of, load_share, save_share, support_file
 from .visits import Visits
 
 _FORMAT = "twostroke-checkpoint"
-_VERSION = 2  # 2: checksums, and supports in a store's file
+_VERSION = 3  # 2: checksums, and supports in a store's file; 3: in one for each process
 
 
 class Resumable(Protocol):

@@ -103,6 +103,7 @@ class Several(Processes):
             # gives back what is there where a caller has made it before
             self._state = PartialState(cpu=cpu, timeout=timedelta(seconds=timeout))
         self.index, self.count = self._state.process_index, self._state.num_processes
+        self.here = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
         atexit.register(self._part)
         if self.count != launched():
             raise SettingsError(

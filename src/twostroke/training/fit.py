@@ -121,11 +121,12 @@ def _fit(
             checkpoint = Checkpoint(folder, processes)
     who = dict(identity or {})
     history = History()
-    notes = list(run.alternator.notes)
+    notes: list[str] = []
     if resume and checkpoint is not None:
         with processes.together():
             history = checkpoint.load(run, who)
-        notes += checkpoint.notes
+        notes = checkpoint.notes
+    notes = [*run.alternator.notes, *notes]
     if notice is not None:
         for text in notes:
             notice(text)
