@@ -4,10 +4,11 @@
 
 Every cell (arm, choice, seed) is one file in the folder, so that an interrupted benchmark goes on where it
 stopped. First each arm is tuned with one seed on 20 % of the training set, which is held out: learning rate
-and weight decay over a grid, then the share of the run in which the learning rate rises. Then it is trained
-with its choice on the whole training set and looked at on the test set, with several seeds. `--choices`
-takes the choices of an earlier benchmark instead, on other data. The test set takes no part in any choice. All arms keep an average of the weights
-beside, which is evaluated but trains nothing, so that each arm is there with and without averaging.
+and weight decay over a grid, then the share of the run in which the learning rate rises. Then it is
+trained with its choice on the whole training set and looked at on the test set, with several seeds.
+`--choices` takes the choices of an earlier benchmark instead, on other data. The test set takes no part in
+any choice. All arms keep an average of the weights beside, which is evaluated but trains nothing, so that
+each arm is there with and without averaging.
 
 Seconds are training and support strokes, evaluation left out. With `--cpu-seconds` they are seconds of one
 thread's processor time, which other work on the machine hardly moves.
@@ -248,14 +249,14 @@ def report(options, data, chosen, runs) -> None:
         "Differences are paired by seed, with 95 % intervals. The last two columns are against the same "
         "optimiser and length without what follows the +.",
         "",
-        "| arm | lr, decay, warm | steps | thousands of images trained, swept | error % (sd) | − SGD | of the average % "
-        "| seconds | steps to target (reached) | error, added | test loss (added) |",
+        "| arm | lr, decay, warm | steps | thousands of images trained, swept | error % (sd) | − SGD "
+        "| of the average % | seconds | steps to target (reached) | error, added | test loss (added) |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         lines.append(
-            f"| {r['arm']} | {r['lr']:g}, {r['decay']:g}, {r['warm']:g} | {r['steps']} | {r['visits'] / 1e3:.0f}, "
-            f"{r['stroke_visits'] / 1e3:.0f} | {r['error']:.2f} ({r['spread']:.2f}) | "
+            f"| {r['arm']} | {r['lr']:g}, {r['decay']:g}, {r['warm']:g} | {r['steps']} | "
+            f"{r['visits'] / 1e3:.0f}, {r['stroke_visits'] / 1e3:.0f} | {r['error']:.2f} ({r['spread']:.2f}) | "
             f"{r['difference']:+.2f} ± {r['half_width']:.2f} | {r['error_average']:.2f} | "
             f"{r['seconds']:.0f} | {r['steps_to_target'] or '–'} ({r['reached']}) | "
             f"{plus(r['to_own_base']['error'], 2)} | "
