@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import get_ident
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from twostroke.data import Pictures, check_replayable, load
+from twostroke.data import Pictures, announce, check_replayable, load
 from twostroke.data.pictures import MEAN, STD, middle, random_crop
 from twostroke.errors import DataError, SettingsError
 
@@ -68,6 +69,31 @@ def test_crops_can_be_replayed_and_differ(root: Path) -> None:
     assert torch.equal(alone[0], two[3])
     plain = data.test.batch(torch.arange(5))[0]
     assert torch.equal(plain, data.test.batch(torch.arange(5), view=1)[0])
+
+
+def test_announced_pictures_are_decoded_ahead_and_are_the_same(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = load("imagenet", root=root, augmentation="resized-crop").train
+    order = torch.randperm(5).split(2)
+    expected = [source.batch(part, view=2, seed=1)[0] for part in order]
+    other = source.batch(order[0], view=3, seed=1)[0]
+    announce(source, order, view=2, seed=1)
+    assert torch.equal(source.batch(order[0], view=3, seed=1)[0], other)  # of another view
+    for part, x in zip(order, expected, strict=True):
+        assert torch.equal(source.batch(part, view=2, seed=1)[0], x)
+    decode, calls = source._decode, []
+    monkeypatch.setattr(source, "_decode", lambda *a: calls.append(get_ident()) or decode(*a))
+    announce(source, order, view=2, seed=1)
+    for part in order:
+        source.batch(part, view=2, seed=1)
+    assert len(calls) == len(order)
+    assert get_ident() not in calls
+    part = source.subset(torch.arange(3))  # of which nothing is announced
+    assert torch.equal(
+        part.batch(torch.arange(3), view=2, seed=1)[0],
+        source.batch(torch.arange(3), view=2, seed=1)[0],
+    )
 
 
 def test_random_crops_have_the_published_shapes() -> None:

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twostroke._ahead import ReadAhead
 from twostroke.errors import StoreError, SupportFileError, SupportMismatchError
 from twostroke.store import FileStore, MemoryStore, rounds
-from twostroke.store.ahead import ReadAhead
 from twostroke.support import Support
 
 from .test_file import SITES, made, stroke

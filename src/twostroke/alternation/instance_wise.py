@@ -213,7 +213,7 @@ class InstanceWiseAlternator(Alternator):
         start = time.perf_counter()
         drifts = []
         parts = self.owned.split(batch_size)
-        announce(self.source, parts)
+        announce(self.source, parts, view=self._round_view, seed=self.seed)
         self.store.begin(self.round, self._round_view, keep=True)
         for indices in parts:
             support = self._record(indices, self._round_view)

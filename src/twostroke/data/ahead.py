@@ -83,8 +83,10 @@ class _Fetched(Dataset[tuple[Tensor, Tensor] | str]):
             return str(error)
 
 
-def announce(source: object, batches: Iterable[Tensor]) -> None:
-    """Tell a source which batches will be asked for next, if it can make use of that."""
+def announce(
+    source: object, batches: Iterable[Tensor], *, view: int | None = None, seed: int = 0
+) -> None:
+    """Tell a source which batches will be asked for next, and of which view, if it can use that."""
     expect = getattr(source, "expect", None)
     if expect is not None:
-        expect(batches)
+        expect(batches, view=view, seed=seed)

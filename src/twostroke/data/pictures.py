@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._ahead import ReadAhead
 from ..errors import DataError, SettingsError
 from .augment import draw_integers
 from .checks import as_indices, check_labels, class_names
@@ -27,6 +28,8 @@ Box = tuple[float, float, float, float]  # left, upper, right, lower
 
 class Pictures:
     """Pictures on disk with their labels; every batch is decoded anew, by several threads.
+
+    Batches that are announced (`expect`) are decoded ahead, two of them at a time.
 
     An example as it is (no view) is the middle of its picture: the square of `crop` times the shorter
     side, resized to `size`. With `augment`, a view is a random resized crop (Szegedy et al. 2014: 8 to
@@ -65,6 +68,8 @@ class Pictures:
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
         self.threads = threads or min(16, os.cpu_count() or 1)
         self.device = torch.device(device)
+        self._ahead: ReadAhead | None = None
+        self._announced: tuple[int | None, int] = (None, 0)  # view and seed
 
     def __len__(self) -> int:
         return len(self.files)
@@ -86,6 +91,31 @@ class Pictures:
     ) -> tuple[Tensor, Tensor]:
         """Decode pictures: x (batch, 3, size, size) float32 and y (batch,) int64, on `device`."""
         indices = as_indices(indices.cpu(), len(self))
+        x = None
+        if self._ahead is not None and self._announced == (view, seed):
+            x = self._ahead.take(indices)
+        if x is None:
+            x = self._decode(indices, view, seed)
+        pixels = x.to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        mean, std = (t.to(self.device)[:, None, None] for t in (self.mean, self.std))
+        return pixels.sub_(mean).div_(std), self.labels[indices].to(self.device)
+
+    def expect(self, batches: Iterable[Tensor], *, view: int | None = None, seed: int = 0) -> None:
+        """Announce the indices of the batches that will be asked for next, of this view and seed.
+
+        Other batches may be asked for in between; a new announcement takes the place of the one before.
+        """
+        if self._ahead is not None:
+            self._ahead.forget()
+        self._announced = view, seed
+        # one thread in turn, which has `threads` others to decode with
+        thread = ThreadPoolExecutor(1, thread_name_prefix="twostroke-pictures")
+        self._ahead = ReadAhead(lambda indices: self._decode(indices, view, seed), thread)
+        self._ahead.expect(batches)
+
+    def _decode(
+        self, indices: Tensor, view: int | None, seed: int
+    ) -> Tensor:  # (batch, size, size, 3) uint8
         draws = None
         if view is not None and self.augment:
             streams = range(4 * _ATTEMPTS + 1)
@@ -100,13 +130,11 @@ class Pictures:
 
         with ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(fill, range(len(indices))))
-        pixels = x.to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        mean, std = (t.to(self.device)[:, None, None] for t in (self.mean, self.std))
-        return pixels.sub_(mean).div_(std), self.labels[indices].to(self.device)
+        return x
 
     def to(self, device: torch.device | str) -> Pictures:
         """Return the same source with batches that arrive on `device`."""
-        moved = copy.copy(self)
+        moved = self._copy()
         moved.device = torch.device(device)
         return moved
 
@@ -118,10 +146,15 @@ class Pictures:
         chosen = as_indices(indices.cpu(), len(self))
         if not len(chosen):
             raise DataError("a subset needs at least one index")
-        part = copy.copy(self)
+        part = self._copy()
         part.files = [self.files[i] for i in chosen.tolist()]
         part.labels = self.labels[chosen]
         return part
+
+    def _copy(self) -> Pictures:
+        other = copy.copy(self)
+        other._ahead = None
+        return other
 
     def _read(self, file: Path, draw: list[float] | None) -> np.ndarray:
         from PIL import Image

@@ -109,7 +109,7 @@ class DatasetExamples:
             x = self.augmentation(x, indices, view=view, seed=seed)
         return x, y
 
-    def expect(self, batches: Iterable[Tensor]) -> None:
+    def expect(self, batches: Iterable[Tensor], *, view: int | None = None, seed: int = 0) -> None:
         """Announce the indices of the batches that will be asked for next, in order.
 
         Workers fetch them ahead, whatever their view will be; other batches may be asked for in

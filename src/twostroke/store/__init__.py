@@ -1,8 +1,8 @@
 """Where instance-wise supports live between strokes.
 
 `base` the protocol that a store keeps · `memory` packed rows in device or host memory · `file` a folder
-with a file a round: `rounds` writes, verifies and reads one, `layout` is its format, `ahead` the thread
-that reads before it is asked · `choose` which of them fits.
+with a file a round: `rounds` writes, verifies and reads one, `layout` is its format · `choose` which of
+them fits.
 """
 
 from .base import Store

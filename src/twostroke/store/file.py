@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._ahead import ReadAhead
 from .._files import sweep_partials
 from ..errors import StoreError, SupportFileError, SupportMismatchError
 from ..support import Site, Support
-from .ahead import ReadAhead
 from .base import check_fits, check_written
 from .layout import NOWHERE, Header, Origin
 from .rounds import RoundFile, RoundWriter, origin_of

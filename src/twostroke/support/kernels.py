@@ -41,7 +41,6 @@ def _compiled() -> SimpleNamespace | None:
     if os.environ.get("TWOSTROKE_KERNELS") == "0":
         return None
     try:
-        import numpy as np
         from numba import njit
     except ImportError:
         return None
@@ -72,13 +71,13 @@ def _compiled() -> SimpleNamespace | None:
                     byte |= ((value >= least) | (value == lone) | ((value & top) > infinity)) << k
                 packed[i, j] = byte
 
-    # channels last: q, out (rows, pixels, channels); unit `c * pixels + p` is pixel p of channel c
+    # channels last: q, out (rows, pixels, channels); unit `c * pixels + p` is pixel p of channel c.
+    # `turned` (channels,) is room for the bits of eight pixels of each
 
     @njit(nogil=True, cache=True)
-    def select_last(q: Any, packed: Any, out: Any, one: Any) -> None:
+    def select_last(q: Any, packed: Any, out: Any, one: Any, turned: Any) -> None:
         rows, pixels, channels = q.shape
         last = packed.shape[1] - 1
-        turned = np.empty(channels, q.dtype)  # the bits of eight pixels of each channel
         for i in range(rows):
             for start in range(0, pixels, 8):
                 for c in range(channels):
@@ -91,10 +90,11 @@ def _compiled() -> SimpleNamespace | None:
                         out[i, start + k, c] = q[i, start + k, c] & -((turned[c] >> k) & one)
 
     @njit(nogil=True, cache=True)
-    def pack_last(q: Any, packed: Any, least: Any, lone: Any, infinity: Any, top: Any) -> None:
+    def pack_last(
+        q: Any, packed: Any, least: Any, lone: Any, infinity: Any, top: Any, turned: Any
+    ) -> None:
         # `packed` comes as zeros, for two channels may share a byte
         rows, pixels, channels = q.shape
-        turned = np.empty(channels, np.uint8)
         for i in range(rows):
             for start in range(0, pixels, 8):
                 turned[:] = 0
@@ -102,7 +102,7 @@ def _compiled() -> SimpleNamespace | None:
                     for c in range(channels):
                         value = q[i, start + k, c]
                         on = (value >= least) | (value == lone) | ((value & top) > infinity)
-                        turned[c] |= np.uint8(on) << k
+                        turned[c] |= on << k
                 for c in range(channels):
                     u = c * pixels + start
                     pair = int(turned[c]) << (u & 7)
@@ -157,6 +157,10 @@ def _values(q: Tensor) -> Any:
     return (q.flatten(1) if q.is_contiguous() else q.movedim(1, -1).flatten(1, -2)).numpy()
 
 
+def _room(q: Tensor) -> Any:  # (channels,)
+    return torch.empty(q.shape[1], dtype=INTEGERS[q.element_size()]).numpy()
+
+
 def select(
     q: Tensor,  # (rows, ...) that `serves`
     packed: Tensor,  # (rows, ⌈units / 8⌉) uint8
@@ -168,10 +172,13 @@ def select(
     values, results = _values(q), _values(out)
     bytes_ = packed.numpy()  # of any stride: a byte is read once for eight units
     one = values.dtype.type(1)
-    kernel = kernels.select if values.ndim == 2 else kernels.select_last
 
     def run(part: slice) -> None:
-        kernel(values[part], bytes_[part], results[part], one)
+        given = values[part], bytes_[part], results[part], one
+        if values.ndim == 2:
+            kernels.select(*given)
+        else:
+            kernels.select_last(*given, _room(q))
 
     _split(values[0].size, len(values), run)
     return out
@@ -195,10 +202,13 @@ def pack(
     least = integer(0 if closed else 1)
     # -0 comes last among integers and is a zero nonetheless
     lone = integer(-int(top) - 1) if closed else least
-    kernel = kernels.pack if values.ndim == 2 else kernels.pack_last
 
     def run(part: slice) -> None:
-        kernel(values[part], bytes_[part], least, lone, infinity, top)
+        given = values[part], bytes_[part], least, lone, infinity, top
+        if values.ndim == 2:
+            kernels.pack(*given)
+        else:
+            kernels.pack_last(*given, _room(q))
 
     _split(units, len(values), run)
     return packed

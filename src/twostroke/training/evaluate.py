@@ -62,7 +62,7 @@ def tally(
     wrong = torch.zeros((), device=device, dtype=torch.int64)
     with torch.no_grad(), evaluating(model):
         parts = indices.split(batch_size) if len(indices) else ()
-        announce(source, parts)
+        announce(source, parts, view=view, seed=seed)
         for part in parts:
             x, y = source.batch(part, view=view, seed=seed)
             y = y.to(device)

@@ -284,7 +284,7 @@ class _Run:
             for part in parts
         ]
         mine = [indices for indices in mine if len(indices)]
-        announce(self.train, mine)
+        announce(self.train, mine, view=alternator.view, seed=settings.seed)
         alternator.expect(mine)
         for step, parts in enumerate(batches):
             size = sum(map(len, parts))
