@@ -1,4 +1,4 @@
-"""What makes NIN for MNIST learn: the scale of its inputs and the learning rate.
+"""What makes NIN for MNIST learn: the scale of its inputs, the learning rate, the last layer's biases.
 
     python benchmarks/nin_learns.py --out benchmarks/results/nin-learns.json
 
@@ -21,7 +21,17 @@ from twostroke.models import create_model
 from twostroke.reproduction.tasks import NINOptimizer
 from twostroke.training.run import versions
 
-CASES = [("raw", 0.1), ("raw", 0.05), ("raw", 0.02), ("unit", 0.1), ("none", 0.1), ("none", 0.02)]
+CASES = [  # inputs, learning rate, initial bias of the last layer
+    ("raw", 0.1, 0.0),
+    ("raw", 0.05, 0.0),
+    ("raw", 0.02, 0.0),
+    ("raw", 0.1, 0.5),
+    ("raw", 0.05, 0.5),
+    ("raw", 0.02, 0.5),
+    ("unit", 0.1, 0.5),
+    ("none", 0.1, 0.5),
+    ("none", 0.02, 0.5),
+]
 
 
 def digits(train: int, test: int) -> ts.data.Data:
@@ -42,11 +52,11 @@ def main() -> None:
     options = parser.parse_args()
     data = digits(options.train, 500)
     rows = []
-    for inputs, lr in CASES:
+    for inputs, lr, bias in CASES:
         for seed in range(options.seeds):
             torch.manual_seed(seed)
             result = ts.fit(
-                create_model("nin-mnist"),
+                create_model("nin-mnist", final_bias=bias),
                 preprocess(data, inputs),
                 epochs=options.epochs,
                 batch_size=50,
@@ -56,8 +66,10 @@ def main() -> None:
                 seed=seed,
             )
             errors = [round(e, 1) for e in result.history.column("error")]
-            rows.append({"inputs": inputs, "lr": lr, "seed": seed, "errors": errors})
-            print(f"{inputs:<5} lr {lr:<5} seed {seed}: error by epoch {errors}", flush=True)
+            rows.append(
+                {"inputs": inputs, "lr": lr, "bias": bias, "seed": seed, "errors": errors}
+            )
+            print(f"{inputs:<5} lr {lr:<5} bias {bias} seed {seed}: {errors}", flush=True)
     if options.out:
         document = {"versions": versions(), "train": options.train, "test": 500, "rows": rows}
         options.out.write_text(json.dumps(document, indent=1) + "\n")

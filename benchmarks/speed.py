@@ -208,6 +208,9 @@ def fit_speed(options: argparse.Namespace) -> dict:
         "fit, instance-wise, online": lambda: ours(
             ts.InstanceWise(warmup=0, gap=2, drift=None, refresh="online")
         ),
+        "fit, instance-wise, running": lambda: ours(
+            ts.InstanceWise(warmup=0, drift=None, refresh="running")
+        ),
         "fit, batch-wise": lambda: ours(ts.BatchWise()),
     }
     bare()
