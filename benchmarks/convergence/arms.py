@@ -16,10 +16,12 @@ class Arm:
     optimizer: str = "sgd"
     alternation: Callable[[int], Alternation] = lambda epochs: ts.Live()
     visits: ts.Selective | None = None
+    rest: ts.Settled | None = None
     lrs: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
     lengths: tuple[float, ...] | None = None  # 1.0, or those of `tuned_as`
     # take the learning rate from this arm instead of tuning, and its length too unless `lengths` are given
     tuned_as: str | None = None
+    base: str | None = None  # the arm that it adds something to: by default its name up to the +
 
 
 SHORT = (1 / 3, 5 / 12)
@@ -34,6 +36,11 @@ def late(**options) -> Callable[[int], Alternation]:
 def running(epochs: int) -> Alternation:
     """Masks noted while held epochs run; the epoch before the second half records the first ones."""
     return ts.InstanceWise(warmup=max(0, epochs // 2 - 1), drift=None, refresh="running")
+
+
+def drift_limited(epochs: int) -> Alternation:
+    """Weight strokes that lengthen by themselves as the learning rate falls."""
+    return ts.InstanceWise(warmup=epochs // 2, gap=epochs, drift=0.04)
 
 
 def slow(epochs: int) -> Alternation:
@@ -52,14 +59,28 @@ ARMS = {
     "sgd + running": Arm(alternation=running, tuned_as="sgd"),
     "sgd + batch-wise": Arm(alternation=batch, tuned_as="sgd"),
     "sgd + slow support": Arm(alternation=slow, tuned_as="sgd"),
+    "sgd + settled": Arm(rest=ts.Settled(), tuned_as="sgd"),
     "muon": Arm("muon", lrs=MUON_LRS, lengths=SHORT),
     "muon + selective": Arm("muon", visits=ts.Selective(), lengths=(1 / 2,), tuned_as="muon"),
     "muon + instance-wise": Arm("muon", late(), tuned_as="muon"),
     "muon + running": Arm("muon", running, tuned_as="muon"),
     "muon + batch-wise": Arm("muon", batch, tuned_as="muon"),
     "muon + slow support": Arm("muon", slow, tuned_as="muon"),
+    "muon + settled": Arm("muon", rest=ts.Settled(), tuned_as="muon"),
     "muon long": Arm("muon", lengths=(1.0,), tuned_as="muon"),
     "muon long + instance-wise": Arm("muon", late(), lengths=(1.0,), tuned_as="muon"),
+    "muon long + instance-wise kept": Arm(
+        "muon",
+        late(keep=0.08),
+        lengths=(1.0,),
+        tuned_as="muon",
+        base="muon long + instance-wise",
+    ),
+    "muon long + drift-limited": Arm("muon", drift_limited, lengths=(1.0,), tuned_as="muon"),
+    "muon long + settled": Arm("muon", rest=ts.Settled(), lengths=(1.0,), tuned_as="muon"),
+    "muon long + settled at 10 %": Arm(
+        "muon", rest=ts.Settled(drift=0.1), lengths=(1.0,), tuned_as="muon"
+    ),
     "muon long + running": Arm("muon", running, lengths=(1.0,), tuned_as="muon"),
     "muon long + slow support": Arm("muon", slow, lengths=(1.0,), tuned_as="muon"),
 }

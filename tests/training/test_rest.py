@@ -12,7 +12,9 @@ from twostroke.support import Site, Support
 from twostroke.training.rest import Rest
 
 QUICK = {"epochs": 6, "batch_size": 20, "lr": 0.05, "probe": 40}
-ALWAYS = ts.Settled(drift=1.0, after=0.5)  # any drift will do: all but the head rest from epoch 4 on
+ALWAYS = ts.Settled(
+    drift=1.0, after=0.5
+)  # any drift will do: all but the head rest from epoch 4 on
 X = torch.randn(2, 1, 6, 6, generator=torch.Generator().manual_seed(3))
 
 

@@ -95,6 +95,8 @@ class TrainConfig:
     """instance: tell the drift by recording a probe anew, or from the weights alone (plain nets only)."""
     refresh: Literal["sweep", "online", "running"] = "sweep"
     """instance: find supports in a pass of its own, while an ordinary epoch runs, or while held ones run."""
+    keep: float | None = None
+    """instance: at a sweep after the first, sites that moved by this share or less keep their masks."""
     penalty: float = 0.0
     """instance: weight of the term that keeps pre-activations on their held side."""
     gated: bool | None = None
@@ -127,6 +129,7 @@ class TrainConfig:
                 drift=self.drift or None,
                 watch=self.watch,
                 refresh=self.refresh,
+                keep=self.keep,
                 penalty=self.penalty,
                 gated=bool(self.gated),
                 store=self.store,

@@ -38,7 +38,7 @@ class Settled:
     Raises `SettingsError` for values out of range.
     """
 
-    drift: float = 0.01
+    drift: float = 0.05
     patience: int = 1
     after: float = 0.5
 
@@ -80,6 +80,11 @@ class Rest:
                 f"{len(self._order.sites) or 'none'}: leave rest=Settled(...) out"
             )
 
+    @property
+    def most(self) -> int:
+        """How many sites can rest."""
+        return len(self._order.sites) - 1
+
     def train(self) -> None:
         """Training mode, but for what rests."""
         self.model.train()
@@ -102,7 +107,7 @@ class Rest:
             if max(drifts) > self.kind.drift:
                 break
             settled += 1
-        self.freeze(max(self.resting, min(settled, len(self._order.sites) - 1)))
+        self.freeze(max(self.resting, min(settled, self.most)))
 
     def freeze(self, sites: int) -> None:
         """Let the first so many sites rest, with whatever is used before the last of them only."""
