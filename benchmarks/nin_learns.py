@@ -66,9 +66,7 @@ def main() -> None:
                 seed=seed,
             )
             errors = [round(e, 1) for e in result.history.column("error")]
-            rows.append(
-                {"inputs": inputs, "lr": lr, "bias": bias, "seed": seed, "errors": errors}
-            )
+            rows.append({"inputs": inputs, "lr": lr, "bias": bias, "seed": seed, "errors": errors})
             print(f"{inputs:<5} lr {lr:<5} bias {bias} seed {seed}: {errors}", flush=True)
     if options.out:
         document = {"versions": versions(), "train": options.train, "test": 500, "rows": rows}

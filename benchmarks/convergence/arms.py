@@ -20,11 +20,13 @@ class Arm:
     optimizer: str = "sgd"
     alternation: Callable[[int], Alternation] = lambda epochs: ts.Live()
     visits: ts.Selective | None = None
+    rest: ts.Settled | None = None
     lrs: tuple[float, ...] = (0.1, 0.2, 0.4)
     decays: tuple[float, ...] = (5e-4, 2e-3, 5e-3)
     warms: tuple[float, ...] = (0.25, 0.1)
     length: float | None = None  # 1, or that of `tuned_as`
     tuned_as: str | None = None  # take the choices of this arm instead of tuning
+    base: str | None = None  # the arm that it adds something to: by default its name up to the +
 
 
 SHORT = 5 / 12
@@ -40,6 +42,11 @@ def late(**options) -> Callable[[int], Alternation]:
 def running(epochs: int) -> Alternation:
     """Masks noted while held epochs run; the epoch before the second half records the first ones."""
     return ts.InstanceWise(warmup=max(0, epochs // 2 - 1), drift=None, refresh="running")
+
+
+def drift_limited(epochs: int) -> Alternation:
+    """Weight strokes that lengthen by themselves as the learning rate falls."""
+    return ts.InstanceWise(warmup=epochs // 2, gap=epochs, drift=0.04)
 
 
 def slow(epochs: int) -> Alternation:
@@ -58,6 +65,7 @@ ARMS = {
     "sgd + running": Arm(alternation=running, tuned_as="sgd"),
     "sgd + batch-wise": Arm(alternation=batch, tuned_as="sgd"),
     "sgd + slow support": Arm(alternation=slow, tuned_as="sgd"),
+    "sgd + settled": Arm(rest=ts.Settled(), tuned_as="sgd"),
     "muon": Arm("muon", lrs=MUON_LRS, decays=MUON_DECAYS, length=SHORT),
     "muon shorter": Arm("muon", length=1 / 3, tuned_as="muon"),
     "muon + selective": Arm("muon", visits=ts.Selective(), length=1 / 2, tuned_as="muon"),
@@ -65,8 +73,21 @@ ARMS = {
     "muon + running": Arm("muon", running, tuned_as="muon"),
     "muon + batch-wise": Arm("muon", batch, tuned_as="muon"),
     "muon + slow support": Arm("muon", slow, tuned_as="muon"),
+    "muon + settled": Arm("muon", rest=ts.Settled(), tuned_as="muon"),
     "muon long": Arm("muon", length=1.0, tuned_as="muon"),
     "muon long + instance-wise": Arm("muon", late(), length=1.0, tuned_as="muon"),
+    "muon long + instance-wise kept": Arm(
+        "muon",
+        late(keep=0.08),
+        length=1.0,
+        tuned_as="muon",
+        base="muon long + instance-wise",
+    ),
+    "muon long + drift-limited": Arm("muon", drift_limited, length=1.0, tuned_as="muon"),
+    "muon long + settled": Arm("muon", rest=ts.Settled(), length=1.0, tuned_as="muon"),
+    "muon long + settled at 10 %": Arm(
+        "muon", rest=ts.Settled(drift=0.1), length=1.0, tuned_as="muon"
+    ),
     "muon long + running": Arm("muon", running, length=1.0, tuned_as="muon"),
     "muon long + slow support": Arm("muon", slow, length=1.0, tuned_as="muon"),
 }

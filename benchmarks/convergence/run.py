@@ -10,6 +10,10 @@ trained with its choice on the whole training set and looked at on the test set,
 any choice. All arms keep an average of the weights beside, which is evaluated but trains nothing, so that
 each arm is there with and without averaging.
 
+With `--fixed sgd=0.4:5e-4:0.25:12 muon=0.05:5e-4:0.25:5` (learning rate, decay, warm-up, epochs) these
+arms, and those that take theirs from them, are not tuned. Where layers rest, the share of the backward
+passes' operations that this saved is told.
+
 Seconds are training and support strokes, evaluation left out. With `--cpu-seconds` they are seconds of one
 thread's processor time, which other work on the machine hardly moves.
 """
@@ -28,12 +32,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from arms import ARMS, Arm
+from torch.utils.flop_counter import FlopCounterMode
 
 import twostroke as ts
 from twostroke.models import create_model
 from twostroke.report import draw_curves
 from twostroke.report.table import to_target
+from twostroke.training.rest import Rest
 from twostroke.training.run import versions
 
 
@@ -60,8 +67,9 @@ def train(options, arm: Arm, data, choice: Choice, seed: int) -> dict:
         warm=choice.warm,
         epochs=choice.epochs,
         batch_size=options.batch_size,
-        average=options.average,
+        average=options.average or None,
         visits=arm.visits,
+        rest=arm.rest,
         seed=seed,
         device=options.device,
         probe=500,
@@ -143,9 +151,37 @@ def total(result: dict, key: str) -> float:
     return sum(epoch[key] for epoch in result["history"])
 
 
+def backward(options, data) -> list[int]:
+    """Operations of a backward pass, by how many sites rest."""
+    x, y = data.train.batch(torch.arange(2))
+    counts = []
+    while True:
+        model = create_model(options.model, in_channels=x.shape[1], classes=len(data.classes))
+        rest = Rest(ts.Settled(), model, x, 1)
+        if len(counts) > rest.most:
+            return counts
+        rest.freeze(len(counts))
+        loss = F.cross_entropy(model(x), y)
+        with FlopCounterMode(display=False) as counter:
+            loss.backward()
+        counts.append(counter.get_total_flops())
+
+
+def saved(result: dict, costs: list[int]) -> float:
+    """Share of the backward passes' operations that were not done because layers rested."""
+    done = sum(e["visits"] * costs[e["resting"]] for e in result["history"])
+    return 1 - done / (total(result, "visits") * costs[0])
+
+
 def plus(difference: tuple[float, float], digits: int) -> str:
     mean, half = difference
     return f"{mean:+.{digits}f} ± {half:.{digits}f}" if half else "–"
+
+
+def fixed(text: str) -> tuple[str, Choice]:
+    name, _, values = text.partition("=")
+    lr, decay, warm, epochs = values.split(":")
+    return name, Choice(float(lr), float(decay), float(warm), int(epochs))
 
 
 def main() -> None:
@@ -154,12 +190,15 @@ def main() -> None:
     parser.add_argument("--model", default="allcnn-mini")
     parser.add_argument("--epochs", type=int, default=12, help="of the reference, SGD")
     parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--average", type=float, default=0.98)
+    parser.add_argument("--average", type=float, default=0.98, help="0 for none")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arms", nargs="+", default=list(ARMS))
     parser.add_argument("--augmentation", help="such as flip-shift")
     parser.add_argument("--choices", type=Path, help="a table.json whose choices to take")
     parser.add_argument("--train-examples", type=int, help="use the first so many only")
+    parser.add_argument(
+        "--fixed", nargs="+", type=fixed, default=[], metavar="ARM=LR:DECAY:WARM:EPOCHS"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--cpu-seconds", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
@@ -174,10 +213,12 @@ def main() -> None:
         data = ts.data.Data(data.name, data.train.subset(kept), data.test, data.classes, note)
     folder = options.out / "cells"
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = {}
+    chosen = dict(options.fixed)
     for name in options.arms:
         arm = ARMS[name]
-        if arm.tuned_as is not None:
+        if name in chosen:
+            pass
+        elif arm.tuned_as is not None:
             chosen[name] = chosen[arm.tuned_as]
             if arm.length is not None:
                 chosen[name] = chosen[name]._replace(epochs=epochs_of(options, arm))
@@ -199,18 +240,23 @@ def main() -> None:
 def report(options, data, chosen, runs) -> None:
     reference = runs["sgd"]
     target = statistics.fmean(score(r) for r in reference)
+    costs = backward(options, data)
     rows = []
     for name, results in runs.items():
         errors = [score(r) for r in results]
-        averaged = [r["history"][-1]["error_average"] for r in results]
+        keys = ["error", "loss_test"]
+        if options.average:
+            keys += ["error_average", "loss_average"]
         losses = [r["history"][-1]["loss_test"] for r in results]
         difference, half = interval([e - score(b) for e, b in zip(errors, reference, strict=True)])
         # what alternation itself adds: against the same optimiser, length and seeds without it
-        alone = runs.get(name.split(" + ")[0], results)
-        own = [
-            interval([last(r, key) - last(a, key) for r, a in zip(results, alone, strict=True)])
-            for key in ("error", "error_average", "loss_test", "loss_average")
-        ]
+        alone = runs.get(ARMS[name].base or name.split(" + ")[0], results)
+        own = {
+            key: interval(
+                [last(r, key) - last(a, key) for r, a in zip(results, alone, strict=True)]
+            )
+            for key in keys
+        }
         hits = [to_target(history_of(r), target) for r in results]
         steps = [hit[1] for hit in hits if hit]
         rows.append(
@@ -222,11 +268,18 @@ def report(options, data, chosen, runs) -> None:
                 "spread": statistics.stdev(errors) if len(errors) > 1 else math.nan,
                 "difference": difference,
                 "half_width": half,
-                "error_average": statistics.fmean(averaged),
+                "error_average": statistics.fmean(last(r, "error_average") for r in results)
+                if options.average
+                else None,
                 "loss_test": statistics.fmean(losses),
-                "to_own_base": dict(
-                    zip(("error", "error_average", "loss_test", "loss_average"), own, strict=True)
-                ),
+                "to_own_base": own,
+                "resting": [
+                    statistics.fmean(sites)
+                    for sites in zip(
+                        *(history_of(r).column("resting") for r in results), strict=True
+                    )
+                ],
+                "backward_saved": statistics.fmean(saved(r, costs) for r in results),
                 "visits": statistics.fmean(total(r, "visits") for r in results),
                 "stroke_visits": statistics.fmean(total(r, "stroke_visits") for r in results),
                 "seconds": statistics.fmean(
@@ -247,18 +300,22 @@ def report(options, data, chosen, runs) -> None:
         f"{target:.2f} %",
         "",
         "Differences are paired by seed, with 95 % intervals. The last two columns are against the same "
-        "optimiser and length without what follows the +.",
+        "optimiser and length without what follows the +. Saved is the share of the operations of backward "
+        "passes.",
         "",
         "| arm | lr, decay, warm | steps | thousands of images trained, swept | error % (sd) | − SGD "
-        "| of the average % | seconds | steps to target (reached) | error, added | test loss (added) |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| of the average % | seconds | saved % | steps to target (reached) | error, added "
+        "| test loss (added) |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         lines.append(
             f"| {r['arm']} | {r['lr']:g}, {r['decay']:g}, {r['warm']:g} | {r['steps']} | "
-            f"{r['visits'] / 1e3:.0f}, {r['stroke_visits'] / 1e3:.0f} | {r['error']:.2f} ({r['spread']:.2f}) | "
-            f"{r['difference']:+.2f} ± {r['half_width']:.2f} | {r['error_average']:.2f} | "
-            f"{r['seconds']:.0f} | {r['steps_to_target'] or '–'} ({r['reached']}) | "
+            f"{r['visits'] / 1e3:.0f}, {r['stroke_visits'] / 1e3:.0f} | {r['error']:.2f} "
+            f"({r['spread']:.2f}) | {r['difference']:+.2f} ± {r['half_width']:.2f} | "
+            f"{'–' if r['error_average'] is None else format(r['error_average'], '.2f')} | "
+            f"{r['seconds']:.0f} | {100 * r['backward_saved']:.0f} | "
+            f"{r['steps_to_target'] or '–'} ({r['reached']}) | "
             f"{plus(r['to_own_base']['error'], 2)} | "
             f"{r['loss_test']:.4f} ({plus(r['to_own_base']['loss_test'], 4)}) |"
         )

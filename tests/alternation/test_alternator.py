@@ -86,6 +86,58 @@ def test_the_sweep_stores_what_record_gives_and_the_step_holds_it():
     assert not torch.equal(held, model(x[indices]))
 
 
+@pytest.mark.parametrize("store", ["host", "file"])
+@pytest.mark.parametrize("keep", [0.0, "between", 0.99])
+def test_a_sweep_that_keeps_sites_mixes_old_masks_and_new(tmp_path, store, keep):
+    model = toy_net()
+    data = toy_data(augmentation=FlipShift(shift=1))
+    shares = []
+    for _ in range(1 + (keep == "between")):  # first to find out how far the sites drift
+        torch.manual_seed(0)
+        model = toy_net()
+        limit = sum(shares[-1]) / 2 if shares else keep if keep != "between" else 0.0
+        kind = ts.InstanceWise(
+            warmup=0, gap=1, drift=None, keep=limit, store=store, store_path=tmp_path / str(limit)
+        )
+        alternator = start(kind, model, data)
+        alternator.wants_example_drift = True
+        alternator.begin_epoch(0)
+        x, _ = data.train.batch(ALL, view=0, seed=0)
+        old = ts.record(model, x)
+        assert alternator.store.read(ALL, "cpu") == old
+        with torch.no_grad():  # the second site moves by far more than the first
+            model[0].weight.add_(0.02 * torch.randn(6, 1, 3, 3))
+            model[4].weight.add_(0.5 * torch.randn(8, 6, 3, 3))
+        alternator.end_epoch(1.0)
+        alternator.begin_epoch(1)
+        assert alternator.view == 0  # masks that stay are of this view
+        new = ts.record(model, x)
+        drift = old[alternator.probe].drift(new[alternator.probe])
+        shares.append(list(drift.by_site.values()))
+        moved = [site for site in old.sites if drift.by_site[site] > limit]
+        assert len(moved) == {0.0: 2, 0.99: 0}.get(limit, 1)
+        stored = alternator.store.read(ALL, "cpu")
+        for site in old.sites:
+            assert torch.equal(stored[site], (new if site in moved else old)[site])
+        assert torch.equal(alternator.example_drift, old.drift_by_example(stored))
+        assert alternator.stroke_visits == len(alternator.probe) + (len(ALL) if moved else 0)
+        alternator.close()
+
+
+def test_sites_that_all_moved_are_renewed_as_by_a_whole_sweep():
+    runs = []
+    for keep in (None, 0.0):
+        model = toy_net(norm=True)
+        kind = ts.InstanceWise(warmup=1, gap=1, drift=None, keep=keep)
+        alternator = start(kind, model)
+        for number in range(4):
+            epoch(alternator, model, number, lr=0.3)
+        runs.append((model.state_dict(), alternator.store.read(ALL, "cpu")))
+    (one, masks), (two, same) = runs
+    assert masks == same
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
 def test_online_records_while_an_ordinary_epoch_runs():
     model = toy_net()
     alternator = start(ts.InstanceWise(warmup=1, gap=1, drift=None, refresh="online"), model)
@@ -307,6 +359,7 @@ def test_slow_support_settings_are_checked():
 
 KINDS = {
     "sweep": ts.InstanceWise(warmup=1, gap=2, drift=0.5),
+    "keep": ts.InstanceWise(warmup=1, gap=1, drift=None, keep=0.05),
     "online": ts.InstanceWise(warmup=1, gap=2, drift=0.5, refresh="online"),
     "batch": ts.BatchWise(warmup=1),
     "slow": ts.SlowSupport(warmup=1, decay=0.9),

@@ -19,6 +19,11 @@ from twostroke.errors import SettingsError
         {"momentum": "lose"},
         {"rule": ts.BatchEnergy(density=0.5)},
         {"rule": ts.Energy(1.0), "refresh": "online"},
+        {"keep": -0.1},
+        {"keep": 1.0},
+        {"keep": 0.1, "drift": 0.05},
+        {"keep": 0.01, "refresh": "running"},
+        {"keep": 0.01, "watch": "certificate"},
     ],
 )
 def test_instance_wise_settings_are_checked_at_construction(wrong):

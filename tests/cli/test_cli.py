@@ -97,6 +97,18 @@ def test_a_solver_for_the_weight_strokes(capsys, digits, tmp_path):
         assert not (tmp_path / "b").exists()
 
 
+def test_layers_that_rest_and_sites_that_are_kept(capsys, digits, tmp_path):
+    options = ["train", "--data", digits, *QUICK, "--epochs", 4, "--rest", 1.0]
+    options += ["--alternation", "instance", "--warmup", 1, "--gap", 1, "--keep", 0.05]
+    code, out, _ = run(capsys, *options, "--out", tmp_path / "a")
+    assert code == 0
+    assert "4 sites rest" in out
+    history = History.load(tmp_path / "a" / "metrics.csv")
+    assert history.column("resting") == [0, 0, 4, 4]
+    config = tomllib.loads((tmp_path / "a" / "config.toml").read_text())
+    assert (config["rest"], config["keep"]) == (1.0, 0.05)
+
+
 def test_the_command_line_wins_over_the_file(capsys, digits, tmp_path):
     file = tmp_path / "c.toml"
     file.write_text(f'data = "{digits}"\nepochs = 7\nlr = 0.05\nbatch_size = 40\n')
@@ -152,6 +164,7 @@ def test_sites_and_models(capsys):
         (["--device", "cuda:9"], "cuda:9"),
         (["--schedule", "one-cycel"], "one-cycle"),
         (["--warmup", "soon"], "plateau"),
+        (["--rest", "1.5"], "--rest"),
         (["--augment", "flipshift"], "flip-shift"),
         (["--resume", "nowhere"], "nowhere"),
         (["--config", "nowhere.toml"], "nowhere.toml"),

@@ -365,3 +365,53 @@ def test_calling_forward_of_a_part_within_the_model_is_seen() -> None:
             return self.relu.forward(x) + self.relu(x - 1)
 
     assert [s.key for s in ts.sites(Direct(), normal(2, 4))] == ["#0", "relu#0"]
+
+
+# -- some sites only ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [None, Energy(0.2)])
+def test_only_some_sites_are_recorded_and_what_comes_after_them_does_not_run(rule: Any) -> None:
+    net, x = mlp(5, 8, 6, 4, 3), normal(4, 5)
+    whole = ts.record(net, x, rule=rule)
+    first, second, third = whole.sites
+    ran: list[int] = []
+    for k in (0, 2, 4, 6):
+        net[k].register_forward_hook(lambda *_, k=k: ran.append(k))
+    for only, expected in (
+        ([second], [0, 2]),
+        ([first], [0]),
+        ([third, first], [0, 2, 4]),
+    ):
+        ran.clear()
+        part = ts.record(net, x, rule=rule, only=only)
+        assert part == whole.restrict(only)
+        assert ran == expected
+    # nothing is left of a pass that was broken off
+    ran.clear()
+    assert ts.record(net, x, rule=rule) == whole
+    assert ran == [0, 2, 4, 6]
+
+
+def test_only_leaves_modes_buffers_and_an_outer_recording_alone() -> None:
+    net = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3), nn.ReLU())
+    net, x = net.double(), normal(4, 5)
+    before = kept(net)
+    first, _ = ts.record(net, x).sites
+
+    class Outer(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            ts.record(net, x, only=[first])
+            return torch.relu(x)
+
+    outer = Outer()
+    assert [s.key for s in ts.record(outer, x).sites] == ["#0"]
+    assert unchanged(net, before)
+    assert net.training
+
+
+def test_a_site_that_is_not_there_is_named() -> None:
+    net, x = mlp(5, 8, 3), normal(4, 5)
+    other = ts.record(mlp(5, 8, 6, 3), x).sites[1]
+    with pytest.raises(SupportMismatchError, match="3#0"):
+        ts.record(net, x, only=[*ts.sites(net, x), other])

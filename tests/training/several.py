@@ -155,6 +155,7 @@ def main() -> None:
             lambda: ts.fit(toy_net(), data, alternation=ts.BatchWise(rule=_Own()), **quick)
         ),
         "norm": refused(lambda: ts.fit(toy_net(), data, **quick, sync_batch_norm=True)),
+        "rest": refused(lambda: ts.fit(toy_net(), data, rest=ts.Settled(), **quick)),
         "device": refused(lambda: ts.fit(toy_net(), data, epochs=1, device="cuda:1")),
     }
     toy = f"npz:{folder / 'toy.npz'}"

@@ -137,6 +137,7 @@ def test_what_one_process_refuses_all_refuse(reports):
     assert "set batch_size to 2 or more" in first["all"]["text"]
     assert "BatchEnergy or MajorityVote" in first["rule"]["text"]
     assert "between GPUs only" in first["norm"]["text"]
+    assert "rest=None with several" in first["rest"]["text"]
     assert "'auto', 'cpu' or 'cuda'" in first["device"]["text"]
 
 

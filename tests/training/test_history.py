@@ -19,6 +19,14 @@ def test_csv_keeps_every_digit_and_what_is_missing(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["m.csv"]
 
 
+def test_a_column_that_came_later_may_be_missing(tmp_path):
+    path = tmp_path / "m.csv"
+    ts.History([toy_record()]).save(path)
+    path.write_text("\n".join(line.rpartition(",")[0] for line in path.read_text().splitlines()))
+    (record,) = ts.History.load(path)
+    assert record == toy_record(resting=0)
+
+
 @pytest.mark.parametrize("text", ["", "epoch,loss\n1,2\n", "nonsense"])
 def test_a_file_that_is_no_metrics_is_named(tmp_path, text):
     path = tmp_path / "m.csv"

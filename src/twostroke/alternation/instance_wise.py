@@ -15,7 +15,7 @@ from torch import Tensor
 from ..data import announce, check_replayable
 from ..errors import SettingsError
 from ..store import FileStore, Kind, Origin, check_kind, make_store
-from ..support import Held, Rule, Support, hold, record, recording, sites
+from ..support import Held, Rule, Share, Site, Support, hold, record, recording, sites
 from ..support.modes import evaluating
 from .alternator import Alternation, Alternator, Given, Phase, check_warmup
 from .certificate import DriftCertificate
@@ -45,6 +45,10 @@ class InstanceWise(Alternation):
         like "online" and from then on each held step also notes the masks to hold at the example's
         next visit, so that no pass is spent, every mask is one epoch old, and each epoch is a round
         (`gap` is 1). The view of an augmented example then stays that of the first round.
+    keep: at a sweep after the first, sites at which this share of the probe's units or less have
+        changed sides keep their held masks, and the forward pass ends after the last site that is
+        written anew. Held and live network then differ from the sweep on. The view of an augmented
+        example stays that of the first round. None writes every site anew.
     rule: closed form of the mask; None is what the activation itself does.
     gated: hold `m ∘ ReLU(q)` instead of `m ∘ q`.
     penalty: weight of the term that keeps pre-activations on their held side (0: none).
@@ -65,6 +69,7 @@ class InstanceWise(Alternation):
     checks: int = 4
     watch: Literal["probe", "certificate"] = "probe"
     refresh: Literal["sweep", "online", "running"] = "sweep"
+    keep: float | None = None
     rule: Rule | None = None
     gated: bool = False
     penalty: float = 0.0
@@ -100,11 +105,28 @@ class InstanceWise(Alternation):
                 f"{self.refresh} support strokes record what the activations do while they train: "
                 "with a rule of your own use refresh='sweep'"
             )
+        self._check_keep()
         if not self.penalty >= 0:
             raise SettingsError(f"penalty is a weight, 0 or more, not {self.penalty}")
         if getattr(self.rule, "shared", False):
             raise SettingsError(
                 f"{type(self.rule).__name__} gives one mask to a whole batch: use BatchWise with it"
+            )
+
+    def _check_keep(self) -> None:
+        if self.keep is None:
+            return
+        if not 0 <= self.keep < 1:
+            raise SettingsError(f"keep is a share of a site's units in [0, 1), not {self.keep}")
+        if self.refresh != "sweep" or self.watch == "certificate":
+            raise SettingsError(
+                "single sites are renewed by a sweep, and a drift certificate starts from masks that were "
+                "all recorded at once: with keep use refresh='sweep' and watch='probe'"
+            )
+        if self.drift is not None and self.keep > self.drift:
+            raise SettingsError(
+                f"sites that keep their masks up to a drift of {self.keep} can alone exceed the limit of a "
+                f"stroke, {self.drift}: set keep to drift or less"
             )
 
     def machine(self, given: Given) -> Alternator:
@@ -184,7 +206,8 @@ class InstanceWiseAlternator(Alternator):
             self._due = False
             self._since = []
             self.round += 1
-            if not self._running or self.round == 1:
+            # a new view would belie masks that stay
+            if self.round == 1 or not (self._running or self.kind.keep is not None):
                 self._round_view = epoch
             if self.kind.momentum == "reset" and self.optimizer is not None:
                 self.optimizer.state.clear()
@@ -211,21 +234,38 @@ class InstanceWiseAlternator(Alternator):
     def sweep(self, batch_size: int = 500) -> None:
         """Support stroke: record every example, in evaluation mode, without gradient."""
         start = time.perf_counter()
+        moved = self._moved()
         drifts = []
-        parts = self.owned.split(batch_size)
+        parts = self.owned.split(batch_size) if moved is None or moved else ()
         announce(self.source, parts, view=self._round_view, seed=self.seed)
         self.store.begin(self.round, self._round_view, keep=True)
         for indices in parts:
-            support = self._record(indices, self._round_view)
+            support = self._record(indices, self._round_view, moved)
+            if moved is not None:
+                support = self._read(indices).renewed(support)
             if self.wants_example_drift and self.round > 1:
                 drifts.append(self._read(indices).drift_by_example(support).cpu())
             self._write(indices, support)
         self.store.publish()
-        if drifts:
-            drift = torch.zeros(len(self.source), dtype=drifts[0].dtype)
-            drift[self.owned] = torch.cat(drifts)
+        if self.wants_example_drift and self.round > 1:
+            drift = torch.zeros(len(self.source))
+            if drifts:
+                drift[self.owned] = torch.cat(drifts)
             self.example_drift = self.processes.sum(drift)
         self.stroke_seconds += time.perf_counter() - start
+
+    def _moved(self) -> list[Site] | None:
+        """Sites that a sweep must write anew; None where it is all of them."""
+        if self.kind.keep is None or self.round == 1:
+            return None
+        drift = self._measured().by_site
+        return [site for site in self.store.sites if drift[site] > self.kind.keep]
+
+    def _measured(self) -> Share:
+        """Drift of the probe: its held masks against what they would be now."""
+        with self.processes.taking(self.probe) as probe:
+            now = self._record(probe, self._round_view)
+            return self.processes.whole(self._read(probe).drift(now))
 
     def _certify(self) -> None:
         start = time.perf_counter()
@@ -235,13 +275,15 @@ class InstanceWiseAlternator(Alternator):
         self.stroke_visits += len(few)
         self.stroke_seconds += time.perf_counter() - start
 
-    def _record(self, indices: Tensor, view: int) -> Support:
+    def _record(self, indices: Tensor, view: int, only: Sequence[Site] | None = None) -> Support:
         x, _ = self.source.batch(indices, view=view, seed=self.seed)
         x = x.to(self.device)
         self.stroke_visits += len(indices) * (not self.processes.idle)
         kind = self.kind
         with evaluating(self.model), self.autocast():
-            return record(self.model, x, rule=kind.rule, pooling=kind.pooling, gated=kind.gated)
+            return record(
+                self.model, x, rule=kind.rule, pooling=kind.pooling, gated=kind.gated, only=only
+            )
 
     def _write(self, indices: Tensor, support: Support) -> None:
         self.store.write(self.processes.row(indices), support)
@@ -298,9 +340,7 @@ class InstanceWiseAlternator(Alternator):
             self.processes.same(self.model, buffers_only=True)
             self.drift = self.processes.whole(certificate.estimate())
         else:
-            with self.processes.taking(self.probe) as probe:
-                now = self._record(probe, self._round_view)
-                self.drift = self.processes.whole(self._read(probe).drift(now))
+            self.drift = self._measured()
             if certificate is not None:
                 certificate.calibrate(self.drift)
         if self.kind.drift is not None and self.drift > self.kind.drift:

@@ -65,9 +65,10 @@ class RunBar:
         if not self.console.is_terminal:
             drift = "" if record.drift is None else f"  drift {100 * record.drift:.1f} %"
             held = "" if record.loss_held is None else f"  held {record.loss_held:.4f}"
+            rest = f"  {record.resting} sites rest" if record.resting else ""
             self.console.print(
                 f"{self.name:<14} epoch {record.epoch:>3}  {record.phase:<9}  error "
-                f"{record.error:5.2f} %  loss {record.loss_live:.4f}{held}{drift}  "
+                f"{record.error:5.2f} %  loss {record.loss_live:.4f}{held}{drift}{rest}  "
                 f"{record.seconds:.1f} s",
                 highlight=False,
                 soft_wrap=True,

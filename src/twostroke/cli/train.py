@@ -19,7 +19,7 @@ from ..data import Data, load
 from ..errors import RunFolderError, SettingsError, TwostrokeError
 from ..models import create_model
 from ..report import draw_curves
-from ..training import RunFolder, Selective, Settings, Status, fit
+from ..training import RunFolder, Selective, Settings, Settled, Status, fit
 from ..training.checkpoint import Checkpoint
 from ..training.engine import processes_of
 from ..training.run import read_toml
@@ -65,6 +65,8 @@ class TrainConfig:
     """Also keep and evaluate an exponential average of the weights; this share of it stays at each step."""
     visits: float = 0.0
     """Leave this share of the settled examples out of an epoch, and weigh the others in their place."""
+    rest: float | None = None
+    """Freeze the layers below supports that moved by this share or less in an epoch, in the second half."""
     target_error: float | None = None
     """Stop when the live test error, in %, is this or lower."""
     order: Literal["shuffle", "balanced"] = "shuffle"
@@ -93,6 +95,8 @@ class TrainConfig:
     """instance: tell the drift by recording a probe anew, or from the weights alone (plain nets only)."""
     refresh: Literal["sweep", "online", "running"] = "sweep"
     """instance: find supports in a pass of its own, while an ordinary epoch runs, or while held ones run."""
+    keep: float | None = None
+    """instance: at a sweep after the first, sites that moved by this share or less keep their masks."""
     penalty: float = 0.0
     """instance: weight of the term that keeps pre-activations on their held side."""
     gated: bool | None = None
@@ -107,6 +111,7 @@ class TrainConfig:
         shared = {f.name for f in fields(Settings)} & {f.name for f in fields(self)}
         values = {name: getattr(self, name) for name in shared}
         values["visits"] = Selective(drop=self.visits) if self.visits else None
+        values["rest"] = None if self.rest is None else Settled(drift=self.rest)
         return Settings(**values)
 
     def kind(self) -> Alternation:
@@ -124,6 +129,7 @@ class TrainConfig:
                 drift=self.drift or None,
                 watch=self.watch,
                 refresh=self.refresh,
+                keep=self.keep,
                 penalty=self.penalty,
                 gated=bool(self.gated),
                 store=self.store,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -20,11 +20,23 @@ from .support import Support
 Inputs = Tensor | tuple[Any, ...]
 
 
+class _Enough(Exception):
+    """Breaks a forward pass off after the last site that is wanted."""
+
+
 class Recorder:
     """Collects masks while a model runs; `support` is that of the last forward pass."""
 
-    def __init__(self, rule: Rule | None, *, pooling: bool = False, gated: bool = False) -> None:
+    def __init__(
+        self,
+        rule: Rule | None,
+        *,
+        pooling: bool = False,
+        gated: bool = False,
+        only: Collection[Site] | None = None,
+    ) -> None:
         self._rule = rule
+        self._only = None if only is None else {site.key for site in only}
         self._shared = bool(getattr(rule, "shared", False))
         if self._shared and pooling:
             raise SettingsError(
@@ -47,6 +59,11 @@ class Recorder:
             raise SupportMismatchError(
                 "nothing was recorded: the model was not called, or made no call that can be held"
             )
+        if self._only is not None and (missing := self._only - {site.key for site in self._found}):
+            raise SupportMismatchError(
+                f"the model did not come by {', '.join(sorted(missing))}: `only` takes sites that "
+                "`sites` lists for this model and these options"
+            )
         first = next(iter(self._found))
         for site, planes in self._found.items():
             if len(planes[0]) != len(self._found[first][0]):
@@ -67,6 +84,9 @@ class Recorder:
         """Record one call; pass on what the function gives, or the rule in its place."""
         if not act.unitwise and not self._pooling:
             return run()
+        wanted = self._only is None or f"{path}#{call}" in self._only
+        if not wanted and self._rule is None:
+            return run()
         if not act.unitwise:
             act.live()  # with its gradient, before the lines below take its indices without one
         rule = self._rule if act.unitwise else None
@@ -80,7 +100,10 @@ class Recorder:
                 f"{path}#{call} is a {act.kind}, where one mask for the whole batch cannot say "
                 "which piece each example is on: hold the rule itself, hold(model, rule)"
             )
-        self._found[Site(path, call, act.kind, tuple(act.shape[1:]), len(packed))] = packed
+        if wanted:
+            self._found[Site(path, call, act.kind, tuple(act.shape[1:]), len(packed))] = packed
+        if self._only is not None and len(self._found) == len(self._only):
+            raise _Enough
         if rule is None:
             return run() if act.unitwise else act.live()
         return act.gated(packed) if self._gated else act.held(packed)
@@ -117,6 +140,7 @@ def record(
     pooling: bool = False,
     gated: bool = False,
     strict: bool = True,
+    only: Collection[Site] | None = None,
 ) -> Support:
     """Support of a batch: one forward pass without gradient that leaves the model as it was.
 
@@ -124,7 +148,8 @@ def record(
     each activation's own rule is recorded (for ReLU `q > 0`), and `hold` right afterwards computes
     the very same output. With a rule, the network that is recorded is the one that has the rule for
     its activation: `z = m ∘ q` goes on to the next layer, or `m ∘ ReLU(q)` when `gated`.
-    `pooling=True` records the argmax of max pooling too, so that the held network is affine.
+    `pooling=True` records the argmax of max pooling too, so that the held network is affine. With
+    `only` the support is of these sites alone, and the forward pass ends after the last of them.
 
     The model stays in the mode it is in; in training mode batch norm uses the batch's statistics,
     but the running ones, as every buffer, are put back afterwards. Dropout draws as it would in any
@@ -133,10 +158,12 @@ def record(
     Raises `UnholdableError` for a model with non-linearities that cannot be held, with their names,
     unless `strict=False`, and `NestedHoldError` within a `hold` of the same model.
     """
+    recorder = Recorder(rule, pooling=pooling, gated=gated, only=only)
     with (
         torch.no_grad(),
         _statistics_kept(unwrap(model)),
-        recording(model, rule=rule, pooling=pooling, gated=gated, strict=strict) as recorder,
+        Intercept(model, recorder, strict=strict),
+        suppress(_Enough),
     ):
         model(*x) if isinstance(x, tuple) else model(x)
     return recorder.support

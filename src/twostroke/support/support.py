@@ -170,6 +170,22 @@ class Support:
         rows = torch.cat(parts, 1) if parts else self.rows[:, :0]
         return Support(sites, rows, shared=self.shared)
 
+    def renewed(self, other: Support) -> Support:
+        """The same examples' masks with `other`'s at the sites that it has; `other` may have few.
+
+        Raises `SupportMismatchError` where it is of other examples, or has a site that is not here.
+        """
+        if self.shared != other.shared or len(self) != len(other):
+            raise SupportMismatchError(f"{self!r} cannot take masks of {other!r}")
+        rows = self.rows.clone()
+        for site in other.sites:
+            if site not in self.sites:
+                raise SupportMismatchError(
+                    f"{self!r} has no site {site.key} {site.kind} {site.shape}"
+                )
+            rows[:, self._places[site.key]] = other.rows[:, other._places[site.key]]
+        return Support(self.sites, rows, shared=self.shared)
+
     @classmethod
     def cat(cls, supports: Sequence[Support]) -> Support:
         """The examples of several supports in turn; all of the same sites, none of them shared."""

@@ -24,6 +24,7 @@ from ..errors import RunFolderError, SupportFileError
 from ..support import Support
 from .files import read_tensors, save_tensors
 from .history import EpochRecord, History
+from .rest import Rest
 from .shares import checksum_of, load_share, save_share, support_file
 from .visits import Visits
 
@@ -40,6 +41,7 @@ class Resumable(Protocol):
     alternator: Alternator
     average: nn.Module | None
     visits: Visits
+    rest: Rest
     taken: int
 
 
@@ -72,6 +74,7 @@ class Checkpoint:
             parts["visits"] = {"losses": run.visits.losses}
             if run.alternator.example_drift is not None:
                 parts["visits"]["drift"] = run.alternator.example_drift
+        rest, parts["rest"] = run.rest.state()
         tensors = {f"{part}.{name}": t for part, all_ in parts.items() for name, t in all_.items()}
         packed = run.optimizer.state_dict()
         plain: dict[str, Any] = {}
@@ -93,6 +96,7 @@ class Checkpoint:
                 if not _has_function(v)
             },
             "alternation": values,
+            "rest": rest,
             "processes": self._processes.count,
         }
         processes, round_ = self._processes, run.alternator.round
@@ -135,7 +139,7 @@ class Checkpoint:
         """
         saved = self.read(identity)
         parts: dict[str, dict[str, Tensor]] = {
-            name: {} for name in ("model", "alternation", "average", "visits")
+            name: {} for name in ("model", "alternation", "average", "visits", "rest")
         }
         state: dict[int, dict[str, Any]] = {}
         for name, value in saved.plain.items():
@@ -163,6 +167,8 @@ class Checkpoint:
         if run.visits.kind is not None:
             run.visits.losses = parts["visits"]["losses"]
             run.alternator.example_drift = parts["visits"].get("drift")
+        if run.rest.kind is not None and saved.rest:
+            run.rest.restore(saved.rest, parts["rest"])
         run.taken = saved.history[-1].steps
         if self._processes.main:
             sweep_partials(self.folder)
@@ -200,6 +206,7 @@ class Checkpoint:
                 document["scheduler"],
                 values,
                 support,
+                document.get("rest", {}),
             )
         except RunFolderError:
             raise
@@ -219,6 +226,7 @@ class Saved(NamedTuple):
     schedule: dict[str, Any]
     values: dict[str, Any]  # of the alternation
     support: Support | None
+    rest: dict[str, Any]  # empty in a checkpoint from before layers could rest
 
 
 def _compare(file: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:

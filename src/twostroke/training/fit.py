@@ -25,6 +25,7 @@ from .engine import processes_of
 from .evaluate import Loss
 from .history import EpochRecord, FitResult, History, Status
 from .measure import Measure
+from .rest import Rest
 from .settings import Settings
 from .stroke import advance, check_solver, notes_of, refuse_solver, solve_stroke
 from .visits import Visits
@@ -100,6 +101,7 @@ def fit(
     try:
         return _fit(run, callback, place, resume, identity, notice)
     finally:
+        run.rest.close()
         run.alternator.close()
 
 
@@ -184,6 +186,11 @@ class _Run:
                 f"some of {processes.count} processes: set batch_size to "
                 f"{processes.count * settings.accumulate} or more"
             )
+        if settings.rest is not None and processes.count > 1:
+            raise SettingsError(
+                f"layers rest in a run of one process, and this one has {processes.count}, which add up "
+                "the gradients of a fixed set of parameters: rest=None with several"
+            )
         if not any(p.requires_grad for p in model.parameters()):
             raise SettingsError("the model has no parameter to train")
         self.device = processes.device(settings.device) or settings.torch_device()
@@ -197,6 +204,8 @@ class _Run:
         probe = torch.randperm(examples, generator=draw)[: settings.probe].sort().values
         here = Data(data.name, self.train, self.test, data.classes, data.note)
         self.measure = Measure(here, probe, loss, settings.seed, processes)
+        x, _ = self.train.batch(probe[:1], view=0, seed=settings.seed)
+        self.rest = Rest(settings.rest, self.model, x.to(self.device), settings.epochs)
 
     def start(self, alternation: Alternation, folder: Path | None) -> None:
         """Make what depends on the initial weights."""
@@ -273,7 +282,7 @@ class _Run:
         total = torch.zeros((), device=device)
         steps = math.ceil(len(shuffled) / settings.batch_size)
         check = max(1, steps // 8)
-        self.model.train()
+        self.rest.train()
         batches = [
             [part for part in batch.tensor_split(settings.accumulate) if len(part)]
             for batch in shuffled.split(settings.batch_size)
@@ -383,6 +392,9 @@ class _Run:
         held = measure.held(alternator)
         test = measure.tested(self.model)
         average = measure.tested(self.average) if self.average else None
+        density, support = measure.watched(self.model)
+        resting = self.rest.resting
+        self.rest.note(support)
         return EpochRecord(
             epoch=epoch + 1,
             phase=phase,
@@ -399,12 +411,13 @@ class _Run:
             loss_average=average.loss if average else None,
             error_average=average.error if average else None,
             drift=None if alternator.drift is None else float(alternator.drift),
-            density=measure.density(self.model, alternator.view),
+            density=density,
             seconds=0.0,
             stroke_seconds=0.0,
             eval_seconds=0.0,
             error_live=live.error,
             error_held=held.error if held else None,
+            resting=resting,
         )
 
     def _cast(self) -> AbstractContextManager[Any]:

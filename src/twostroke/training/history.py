@@ -30,7 +30,7 @@ class EpochRecord:
     examples that went forward and backward in this epoch, and `stroke_visits` those that went forward
     only, in support strokes and drift checks. `passes` are the visits in units of the epoch's examples,
     1 but where a stroke-wise solver was at work; `optimality` is then the norm of the held
-    objective's gradient after the epoch, relative to before.
+    objective's gradient after the epoch, relative to before. `resting` is how many sites rested.
     """
 
     epoch: int
@@ -56,6 +56,7 @@ class EpochRecord:
     optimality: float | None = None
     error_live: float | None = None
     error_held: float | None = None
+    resting: int = 0
 
 
 class History:

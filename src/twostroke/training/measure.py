@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..alternation import Alternator, Processes
 from ..data import Data
-from ..support import recording
+from ..support import Support, recording
 from ..support.modes import evaluating
 from .evaluate import Evaluation, Loss, mean_of, tally
 
@@ -57,10 +57,14 @@ class Measure:
                 counts.append(some * (not self.processes.idle))
         return mean_of(self.processes.sum(torch.stack(counts).sum(0)))
 
-    def density(self, model: nn.Module, view: int) -> float:
-        """Share of units that are on, of the first probe examples; NaN where there are no sites."""
+    def watched(self, model: nn.Module) -> tuple[float, Support | None]:
+        """Density of the first probe examples, and the support of those that are this process's.
+
+        In one view, so that the supports of two epochs can be compared. NaN and None where there
+        are no sites.
+        """
         with self.processes.taking(self.probe[:DENSITY]) as mine:
-            x, _ = self.data.train.batch(mine, view=view, seed=self.seed)
+            x, _ = self.data.train.batch(mine, view=0, seed=self.seed)
             with (
                 torch.no_grad(),
                 evaluating(model),
@@ -68,5 +72,6 @@ class Measure:
             ):
                 model(x.to(next(model.parameters()).device))
             if not recorder.sites:
-                return float("nan")
-            return float(self.processes.whole(recorder.support.density()))
+                return float("nan"), None
+            support = recorder.support
+            return float(self.processes.whole(support.density())), support

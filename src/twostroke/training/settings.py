@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ..errors import SettingsError
 from ..solvers import LBFGS, AugmentedLagrangian, BlockSweep, Muon, StrokeSolver
 from .order import Order
+from .rest import Settled
 from .visits import Selective
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -44,6 +45,7 @@ class Settings:
     average: share of an exponential average of the weights that stays at each step, such as 0.98; the
         average is then evaluated too. It changes nothing in the training.
     visits: `Selective(...)` to visit settled examples less often; None visits every one each epoch.
+    rest: `Settled(...)` to freeze the layers below supports that no longer move; None trains all.
     probe: training examples on which held and live loss, density and drift are watched.
     target_error: stop when the live test error (in %) is this or lower.
     order: "shuffle", or "balanced", which gives 2, 4, 8, ... processes equal shares of each batch where
@@ -66,6 +68,7 @@ class Settings:
     clip: float | None = None
     average: float | None = None
     visits: Selective | None = None
+    rest: Settled | None = None
     seed: int = 0
     device: str = "auto"
     precision: Precision = "fp32"
@@ -122,6 +125,10 @@ class Settings:
             raise SettingsError(
                 "a stroke-wise solver needs more digits than bfloat16 has: precision='fp32' with "
                 "it, or solver='steps'"
+            )
+        if self.solver != "steps" and self.rest is not None:
+            raise SettingsError(
+                "a stroke-wise solver moves every layer: rest=None with it, or solver='steps'"
             )
         _choose("schedule", self.schedule, SCHEDULES)
         if self.target_error is not None and not 0 <= self.target_error <= 100:
