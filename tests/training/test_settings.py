@@ -6,6 +6,7 @@ import torch
 import twostroke as ts
 from tests.toy import toy_net
 from twostroke.errors import SettingsError
+from twostroke.training.settings import USUAL
 
 
 @pytest.mark.parametrize(
@@ -85,3 +86,17 @@ def test_a_preset_is_settings_by_name_with_changes_on_top():
         ts.Settings.preset("fats")
     with pytest.raises(SettingsError, match="batch_size"):
         ts.Settings.preset("fast", batchsize=3)
+
+
+@pytest.mark.parametrize(("name", "lr", "decay"), [(n, *values) for n, values in USUAL.items()])
+def test_each_optimizer_has_its_usual_rate_and_decay(name, lr, decay):
+    weight = [torch.nn.Parameter(torch.ones(2, 2))]
+    (group,) = ts.Settings(optimizer=name).make_optimizer(weight).param_groups
+    assert (group["lr"], group["weight_decay"]) == (lr, decay)
+    (group,) = (
+        ts.Settings(lr=0.3)
+        .but(optimizer=name, weight_decay=0.0)
+        .make_optimizer(weight)
+        .param_groups
+    )
+    assert (group["lr"], group["weight_decay"]) == (0.3, 0.0)

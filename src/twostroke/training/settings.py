@@ -28,6 +28,8 @@ Precision = Literal["fp32", "bf16"]
 class Settings:
     """How to train; the same for every kind of alternation, so that arms can be compared.
 
+    lr, weight_decay: None is what serves the optimiser on small images, `USUAL`. Weight decay is part of
+        the gradient with "sgd", and a share of the weights, times the learning rate, with the others.
     optimizer: "sgd" (momentum, Nesterov), "adamw" or "muon" (`solvers.Muon`), or a function of the
         parameters that returns any torch optimiser; then `lr`, `momentum` and `weight_decay` are
         its own business.
@@ -36,7 +38,7 @@ class Settings:
         (`solvers.BlockSweep`), "lbfgs" (`solvers.LBFGS`), "lagrangian" (`solvers.AugmentedLagrangian`), or
         one of these with settings of its own. Live epochs are steps of the optimiser in any case. An
         epoch is then one call of the solver, in evaluation mode: batch norm keeps its statistics and
-        dropout is off. `weight_decay` is part of the objective; `lr` and `clip` have no say.
+        dropout is off. `weight_decay` is part of the objective, by default 5e-4; `lr` and `clip` have no say.
     schedule: learning rate by progress: "one-cycle" (linear up over the first `warm` share, linear
         down to 0), "cosine", "step" (a tenth at 4/7, 5/7 and 6/7, as ALL-CNN was trained),
         "constant", or a function of the optimiser and the number of steps that returns a scheduler,
@@ -58,9 +60,9 @@ class Settings:
 
     epochs: int = 10
     batch_size: int = 128
-    lr: float = 0.1
+    lr: float | None = None
     momentum: float = 0.9
-    weight_decay: float = 5e-4
+    weight_decay: float | None = None
     optimizer: str | MakeOptimizer = "sgd"
     solver: str | StrokeSolver = "steps"
     schedule: str | MakeScheduler = "one-cycle"
@@ -87,11 +89,11 @@ class Settings:
                 raise SettingsError(
                     f"{name} must be a whole number of at least {low}, not {value!r}"
                 )
-        if not (math.isfinite(self.lr) and self.lr > 0):
+        if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
             raise SettingsError(f"the learning rate must be positive, not {self.lr}")
         if not 0 <= self.momentum < 1:
             raise SettingsError(f"momentum must be in [0, 1), not {self.momentum}")
-        if not self.weight_decay >= 0:
+        if self.weight_decay is not None and not self.weight_decay >= 0:
             raise SettingsError(f"weight_decay must not be negative, as {self.weight_decay} is")
         if not 0 <= self.warm < 1:
             raise SettingsError(f"warm is a share of the run in [0, 1), not {self.warm}")
@@ -172,7 +174,10 @@ class Settings:
         """The optimiser for some parameters."""
         if not isinstance(self.optimizer, str):
             return self.optimizer(parameters)
-        return OPTIMIZERS[self.optimizer](parameters, self)
+        lr, decay = USUAL[self.optimizer]
+        lr = lr if self.lr is None else self.lr
+        decay = decay if self.weight_decay is None else self.weight_decay
+        return OPTIMIZERS[self.optimizer](parameters, lr, self.momentum, decay)
 
     def stroke_solver(self) -> StrokeSolver | None:
         """The solver of weight strokes, or None where they go by steps."""
@@ -195,18 +200,20 @@ def _choose(name: str, value: object, known: dict[str, Any]) -> None:
         raise SettingsError(f"{name} is one of {', '.join(known)}, not {value!r}{hint}")
 
 
-def _sgd(parameters: Iterable[nn.Parameter], settings: Settings) -> Optimizer:
+def _sgd(parameters: Iterable[nn.Parameter], lr: float, momentum: float, decay: float) -> Optimizer:
     return torch.optim.SGD(
         parameters,
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=settings.momentum > 0,
-        weight_decay=settings.weight_decay,
+        lr=lr,
+        momentum=momentum,
+        nesterov=momentum > 0,
+        weight_decay=decay,
     )
 
 
-def _adamw(parameters: Iterable[nn.Parameter], settings: Settings) -> Optimizer:
-    return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+def _adamw(
+    parameters: Iterable[nn.Parameter], lr: float, momentum: float, decay: float
+) -> Optimizer:
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay)
 
 
 def _one_cycle(t: float, warm: float) -> float:
@@ -217,15 +224,17 @@ def _cosine(t: float, warm: float) -> float:
     return t / warm if t < warm else (1 + math.cos(math.pi * (t - warm) / (1 - warm))) / 2
 
 
-def _muon(parameters: Iterable[nn.Parameter], settings: Settings) -> Optimizer:
-    return Muon(
-        parameters, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
+def _muon(
+    parameters: Iterable[nn.Parameter], lr: float, momentum: float, decay: float
+) -> Optimizer:
+    return Muon(parameters, lr, momentum=momentum, weight_decay=decay)
 
 
 # what reached SGD's error in the fewest steps (benchmarks/convergence)
-PRESETS: dict[str, dict[str, Any]] = {"fast": {"optimizer": "muon", "lr": 0.05, "average": 0.98}}
-OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], Settings], Optimizer]] = {
+PRESETS: dict[str, dict[str, Any]] = {"fast": {"optimizer": "muon", "average": 0.98}}
+# learning rate and weight decay where none is given; SGD's and Muon's as tuned there, AdamW's are PyTorch's
+USUAL = {"sgd": (0.1, 5e-4), "adamw": (1e-3, 0.01), "muon": (0.05, 0.3)}
+OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float, float, float], Optimizer]] = {
     "sgd": _sgd,
     "adamw": _adamw,
     "muon": _muon,

@@ -79,7 +79,7 @@ def solve_stroke(
         model,
         _Parts(source, alternator, shuffled, settings),
         loss=loss,
-        weight_decay=settings.weight_decay,
+        weight_decay=5e-4 if settings.weight_decay is None else settings.weight_decay,
     )
     result = solver.solve(problem, callback=callback)
     return result, result.objective - problem.decay()
