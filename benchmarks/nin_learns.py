@@ -28,9 +28,7 @@ CASES = [  # inputs, learning rate, initial bias of the last layer
     ("raw", 0.1, 0.5),
     ("raw", 0.05, 0.5),
     ("raw", 0.02, 0.5),
-    ("unit", 0.1, 0.5),
     ("none", 0.1, 0.5),
-    ("none", 0.02, 0.5),
 ]
 
 
