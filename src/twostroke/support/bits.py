@@ -1,7 +1,7 @@
 """Packed bits: eight units a byte, unit `8 j + k` in bit `k` of byte `j`.
 
-Every operation is a chain of plain tensor operations, so that it runs on any device; where `kernels` has
-a faster way, `select` and `pack_relu` take it. Unpacking goes
+Every operation is a chain of plain tensor operations, so that it runs on any device; where `kernels` (on a
+CPU) or `gpu` has a faster way, `select` and `pack_relu` take it. Unpacking goes
 through a table of 256 rows (one row of eight numbers a byte), which on a CPU is several times
 faster than shifting; packing multiplies eight bytes at once into one. `reference_*` beside them are
 slow and obviously right: the tests compare the two over drawn shapes.
@@ -15,7 +15,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from . import kernels
+from . import gpu, kernels
 
 # eight 0/1 bytes of a little-endian word, times this, leave their bits in the topmost byte
 _GATHER = 0x0102040810204080
@@ -82,6 +82,8 @@ def pack_relu(
     """Pack where ReLU is on: unless `q <= 0` (`q < 0` if `closed`), so also where `q` is undefined."""
     if kernels.serves(q):
         return kernels.pack(q, closed=closed)
+    if gpu.serves(q):
+        return gpu.pack(q, closed=closed)
     return pack_where(lambda v: (v < 0 if closed else v <= 0).logical_not_(), q)
 
 
@@ -119,6 +121,8 @@ def select(
     alike = slope == 0 and packed.shape[0] == q.shape[0] and out.dtype == q.dtype
     if alike and kernels.serves(q) and out.is_contiguous():
         return kernels.select(q, packed, out)
+    if gpu.selects(q, packed, out):
+        return gpu.select(q, packed, out, slope)
     plain = q.is_contiguous() and out.is_contiguous()
     if plain and q.device.type == "cpu" and units % 8 == 0 and packed.shape[0] == q.shape[0]:
         values, results, bytes_ = q.view(-1), out.view(-1), packed.reshape(1, -1)

@@ -49,21 +49,30 @@ def layout(q: Tensor) -> tuple[int, int] | None:
     return None
 
 
+def _plain(*tensors: Tensor) -> bool:
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    return all(type(t) is Tensor and _placed(t) and not wrapped(t) for t in tensors)
+
+
+def _placed(t: Tensor) -> bool:
+    return t.is_cuda
+
+
 def serves(q: Tensor) -> bool:
-    """Whether the kernels take this tensor: plain, floating, on a GPU, contiguous or channels last."""
-    return q.is_cuda and _takes(q)
-
-
-def _takes(q: Tensor) -> bool:
+    """Whether `pack` takes this tensor: plain, floating, on a GPU, contiguous or channels last."""
     return (
-        type(q) is Tensor
+        _plain(q)
         and q.dtype in INFINITIES
         and q.ndim > 1
         and q.numel() > 0
         and layout(q) is not None
-        and not torch._C._functorch.is_functorch_wrapped_tensor(q)
         and _compiled() is not None
     )
+
+
+def selects(q: Tensor, packed: Tensor, out: Tensor) -> bool:
+    """Whether `select` takes these: `q` that `serves`, `out` in the same layout, bits beside them."""
+    return serves(q) and _plain(packed, out) and out.dtype == q.dtype and layout(out) == layout(q)
 
 
 def _on_device(q: Tensor) -> AbstractContextManager[Any]:
