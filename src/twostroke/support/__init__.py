@@ -2,7 +2,8 @@
 
 `sites` what a site is · `activations` the switching functions, their pieces and how each is held ·
 `rules` closed forms from pre-activation to mask · `record` support stroke · `hold` weight stroke ·
-`support` the packed masks · `bits` packing · `kernels` (CPU) and `gpu` its fused forms · `intercept` how a model is followed without being
+`support` the packed masks · `bits` packing · `kernels` (CPU) and `gpu` its fused
+forms, the latter in `triton_kernels` · `intercept` how a model is followed without being
 touched · `watch` refusal of what cannot be held · `hard_threshold` eq. 9 as an activation.
 
 Imports torch and the standard library only (safetensors when a support is saved or loaded).
