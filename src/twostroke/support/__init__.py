@@ -1,7 +1,7 @@
 """The support core: find the sites of a model, record their masks, hold them.
 
 `sites` what a site is · `activations` the switching functions, their pieces and how each is held ·
-`rules` closed forms from pre-activation to mask · `record` support stroke · `hold` weight stroke ·
+`rules` closed forms from pre-activation to mask · `record` support stroke · `hold` weight stroke, `compiled` the same under torch.compile ·
 `support` the packed masks · `bits` packing · `kernels` (CPU) and `gpu` its fused
 forms, the latter in `triton_kernels` · `intercept` how a model is followed without being
 touched · `watch` refusal of what cannot be held · `hard_threshold` eq. 9 as an activation.
@@ -9,6 +9,7 @@ touched · `watch` refusal of what cannot be held · `hard_threshold` eq. 9 as a
 Imports torch and the standard library only (safetensors when a support is saved or loaded).
 """
 
+from .compiled import CompiledHold, compile_held
 from .hard_threshold import HardThreshold, hard_threshold
 from .hold import Held, hold
 from .record import Recorder, record, recording, sites
@@ -19,6 +20,7 @@ from .swap import use_hard_threshold
 
 __all__ = [
     "BatchEnergy",
+    "CompiledHold",
     "Energy",
     "HardThreshold",
     "Held",
@@ -29,6 +31,7 @@ __all__ = [
     "Share",
     "Site",
     "Support",
+    "compile_held",
     "hard_threshold",
     "hold",
     "record",

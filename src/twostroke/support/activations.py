@@ -22,7 +22,8 @@ from . import bits
 from .hard_threshold import as_channels, hard_threshold
 
 
-def _channels_last(q: Tensor) -> torch.memory_format | None:
+def channels_last(q: Tensor) -> torch.memory_format | None:
+    """The channels-last format that `q` is in, if any."""
     formats = (torch.channels_last, torch.channels_last_3d)
     return next((f for f in formats if q.is_contiguous(memory_format=f)), None)
 
@@ -51,7 +52,7 @@ class _Held(Function):
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     q, packed, ctx.slope, ctx.inplace = inputs
-    ctx.layout = None if q.is_contiguous() else _channels_last(q)
+    ctx.layout = None if q.is_contiguous() else channels_last(q)
     if ctx.inplace:
         ctx.mark_dirty(q)
     ctx.save_for_backward(packed)
@@ -96,6 +97,9 @@ class _HeldInTransforms(Function):
 
 def select(q: Tensor, packed: Tensor, *, slope: float = 0.0, inplace: bool = False) -> Tensor:
     """Differentiable `bits.select`; linear in `q`, so it is its own derivative."""
+    if torch.compiler.is_compiling():
+        z = torch.ops.twostroke.select(q, packed, slope)
+        return q.copy_(z) if inplace else z
     form = _HeldInTransforms if torch._C._are_functorch_transforms_active() else _Held
     return cast(Tensor, form.apply(q, packed, slope, inplace))
 

@@ -93,6 +93,8 @@ def unpack(
     dtype: torch.dtype = torch.bool,
 ) -> Tensor:  # (rows, units)
     """Undo `pack`; with a numeric `dtype` the mask comes as zeros and ones of that type."""
+    if torch.compiler.is_compiling():  # a table would be traced into the graph
+        return torch.ops.twostroke.unpack(packed, units, dtype)
     table = _table(packed.device, torch.uint8 if dtype == torch.bool else dtype)
     if dtype == torch.bool:  # one 8-byte gather for each byte
         index = packed.reshape(-1).int()
