@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -94,7 +95,7 @@ def unpack(
 ) -> Tensor:  # (rows, units)
     """Undo `pack`; with a numeric `dtype` the mask comes as zeros and ones of that type."""
     if torch.compiler.is_compiling():  # a table would be traced into the graph
-        return torch.ops.twostroke.unpack(packed, units, dtype)
+        return cast(Tensor, torch.ops.twostroke.unpack(packed, units, dtype))
     table = _table(packed.device, torch.uint8 if dtype == torch.bool else dtype)
     if dtype == torch.bool:  # one 8-byte gather for each byte
         index = packed.reshape(-1).int()

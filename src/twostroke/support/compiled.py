@@ -68,7 +68,7 @@ class _InOrder(TorchFunctionMode):
         self._places = places  # of each site: kind, planes, bytes
         self._pooling = any(kind == "max_pool" for kind, _, _ in places)
         self._parts = rows.split([size for _, _, size in places], dim=1)
-        self._next = 0
+        self.met = 0  # sites so far
 
     def __torch_function__(
         self,
@@ -82,11 +82,11 @@ class _InOrder(TorchFunctionMode):
         act = read(reader, args, kwargs) if reader is not None else None
         if act is None or not (act.unitwise or self._pooling):
             return func(*args, **kwargs)
-        kind, planes, _ = self._places[self._next]
-        assert kind == act.kind, "the forward pass met other sites than the one before it"
-        part = self._parts[self._next]
-        self._next += 1
-        return act.held(part.chunk(planes, dim=1))
+        place, self.met = self.met, self.met + 1
+        if place >= len(self._places) or self._places[place][0] != act.kind:
+            self.met += len(self._places)  # `forward` will see that something went unseen
+            return func(*args, **kwargs)
+        return act.held(self._parts[place].chunk(self._places[place][1], dim=1))
 
 
 class CompiledHold:
@@ -100,7 +100,7 @@ class CompiledHold:
             )
         self.model = unwrap(model)
         self._strict = strict
-        self._options = {"fullgraph": True, **options}
+        self._options = options
         self._known: dict[Any, Callable[..., Any]] = {}
 
     def __call__(self, support: Support, *inputs: Any) -> Any:
@@ -125,7 +125,15 @@ class CompiledHold:
         key = (support.sites, self.model.training)
         if (forward := self._known.get(key)) is None:
             forward = self._known[key] = self._compile(support, inputs)
-        return forward(support.rows, *inputs)
+        try:
+            return forward(support.rows, *inputs)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            raise UnholdableError(
+                "the weight stroke of this model cannot be compiled: use hold, which runs it eagerly, "
+                "or write switches in a form that the compiler shows (nn.ReLU, F.relu and torch.relu "
+                "are; torch.relu_, F.relu_, their like and HardThreshold are not). The compiler "
+                f"says: {error}"
+            ) from error
 
     def _compile(self, support: Support, inputs: tuple[Any, ...]) -> Callable[..., Any]:
         pooling = any(site.kind == "max_pool" for site in support.sites)
@@ -143,13 +151,17 @@ class CompiledHold:
         places = tuple((site.kind, site.planes, site.nbytes) for site in support.sites)
 
         def forward(rows: Tensor, *inputs: Any) -> Any:
-            with _InOrder(places, rows):
-                return model(*inputs)
+            mode = _InOrder(places, rows)
+            with mode:
+                output = model(*inputs)
+            if mode.met != len(places):
+                raise UnholdableError(f"{mode.met} of {len(places)} sites were met")
+            return output
 
         # the compiler counts recompilations by code object, so that each must have its own
         code = forward.__code__.replace()
         own = FunctionType(code, forward.__globals__, "held_forward", None, forward.__closure__)
-        return torch.compile(own, **self._options)  # type: ignore[no-any-return]
+        return torch.compile(own, fullgraph=True, **self._options)
 
 
 def compile_held(model: nn.Module, *, strict: bool = True, **options: Any) -> CompiledHold:
@@ -161,12 +173,14 @@ def compile_held(model: nn.Module, *, strict: bool = True, **options: Any) -> Co
     loss_fn(held(support, x), y).backward()
     ```
     The packed masks are an input of the compiled code, so that those of another batch are no reason
-    to compile anew; a batch of another size is, once. Without graph breaks (`fullgraph=True`) unless
-    you say otherwise; `options` are those of `torch.compile`. Before it compiles, the model runs once
-    without gradient, to see that the support fits. Parameters are the model's own; the model is not
-    changed. `strict=False` leaves what cannot be held as it is. Supports from `record` only: no rules,
-    not `gated`.
+    to compile anew; a batch of another size is, once. There are no graph breaks; `options` are
+    those of `torch.compile` but for `fullgraph`. Before it compiles, the model runs once without
+    gradient, to see that the support fits. Parameters are the model's own; the model is not changed.
+    `strict=False` leaves what cannot be held as it is. Supports from `record` only: no rules, not
+    `gated`.
 
-    Raises `UnholdableError` for a DistributedDataParallel model, and where `hold` does.
+    Raises `UnholdableError` for a DistributedDataParallel model; the first call also where `hold` would,
+    where the compiler does not support the model, and where it does not show every switching call
+    (`torch.relu_` and other functions that work in place by name, `HardThreshold`).
     """
     return CompiledHold(model, strict=strict, **options)
