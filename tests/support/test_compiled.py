@@ -109,10 +109,12 @@ def test_what_the_compiler_does_not_show_is_refused(name: str) -> None:
     support = ts.record(net, x)[[1, 0]]
     with ts.hold(net, support):
         expected = net(x)
+    refused = ""
     try:
-        assert torch.equal(ts.compile_held(net, backend="eager")(support, x), expected)
+        got = ts.compile_held(net, backend="eager")(support, x)
     except UnholdableError as error:
-        assert "cannot be compiled" in str(error)
+        refused = str(error)
+    assert "cannot be compiled" in refused or torch.equal(got, expected)
 
 
 def test_max_pooling_held_or_live() -> None:
