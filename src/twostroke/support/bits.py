@@ -105,6 +105,16 @@ def unpack(
     return mask.view(packed.shape[0], 8 * packed.shape[1])[:, :units]
 
 
+def room_for(q: Tensor) -> Tensor:
+    """An empty tensor with the strides that ReLU's output has, also where a dimension of 1 has any stride.
+
+    Convolutions choose their algorithm by strides, and with it the last digits of a gradient.
+    """
+    if q.is_contiguous():
+        return torch.empty_like(q, memory_format=torch.contiguous_format)
+    return torch.empty_like(q)
+
+
 def select(
     q: Tensor,  # (batch, ...) floating
     packed: Tensor,  # (batch or 1, ⌈units / 8⌉) uint8
@@ -120,7 +130,7 @@ def select(
     """
     units = q.shape[1:].numel()
     if out is None:
-        out = torch.empty_like(q)
+        out = room_for(q)
     alike = slope == 0 and packed.shape[0] == q.shape[0] and out.dtype == q.dtype
     if alike and kernels.serves(q) and out.is_contiguous():
         return kernels.select(q, packed, out)

@@ -31,7 +31,7 @@ def _select(q: Tensor, packed: Tensor, slope: float) -> Tensor:
 
 @_select.register_fake
 def _(q: Tensor, packed: Tensor, slope: float) -> Tensor:
-    return torch.empty_like(q)
+    return bits.room_for(q)
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
