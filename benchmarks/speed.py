@@ -24,7 +24,19 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def paired(variants: dict[str, Callable[[], object]], turns: int) -> dict[str, dict[str, float]]:
+def seconds_of(work: Callable[[], object]) -> float:
+    synchronise()
+    start = time.perf_counter()
+    work()
+    synchronise()
+    return time.perf_counter() - start
+
+
+def paired(
+    variants: dict[str, Callable[[], object]],
+    turns: int,
+    clock: Callable[[Callable[[], object]], float] = seconds_of,
+) -> dict[str, dict[str, float]]:
     """Median seconds of each variant, and the quartiles of its ratio to the first, turn by turn."""
     for work in variants.values():
         work()
@@ -33,11 +45,7 @@ def paired(variants: dict[str, Callable[[], object]], turns: int) -> dict[str, d
     for turn in range(turns):
         order = list(variants) if turn % 2 else list(reversed(variants))
         for name in order:
-            synchronise()
-            start = time.perf_counter()
-            variants[name]()
-            synchronise()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock(variants[name]))
     base = seconds[next(iter(variants))]
     result = {}
     for name, values in seconds.items():

@@ -25,6 +25,7 @@ from .alternation import (
 from .sparsity import dense_sparse_dense
 from .support import (
     BatchEnergy,
+    CompiledHold,
     Energy,
     HardThreshold,
     Held,
@@ -35,6 +36,7 @@ from .support import (
     Share,
     Site,
     Support,
+    compile_held,
     hard_threshold,
     hold,
     record,
@@ -63,6 +65,7 @@ __all__ = [
     "Alternator",
     "BatchEnergy",
     "BatchWise",
+    "CompiledHold",
     "DriftCertificate",
     "Energy",
     "EpochRecord",
@@ -89,6 +92,7 @@ __all__ = [
     "Status",
     "Support",
     "__version__",
+    "compile_held",
     "data",
     "dense_sparse_dense",
     "errors",

@@ -195,6 +195,18 @@ def test_select_keeps_the_layout() -> None:
     assert z.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_select_gives_the_strides_that_relu_gives() -> None:
+    for shape in ((2, 8, 1, 1), (2, 1, 3, 3), (1, 8, 2, 2), (2, 8, 2, 2)):
+        plain = torch.randn(shape)
+        last = plain.to(memory_format=torch.channels_last)
+        odd = plain.as_strided(
+            shape,
+            [shape[1] * 9 if n == 1 else s for n, s in zip(shape, plain.stride(), strict=True)],
+        )
+        for q in (plain, last, odd):
+            assert bits.select(q, bits.pack(q > 0)).stride() == torch.relu(q).stride()
+
+
 def test_tables_made_in_inference_mode_serve_autograd_later() -> None:
     bits._table.cache_clear()
     bits._popcounts.cache_clear()

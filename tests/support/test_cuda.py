@@ -30,11 +30,16 @@ def test_bits_are_those_of_the_cpu(dtype: torch.dtype, shape: tuple[int, ...]) -
     for slope in (0.0, 0.25):
         there = bits.select(q.cuda(), packed, slope=slope)
         assert bits_equal(there.cpu(), bits.select(q, packed.cpu(), slope=slope))
+    for closed in (False, True):
+        on = bits.pack_relu(q.cuda(), closed=closed)
+        assert torch.equal(on.cpu(), bits.pack_relu(q, closed=closed))
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_held_right_after_recording(train: bool) -> None:
-    net, x = twice().cuda().train(train), images().cuda()
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_held_right_after_recording(form: torch.memory_format, train: bool) -> None:
+    net = twice().cuda().to(memory_format=form).train(train)
+    x = images().cuda().contiguous(memory_format=form)
     support = ts.record(net, x)
     assert support.device == x.device
     live = run(net, x)

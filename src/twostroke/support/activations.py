@@ -91,6 +91,9 @@ class _HeldInTransforms(Function):
 
 def select(q: Tensor, packed: Tensor, *, slope: float = 0.0, inplace: bool = False) -> Tensor:
     """Differentiable `bits.select`; linear in `q`, so it is its own derivative."""
+    if torch.compiler.is_compiling():
+        z = torch.ops.twostroke.select(q, packed, slope)
+        return q.copy_(z) if inplace else z
     form = _HeldInTransforms if torch._C._are_functorch_transforms_active() else _Held
     return cast(Tensor, form.apply(q, packed, slope, inplace))
 

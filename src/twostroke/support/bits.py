@@ -1,7 +1,7 @@
 """Packed bits: eight units a byte, unit `8 j + k` in bit `k` of byte `j`.
 
-Every operation is a chain of plain tensor operations, so that it runs on any device; where `kernels` has
-a faster way, `select` and `pack_relu` take it. Unpacking goes
+Every operation is a chain of plain tensor operations, so that it runs on any device; where `kernels` (on a
+CPU) or `gpu` has a faster way, `select` and `pack_relu` take it. Unpacking goes
 through a table of 256 rows (one row of eight numbers a byte), which on a CPU is several times
 faster than shifting; packing multiplies eight bytes at once into one. `reference_*` beside them are
 slow and obviously right: the tests compare the two over drawn shapes.
@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from . import kernels
+from . import gpu, kernels
 
 # eight 0/1 bytes of a little-endian word, times this, leave their bits in the topmost byte
 _GATHER = 0x0102040810204080
@@ -82,6 +83,8 @@ def pack_relu(
     """Pack where ReLU is on: unless `q <= 0` (`q < 0` if `closed`), so also where `q` is undefined."""
     if kernels.serves(q):
         return kernels.pack(q, closed=closed)
+    if gpu.serves(q):
+        return gpu.pack(q, closed=closed)
     return pack_where(lambda v: (v < 0 if closed else v <= 0).logical_not_(), q)
 
 
@@ -91,6 +94,8 @@ def unpack(
     dtype: torch.dtype = torch.bool,
 ) -> Tensor:  # (rows, units)
     """Undo `pack`; with a numeric `dtype` the mask comes as zeros and ones of that type."""
+    if torch.compiler.is_compiling():  # a table would be traced into the graph
+        return cast(Tensor, torch.ops.twostroke.unpack(packed, units, dtype))
     table = _table(packed.device, torch.uint8 if dtype == torch.bool else dtype)
     if dtype == torch.bool:  # one 8-byte gather for each byte
         index = packed.reshape(-1).int()
@@ -98,6 +103,16 @@ def unpack(
     else:
         mask = table.index_select(0, packed.reshape(-1).int())
     return mask.view(packed.shape[0], 8 * packed.shape[1])[:, :units]
+
+
+def room_for(q: Tensor) -> Tensor:
+    """An empty tensor with the strides that ReLU's output has, also where a dimension of 1 has any stride.
+
+    Convolutions choose their algorithm by strides, and with it the last digits of a gradient.
+    """
+    if q.is_contiguous():
+        return torch.empty_like(q, memory_format=torch.contiguous_format)
+    return torch.empty_like(q)
 
 
 def select(
@@ -115,11 +130,13 @@ def select(
     """
     units = q.shape[1:].numel()
     if out is None:
-        out = torch.empty_like(q)
-    alike = slope == 0 and out.dtype == q.dtype and out.stride() == q.stride()
+        out = room_for(q)
+    plain = q.is_contiguous() and out.is_contiguous()
+    alike = slope == 0 and out.dtype == q.dtype and (plain or out.stride() == q.stride())
     if alike and kernels.serves(q):
         return kernels.select(q, packed.expand(len(q), -1), out)
-    plain = q.is_contiguous() and out.is_contiguous()
+    if gpu.selects(q, packed, out):
+        return gpu.select(q, packed, out, slope)
     if plain and q.device.type == "cpu" and units % 8 == 0 and packed.shape[0] == q.shape[0]:
         values, results, bytes_ = q.view(-1), out.view(-1), packed.reshape(1, -1)
         for start in range(0, bytes_.numel(), _CHUNK):

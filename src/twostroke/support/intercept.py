@@ -117,6 +117,11 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model
 
 
+def is_followed(model: nn.Module) -> bool:
+    """Whether this thread is within a block of the model or of a part of it."""
+    return any(id(m) in other.names for other in _active.intercepts for m in model.modules())
+
+
 class Intercept(TorchFunctionMode):
     """Let `handler` answer every switching call that `model` makes within the block."""
 

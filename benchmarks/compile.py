@@ -1,0 +1,115 @@
+"""The weight stroke under torch.compile, paired: python benchmarks/compile.py --out results/compile.json.
+
+Five arms of one training step: eager and compiled, plain and held, and what becomes of a compiled model
+within `hold`, which is eager. Before anything is timed, the compiled held step is compared with the eager
+one, and steps with other masks and outside of the block are counted as compilations: there should be none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch._dynamo.utils import counters
+
+import twostroke as ts
+from speed import paired, show
+from twostroke.models import create_model
+from twostroke.training.run import versions
+
+
+def graphs() -> int:
+    return counters["stats"]["unique_graphs"]
+
+
+def gradients(model: torch.nn.Module, loss: torch.Tensor) -> list[torch.Tensor]:
+    return list(torch.autograd.grad(loss, list(model.parameters())))
+
+
+def difference(model, held, support, x, y) -> float:
+    """Largest distance of a gradient of the two held steps, relative to the gradient's size."""
+    with ts.hold(model, support):
+        eager = gradients(model, F.cross_entropy(model(x), y))
+    compiled = gradients(model, F.cross_entropy(held(support, x), y))
+    return max(float((a - b).norm() / b.norm()) for a, b in zip(compiled, eager, strict=True))
+
+
+def measure(name: str, options: argparse.Namespace) -> dict:
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+    model = create_model(name, classes=10).train().to(options.device)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # whose draws are other ones in compiled code
+    form = torch.channels_last if options.channels_last else torch.contiguous_format
+    model = model.to(memory_format=form)
+    x = torch.randn(options.batch, 3, 32, 32, device=options.device).contiguous(memory_format=form)
+    y = torch.randint(0, 10, (options.batch,), device=options.device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    support = ts.record(model, x)
+    others = [support[torch.randperm(len(support))] for _ in range(3)]
+    compiled, held = torch.compile(model), ts.compile_held(model)
+
+    def step(forward) -> None:
+        loss = F.cross_entropy(forward(), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    def within(given):
+        with ts.hold(model, support):
+            return given(x)
+
+    arms = {
+        "eager step": lambda: step(lambda: model(x)),
+        "eager held step": lambda: step(lambda: within(model)),
+        "compiled step": lambda: step(lambda: compiled(x)),
+        "compiled, then held": lambda: step(lambda: within(compiled)),
+        "compiled held step": lambda: step(lambda: held(support, x)),
+    }
+    seconds = {}
+    for arm in ("compiled step", "compiled held step"):
+        start = time.perf_counter()
+        arms[arm]()
+        seconds[arm] = time.perf_counter() - start
+    result = {
+        "seconds_of_the_first_step": seconds,
+        "gradients_differ_by": max(difference(model, held, s, x, y) for s in (support, *others)),
+        "graph_breaks": sum(counters["graph_break"].values()),
+    }
+    before = graphs()
+    result["arms"] = paired(arms, options.turns)
+    for other in others:
+        step(lambda other=other: held(other, x))
+    result["graphs"], result["compiled_anew"] = before, graphs() - before
+    show(f"one training step, {name}, batch {options.batch}", result["arms"])
+    print({key: value for key, value in result.items() if key != "arms"})
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--models", nargs="+", default=["allcnn-c", "resnet18"])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    results = {}
+    for name in options.models:
+        counters.clear()
+        results[name] = measure(name, options)
+    if options.out:
+        kept = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+        document = {"versions": versions(), "options": kept, "results": results}
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

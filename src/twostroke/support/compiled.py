@@ -1,0 +1,186 @@
+"""The weight stroke under `torch.compile`: one graph, into which the packed masks go as an input.
+
+The compiler cannot follow modules by name as `hold` does, and need not: a support lists its sites in the
+order in which the forward pass meets them. While the model is traced, a function mode answers the calls of
+switching functions in this order. Masks are applied by operators of our own, which the compiler leaves
+whole: between forward and backward pass it then keeps packed bits, where it would keep a byte a unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..errors import NestedHoldError, SupportMismatchError, UnholdableError
+from . import bits, kernels
+from .activations import FUNCTIONS
+from .intercept import is_followed, read, unwrap
+from .record import sites
+from .support import Support
+
+
+@torch.library.custom_op("twostroke::select", mutates_args=())
+def _select(q: Tensor, packed: Tensor, slope: float) -> Tensor:
+    return bits.select(q, packed, slope=slope)
+
+
+@_select.register_fake
+def _(q: Tensor, packed: Tensor, slope: float) -> Tensor:
+    return bits.room_for(q)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+    q, packed, ctx.slope = inputs
+    ctx.layout = None if q.is_contiguous() else kernels.channels_last(q)
+    ctx.save_for_backward(packed)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    (packed,) = ctx.saved_tensors
+    if ctx.layout:  # as in ReLU, the gradient takes the layout of q
+        grad = grad.contiguous(memory_format=ctx.layout)
+    return torch.ops.twostroke.select(grad, packed, ctx.slope), None, None
+
+
+_select.register_autograd(_backward, setup_context=_keep)
+
+
+@torch.library.custom_op("twostroke::unpack", mutates_args=())
+def _unpack(packed: Tensor, units: int, dtype: torch.dtype) -> Tensor:
+    return bits.unpack(packed, units, dtype).contiguous().clone()
+
+
+@_unpack.register_fake
+def _(packed: Tensor, units: int, dtype: torch.dtype) -> Tensor:
+    return packed.new_empty((packed.shape[0], units), dtype=dtype)
+
+
+class _InOrder(TorchFunctionMode):
+    """Holds the calls of a forward pass, each under the masks whose turn it is."""
+
+    def __init__(self, places: tuple[tuple[str, int, int], ...], rows: Tensor) -> None:
+        super().__init__()
+        self._places = places  # of each site: kind, planes, bytes
+        self._pooling = any(kind == "max_pool" for kind, _, _ in places)
+        self._parts = rows.split([size for _, _, size in places], dim=1)
+        self.met = 0  # sites so far
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        reader = FUNCTIONS.get(func)
+        act = read(reader, args, kwargs) if reader is not None else None
+        if act is None or not (act.unitwise or self._pooling):
+            return func(*args, **kwargs)
+        place, self.met = self.met, self.met + 1
+        if place >= len(self._places) or self._places[place][0] != act.kind:
+            self.met += len(self._places)  # `forward` will see that something went unseen
+            return func(*args, **kwargs)
+        return act.held(self._parts[place].chunk(self._places[place][1], dim=1))
+
+
+class CompiledHold:
+    """What `compile_held` gives: call it with a support and the model's inputs."""
+
+    def __init__(self, model: nn.Module, *, strict: bool = True, **options: Any) -> None:
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            raise UnholdableError(
+                "the compiled weight stroke does not add up gradients over processes: hold the "
+                "DistributedDataParallel model itself, which runs eagerly within the block"
+            )
+        self.model = unwrap(model)
+        self._strict = strict
+        self._options = options
+        self._known: dict[Any, Callable[..., Any]] = {}
+
+    def __call__(self, support: Support, *inputs: Any) -> Any:
+        """Output of the model for `inputs`, (batch, ...) each, with `support` held (eq. 13).
+
+        `support` is that of the batch, on its device, or shared by it. Raises `SupportMismatchError`
+        where it does not fit, `UnholdableError` as `record` does, and `NestedHoldError` within a
+        `hold` of the same model.
+        """
+        if is_followed(self.model):
+            raise NestedHoldError(
+                "this model is held or recorded already: leave that block first, the compiled "
+                "weight stroke holds by itself"
+            )
+        first = next(t for t in inputs if isinstance(t, Tensor))
+        if support.device != first.device or not (support.shared or len(support) == len(first)):
+            raise SupportMismatchError(
+                f"the support is of {len(support)} examples on {support.device} and meets a batch "
+                f"of {len(first)} on {first.device}: index it by the examples of the batch, "
+                "support[indices], and move it by support.to(device)"
+            )
+        key = (support.sites, self.model.training)
+        if (forward := self._known.get(key)) is None:
+            forward = self._known[key] = self._compile(support, inputs)
+        try:
+            return forward(support.rows, *inputs)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            raise UnholdableError(
+                "the weight stroke of this model cannot be compiled: use hold, which runs it eagerly, "
+                "or write switches in a form that the compiler shows (nn.ReLU, F.relu and torch.relu "
+                "are; torch.relu_, F.relu_, their like and HardThreshold are not). The compiler "
+                f"says: {error}"
+            ) from error
+
+    def _compile(self, support: Support, inputs: tuple[Any, ...]) -> Callable[..., Any]:
+        pooling = any(site.kind == "max_pool" for site in support.sites)
+        devices = {t.get_device() for t in inputs if isinstance(t, Tensor) and t.is_cuda}
+        with torch.random.fork_rng(devices):  # dropout draws as if this pass had not been
+            found = tuple(sites(self.model, inputs, pooling=pooling, strict=self._strict))
+        if found != support.sites:
+            differ = [b.key for a, b in zip(found, support.sites, strict=False) if a != b]
+            raise SupportMismatchError(
+                f"the support has {len(support.sites)} sites and the model {len(found)}"
+                + (f", which differ from {differ[0]} on" if differ else "")
+                + ": record it from this model, in this mode, from inputs of this size"
+            )
+        model = self.model
+        places = tuple((site.kind, site.planes, site.nbytes) for site in support.sites)
+
+        def forward(rows: Tensor, *inputs: Any) -> Any:
+            mode = _InOrder(places, rows)
+            with mode:
+                output = model(*inputs)
+            if mode.met != len(places):
+                raise UnholdableError(f"{mode.met} of {len(places)} sites were met")
+            return output
+
+        # the compiler counts recompilations by code object, so that each must have its own
+        code = forward.__code__.replace()
+        own = FunctionType(code, forward.__globals__, "held_forward", None, forward.__closure__)
+        return torch.compile(own, fullgraph=True, **self._options)
+
+
+def compile_held(model: nn.Module, *, strict: bool = True, **options: Any) -> CompiledHold:
+    """A weight stroke that is compiled: `held(support, x)` is `model(x)` within `hold(model, support)`.
+
+    ```python
+    held = ts.compile_held(model)
+    support = ts.record(model, x)
+    loss_fn(held(support, x), y).backward()
+    ```
+    The packed masks are an input of the compiled code, so that those of another batch are no reason
+    to compile anew; a batch of another size is, once. There are no graph breaks; `options` are
+    those of `torch.compile` but for `fullgraph`. Before it compiles, the model runs once without
+    gradient, to see that the support fits. Parameters are the model's own; the model is not changed.
+    `strict=False` leaves what cannot be held as it is. Supports from `record` only: no rules, not
+    `gated`.
+
+    Raises `UnholdableError` for a DistributedDataParallel model; the first call also where `hold` would,
+    where the compiler does not support the model, and where it does not show every switching call
+    (`torch.relu_` and other functions that work in place by name, `HardThreshold`).
+    """
+    return CompiledHold(model, strict=strict, **options)
