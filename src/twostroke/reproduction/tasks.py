@@ -57,12 +57,12 @@ class Task:
 
 
 def alternation(arm: str, epochs: int) -> Alternation:
-    """The kind of alternation of an arm, its warm-up and gap in proportion to the run.
+    """The kind of alternation of an arm.
 
     The paper: ordinary training "for few epochs" first, then a gap "from 4 to 50 epochs" of 350. Ours
-    are 10 and 4 of 350, and never below 1.
+    are 10 epochs, or a fifth of a run that has fewer than 50, and 4 of 350, in proportion; never below 1.
     """
-    warmup, gap = (max(1, round(n / 350 * epochs)) for n in (10, 4))
+    warmup, gap = max(1, min(10, epochs // 5)), max(1, round(4 / 350 * epochs))
     kinds: dict[str, Callable[[], Alternation]] = {
         "sgd": Live,
         "instance": lambda: InstanceWise(warmup=warmup, gap=gap),
