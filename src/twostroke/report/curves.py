@@ -51,7 +51,7 @@ def draw_curves(
         _mark_rounds(right, history, colour)
     left.set(ylabel="loss on training examples", yscale="log")
     right.set(ylabel="error on test examples, live network (%)", yscale="log")
-    _plain_percent(right)
+    _plain_numbers(right)
     for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -76,7 +76,7 @@ def draw_training(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(13, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -100,8 +100,7 @@ def draw_training(
             _mark_rounds(axes, history, colour, live)
         if live != "error_live":  # which may be 0
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-            axes.yaxis.set_minor_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+            _plain_numbers(axes)
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25, which="both", lw=0.5)
@@ -132,10 +131,12 @@ def _mark_rounds(axes: Any, history: History, colour: str, column: str = "error"
         before = record.round
 
 
-def _plain_percent(axes: Any) -> None:
+def _plain_numbers(axes: Any) -> None:
+    """Label powers of ten and, where they are few, what lies between them."""
     from matplotlib.ticker import FuncFormatter, LogLocator
 
-    for which in ("major", "minor"):
-        locator = LogLocator(subs=(1.0,) if which == "major" else (2.0, 3.0, 5.0), numticks=12)
-        getattr(axes.yaxis, f"set_{which}_locator")(locator)
+    low, high = axes.get_ylim()
+    between = (2.0, 3.0, 5.0) if high < 100 * low else ()
+    for which, subs in (("major", (1.0,)), ("minor", between)):
+        getattr(axes.yaxis, f"set_{which}_locator")(LogLocator(subs=subs, numticks=12))
         getattr(axes.yaxis, f"set_{which}_formatter")(FuncFormatter(lambda v, _: f"{v:g}"))

@@ -231,7 +231,9 @@ def _muon(
 
 
 # what reached SGD's error in the fewest steps (benchmarks/convergence)
-PRESETS: dict[str, dict[str, Any]] = {"fast": {"optimizer": "muon", "average": 0.98}}
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {"optimizer": "muon", "lr": 0.05, "weight_decay": 0.3, "average": 0.98}
+}
 # learning rate and weight decay where none is given; SGD's and Muon's as tuned there, AdamW's are PyTorch's
 USUAL = {"sgd": (0.1, 5e-4), "adamw": (1e-3, 0.01), "muon": (0.05, 0.3)}
 OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float, float, float], Optimizer]] = {
