@@ -117,6 +117,31 @@ def test_what_the_compiler_does_not_show_is_refused(name: str) -> None:
     assert "cannot be compiled" in refused or torch.equal(got, expected)
 
 
+class Wavering(nn.Module):
+    """Two ReLUs of a kind whose order, or whose batch, depends on a flag."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.flag = nn.Linear(4, 6), nn.Linear(4, 3), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:1] if self.flag == 2 else x
+        parts = [self.first, self.second]
+        a, b = [torch.relu(p(x)) for p in (reversed(parts) if self.flag == 1 else parts)]
+        return a.sum(1) * b.sum(1)
+
+
+@pytest.mark.parametrize("flag", [1, 2])
+def test_a_model_that_comes_to_make_other_calls_is_refused(flag: int) -> None:
+    net, x = Wavering().double(), normal(3, 4)
+    support = ts.record(net, x)
+    held = ts.compile_held(net, backend="eager")
+    assert torch.equal(held(support, x), net(x))
+    net.flag = flag
+    with pytest.raises(UnholdableError, match="cannot be compiled"):
+        held(support, x)
+
+
 def test_max_pooling_held_or_live() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(4, 2, 2)).double()
     x = images()
@@ -205,6 +230,8 @@ def test_supports_that_do_not_fit() -> None:
     other = mlp(5, 8, 3)
     with pytest.raises(SupportMismatchError, match="has 1 sites and the model 5"):
         held(ts.record(other, normal(4, 5)), x)
+    with pytest.raises(UnholdableError, match="no input is a tensor"):
+        held(support)
     gelu = nn.Sequential(nn.Conv2d(3, 2, 1), nn.GELU(), nn.ReLU(), nn.Conv2d(2, 2, 1)).double()
     support = ts.record(gelu, x, strict=False)
     with pytest.raises(UnholdableError, match="gelu"):

@@ -60,14 +60,18 @@ def _(packed: Tensor, units: int, dtype: torch.dtype) -> Tensor:
     return packed.new_empty((packed.shape[0], units), dtype=dtype)
 
 
+Place = tuple[str, tuple[int, ...], int, int]  # of a site: kind, shape, planes, bytes
+
+
 class _InOrder(TorchFunctionMode):
     """Holds the calls of a forward pass, each under the masks whose turn it is."""
 
-    def __init__(self, places: tuple[tuple[str, int, int], ...], rows: Tensor) -> None:
+    def __init__(self, places: tuple[Place, ...], rows: Tensor, shared: bool) -> None:
         super().__init__()
-        self._places = places  # of each site: kind, planes, bytes
-        self._pooling = any(kind == "max_pool" for kind, _, _ in places)
-        self._parts = rows.split([size for _, _, size in places], dim=1)
+        self._places = places
+        self._shared = shared
+        self._pooling = any(kind == "max_pool" for kind, _, _, _ in places)
+        self._parts = rows.split([size for _, _, _, size in places], dim=1)
         self.met = 0  # sites so far
 
     def __torch_function__(
@@ -83,10 +87,14 @@ class _InOrder(TorchFunctionMode):
         if act is None or not (act.unitwise or self._pooling):
             return func(*args, **kwargs)
         place, self.met = self.met, self.met + 1
-        if place >= len(self._places) or self._places[place][0] != act.kind:
-            self.met += len(self._places)  # `forward` will see that something went unseen
-            return func(*args, **kwargs)
-        return act.held(self._parts[place].chunk(self._places[place][1], dim=1))
+        if place < len(self._places):
+            kind, shape, planes, _ = self._places[place]
+            part = self._parts[place]
+            rows = self._shared or part.shape[0] == act.q.shape[0]
+            if rows and kind == act.kind and shape == tuple(act.shape[1:]):
+                return act.held(part.chunk(planes, dim=1))
+        self.met += len(self._places)  # by which `forward` sees that the masks are not this call's
+        return func(*args, **kwargs)
 
 
 class CompiledHold:
@@ -115,14 +123,16 @@ class CompiledHold:
                 "this model is held or recorded already: leave that block first, the compiled "
                 "weight stroke holds by itself"
             )
-        first = next(t for t in inputs if isinstance(t, Tensor))
+        first = next((t for t in inputs if isinstance(t, Tensor)), None)
+        if first is None:
+            raise UnholdableError("no input is a tensor: a mask belongs to an example of a batch")
         if support.device != first.device or not (support.shared or len(support) == len(first)):
             raise SupportMismatchError(
                 f"the support is of {len(support)} examples on {support.device} and meets a batch "
                 f"of {len(first)} on {first.device}: index it by the examples of the batch, "
                 "support[indices], and move it by support.to(device)"
             )
-        key = (support.sites, self.model.training)
+        key = (support.sites, support.shared, self.model.training)
         if (forward := self._known.get(key)) is None:
             forward = self._known[key] = self._compile(support, inputs)
         try:
@@ -147,15 +157,15 @@ class CompiledHold:
                 + (f", which differ from {differ[0]} on" if differ else "")
                 + ": record it from this model, in this mode, from inputs of this size"
             )
-        model = self.model
-        places = tuple((site.kind, site.planes, site.nbytes) for site in support.sites)
+        model, shared = self.model, support.shared
+        places = tuple((s.kind, s.shape, s.planes, s.nbytes) for s in support.sites)
 
         def forward(rows: Tensor, *inputs: Any) -> Any:
-            mode = _InOrder(places, rows)
+            mode = _InOrder(places, rows, shared)
             with mode:
                 output = model(*inputs)
             if mode.met != len(places):
-                raise UnholdableError(f"{mode.met} of {len(places)} sites were met")
+                raise UnholdableError("masks and calls do not belong together")
             return output
 
         # the compiler counts recompilations by code object, so that each must have its own
