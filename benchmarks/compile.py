@@ -8,7 +8,6 @@ one, and steps with other masks and outside of the block are counted as compilat
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -17,9 +16,8 @@ import torch.nn.functional as F
 from torch._dynamo.utils import counters
 
 import twostroke as ts
-from speed import paired, show
+from speed import paired, show, write
 from twostroke.models import create_model
-from twostroke.training.run import versions
 
 
 def graphs() -> int:
@@ -104,11 +102,7 @@ def main() -> None:
     for name in options.models:
         counters.clear()
         results[name] = measure(name, options)
-    if options.out:
-        kept = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-        document = {"versions": versions(), "options": kept, "results": results}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(document, indent=2) + "\n")
+    write(options, results)
 
 
 if __name__ == "__main__":

@@ -295,6 +295,15 @@ PARTS = {
 }
 
 
+def write(options: argparse.Namespace, results: dict) -> None:
+    """Keep results with versions and options, where `--out` says."""
+    if options.out:
+        kept = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+        document = {"versions": versions(), "options": kept, "results": results}
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(document, indent=2) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=["all", *PARTS], nargs="+")
@@ -309,11 +318,7 @@ def main() -> None:
     options = parser.parse_args()
     chosen = list(PARTS) if "all" in options.part else options.part
     results = {part: PARTS[part](options) for part in chosen}
-    if options.out:
-        kept = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-        document = {"versions": versions(), "options": kept, "results": results}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(document, indent=2) + "\n")
+    write(options, results)
 
 
 if __name__ == "__main__":

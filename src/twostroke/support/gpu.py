@@ -16,9 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .kernels import INFINITIES
+from .kernels import INFINITIES, channels_last
 
-_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 # offsets beyond this need 64 bits; the last tile may reach a little further than the tensor
 _NARROW = 2**31 - 2**20
 # bytes of masks that a program of the flat kernels takes
@@ -43,10 +42,7 @@ def layout(q: Tensor) -> tuple[int, int] | None:
     """Memory as (places, channels): (units, 1) where contiguous, None where values are not dense."""
     if q.is_contiguous():
         return q.shape[1:].numel(), 1
-    form = _FORMATS.get(q.ndim)
-    if form is not None and q.is_contiguous(memory_format=form):
-        return q.shape[2:].numel(), q.shape[1]
-    return None
+    return None if channels_last(q) is None else (q.shape[2:].numel(), q.shape[1])
 
 
 def _plain(*tensors: Tensor) -> bool:

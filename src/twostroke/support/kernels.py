@@ -154,7 +154,7 @@ def channels_last(q: Tensor) -> torch.memory_format | None:
 def _values(q: Tensor) -> Any:
     """Integers as they lie in memory: (rows, units), or (rows, pixels, channels) if channels-last."""
     q = q.detach().view(INTEGERS[q.element_size()])
-    return (q.flatten(1) if q.is_contiguous() else q.movedim(1, -1).flatten(1, -2)).numpy()
+    return (q.view(len(q), -1) if q.is_contiguous() else q.movedim(1, -1).flatten(1, -2)).numpy()
 
 
 def _room(q: Tensor) -> Any:  # (channels,)

@@ -234,7 +234,7 @@ def _muon(
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"optimizer": "muon", "lr": 0.05, "weight_decay": 0.3, "average": 0.98}
 }
-# learning rate and weight decay where none is given; SGD's and Muon's as tuned there, AdamW's are PyTorch's
+# learning rate and weight decay where none is given: Muon's as tuned there, SGD's common, AdamW's PyTorch's
 USUAL = {"sgd": (0.1, 5e-4), "adamw": (1e-3, 0.01), "muon": (0.05, 0.3)}
 OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float, float, float], Optimizer]] = {
     "sgd": _sgd,
