@@ -89,5 +89,6 @@ ARMS = {
         "muon", rest=ts.Settled(drift=0.1), length=1.0, tuned_as="muon"
     ),
     "muon long + running": Arm("muon", running, length=1.0, tuned_as="muon"),
+    "muon long + batch-wise": Arm("muon", batch, length=1.0, tuned_as="muon"),
     "muon long + slow support": Arm("muon", slow, length=1.0, tuned_as="muon"),
 }
