@@ -28,16 +28,20 @@ def small_nets(monkeypatch):
 class Seen:
     def __init__(self, stop=None):
         self.begun, self.kept, self.epochs, self.stop = [], [], 0, stop
+        self.left, self.phases = [], []
 
-    def begin(self, number, count, cell, kept):
+    def begin(self, number, count, cell, kept, left):
         (self.kept if kept else self.begun).append(cell.label)
+        self.left.append(left)
         assert 1 <= number <= count
 
-    def step(self, where):
+    def step(self, phase, where):
         pass
 
-    def epoch(self, record):
+    def epoch(self, phase, record):
         self.epochs += 1
+        if phase not in self.phases:
+            self.phases.append(phase)
         if self.epochs == self.stop:
             raise KeyboardInterrupt
 
@@ -62,7 +66,7 @@ def test_every_experiment_writes_its_page(name, digits, tmp_path):  # noqa: F811
     assert "a subset, 60 + 40 of 120 + 120 images" in page
     assert "in the place of" in page
     assert "**smoke**" in page
-    assert document["versions"]["torch"]
+    assert all(cell["versions"]["torch"] and cell["history"] for cell in document["cells"])
     assert len(document["cells"]) == sum(map(len, done.results.values()))
     ours = [row for row in document["rows"] if row["ours"] is not None]
     assert ours
@@ -97,6 +101,7 @@ def test_stops_and_goes_on_by_cells_and_within_a_cell(digits, tmp_path):  # noqa
     seen = Seen()
     again = reproduce("figure1", out=tmp_path / "a", watcher=seen, **options)
     assert seen.kept == ["mnist-nin sgd 0"]
+    assert seen.left == [3, 3, 2, 1]
     assert seen.epochs == 7  # of 12: three are in the cell, two in the checkpoint
     assert not list((tmp_path / "a" / "cells").glob("*.unfinished"))
     for key, runs in whole.results.items():
@@ -129,6 +134,89 @@ def test_folders_of_pictures_serve_table_8(tmp_path):
     assert "tested on val" in page
     assert str(tmp_path) not in page.split("command")[0]
     assert "GoogLeNet" not in page
+
+
+def test_what_was_left_out_is_told_and_other_methods_stay(digits, tmp_path):  # noqa: F811
+    reproduce("table3", out=tmp_path, data=digits, only=["cifar10-allcnn"])
+    page = (tmp_path / "table3.md").read_text()
+    assert "left out (--only): cifar10-aug-allcnn-c" in page
+    assert "| Maxout | 11.68 |" in page
+
+
+def test_the_published_data_are_told_by_their_size(digits, tmp_path, monkeypatch):  # noqa: F811
+    def named(name, **options):
+        return replace(load(digits, **options), name=name)
+
+    load = driver.load
+    monkeypatch.setattr(driver, "load", named)
+    options = {"scale": "short", "seeds": 1}
+    monkeypatch.setitem(tasks.TASKS, "mnist-nin", replace(tasks.TASKS["mnist-nin"], epochs=5))
+    reproduce("table5", out=tmp_path / "a", **options)
+    rows = json.loads((tmp_path / "a" / "table5.json").read_text())["rows"]
+    assert {row["remark"] for row in rows if row["n"]} == {"subset"}
+    monkeypatch.setitem(tasks.PUBLISHED, "mnist", (120, 120, 4))
+    reproduce("table5", out=tmp_path / "b", **options)
+    rows = json.loads((tmp_path / "b" / "table5.json").read_text())["rows"]
+    assert {row["remark"] for row in rows if row["n"]} == {""}
+
+
+def test_other_images_under_the_same_name_are_other_cells(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"out": tmp_path, "data": "npz:toys.npz"}
+    for seed in (0, 1):
+        x, y = toy_tensors(120, seed=seed)
+        images = ((x + 3) * 40).clamp(0, 255).byte().numpy()
+        np.savez("toys.npz", x_train=images, y_train=y, x_test=images, y_test=y)
+        seen = Seen()
+        reproduce("figure1", watcher=seen, **options)
+        assert len(seen.begun) == 2
+    assert "(npz:toys.npz, in the place of mnist)" in (tmp_path / "figure1.md").read_text()
+
+
+def test_pages_name_the_machines_that_trained(digits, tmp_path):  # noqa: F811
+    done = reproduce("figure1", out=tmp_path, data=digits)
+    for runs in done.results.values():
+        assert runs[0]["versions"]["gpu"] is None or runs[0]["device"] != "cpu"
+    for file in (tmp_path / "cells").glob("*sgd*.json"):
+        result = json.loads(file.read_text())
+        result["device"] = "cuda"
+        result["versions"] |= {"gpu": "Some GPU", "cpu_cores": 77}
+        file.write_text(json.dumps(result))
+    reproduce("figure1", out=tmp_path, data=digits)
+    page = (tmp_path / "figure1.md").read_text()
+    assert "trained on cuda (Some GPU, 77 cores" in page
+    assert "trained on cpu (" in page
+
+
+def test_masks_of_units_through_table_8(digits, tmp_path, monkeypatch):  # noqa: F811
+    spec = replace(tasks.TASKS["imagenet-resnet18"], model="allcnn-mini")
+    monkeypatch.setitem(tasks.TASKS, "imagenet-resnet18", spec)
+    real = cells.Cell.plan
+
+    def brief(self):
+        return replace(real.fget(self), epochs=(1.0, 1.0, 1.0), lrs=(0.01, 0.01, 0.01))
+
+    monkeypatch.setattr(cells.Cell, "plan", property(brief))
+    seen = Seen()
+    reproduce(
+        "table8",
+        out=tmp_path,
+        scale="short",
+        seeds=1,
+        data=digits,
+        only=["imagenet-resnet"],
+        watcher=seen,
+    )
+    assert seen.phases == ["dense", "sparse", "dense again"]
+    rows = json.loads((tmp_path / "table8.json").read_text())["rows"]
+    units = [row for row in rows if "units" in row["label"]]
+    assert len(units) == 2
+    assert all(0 < row["units_off"] < 1 for row in units)
+    page = (tmp_path / "table8.md").read_text()
+    assert "units off %" in page
+    assert "augmented by flip-shift instead of resized-crop" in page
+    reproduce("table8", out=tmp_path, data=digits, only=["imagenet-resnet"])
+    assert "masks of units are not trained" in (tmp_path / "table8.md").read_text()
 
 
 def test_nothing_stands_in_unasked(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from tests.toy import toy_record
 from twostroke.reproduction.published import Experiment, Line
 from twostroke.reproduction.render import markdown
 from twostroke.reproduction.summary import convergence, rows
+from twostroke.training import versions
 
 
 def run(error, curve=(), status="FINISHED", **numbers):
@@ -19,6 +20,7 @@ def run(error, curve=(), status="FINISHED", **numbers):
         "seconds": 10.0,
         "parameters": 7,
         "device": "cpu",
+        "versions": versions(),
         "identity": {"settings": {"precision": "fp32", "channels_last": False}},
         "detail": "in epoch 1",
     }

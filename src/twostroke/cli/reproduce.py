@@ -112,23 +112,23 @@ class _Bars:
 
     def __init__(self, console: Console) -> None:
         self.console, self.bars = console, RunBars(console)
-        self.number = self.count = self.trained = 0
+        self.left = self.trained = 0
         self.seconds = self.start = 0.0
         self.label, self.kept = "", False
 
-    def begin(self, number: int, count: int, cell: Cell, kept: bool) -> None:
+    def begin(self, number: int, count: int, cell: Cell, kept: bool, left: int) -> None:
         """A cell begins, or is there from before."""
-        self.number, self.count, self.kept = number, count, kept
+        self.kept, self.left = kept, left
         self.label = f"{number}/{count} {cell.label}"
         self.start = time.monotonic()
 
-    def step(self, where: Where) -> None:
+    def step(self, phase: str, where: Where) -> None:
         """After each step."""
-        self.bars.of(self.label).step(where)
+        self.bars.of(f"{self.label} {phase}".strip()).step(where)
 
-    def epoch(self, record: EpochRecord) -> None:
+    def epoch(self, phase: str, record: EpochRecord) -> None:
         """After each epoch."""
-        self.bars.of(self.label).epoch(record)
+        self.bars.of(f"{self.label} {phase}".strip()).epoch(record)
 
     def end(self, result: dict[str, Any]) -> None:
         """The cell is done."""
@@ -136,9 +136,10 @@ class _Bars:
         left = ""
         if not self.kept:
             self.trained += 1
+            self.left -= 1
             self.seconds += time.monotonic() - self.start
-        if self.trained and self.number < self.count:
-            left = f", about {_duration(self.seconds / self.trained * (self.count - self.number))} left"
+        if self.trained and self.left:
+            left = f", about {_duration(self.seconds / self.trained * self.left)} left"
         known = "kept from before, " if self.kept else ""
         self.console.print(
             f"{self.label}: {known}{summary_of(result)}{left}", highlight=False, soft_wrap=True

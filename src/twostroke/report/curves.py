@@ -98,7 +98,8 @@ def draw_training(
                     *zip(*under, strict=True), "--", color=colour, lw=1, label=f"{name}, held"
                 )
             _mark_rounds(axes, history, colour, live)
-        if live != "error_live":  # which may be 0
+        above = any(value > 0 for history in runs.values() for value in history.column(live))
+        if live != "error_live" and above:  # a loss that is 0 all along has no logarithm
             axes.set_yscale("log")
             _plain_numbers(axes)
         axes.set(xlabel="epoch", ylabel=label)

@@ -8,6 +8,7 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,19 @@ from .tasks import Task, alternation
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What one run is: everything that its result depends on."""
+    """What one run is: everything that its result depends on.
+
+    `augment` is what the data are augmented by, which for a stand-in may not be the task's, and
+    `examples` a fingerprint of them before preprocessing.
+    """
 
     task: str
     arm: str
     seed: int
     scale: str
     data: Data
+    augment: str
+    examples: str
     spec: Task
     precision: Precision = "fp32"
     channels_last: bool = False
@@ -63,8 +70,9 @@ class Cell:
             "scale": self.scale,
             "data": self.data.name,
             "note": self.data.note,
+            "examples": self.examples,
             "model": self.spec.model,
-            "augment": self.spec.augment,
+            "augment": self.augment,
             "settings": settings,
         }
         if self.spec.sparse:
@@ -135,12 +143,12 @@ def train(
     cell: Cell,
     *,
     device: str = "auto",
-    callback: Callable[[EpochRecord], None] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    callback: Callable[[str, EpochRecord], None] | None = None,
+    progress: Callable[[str, Progress], None] | None = None,
 ) -> dict[str, Any]:
     """Train a cell and keep its result; goes on from its checkpoint where it was stopped.
 
-    Raises `Stopped` on Ctrl-C.
+    `callback` and `progress` get the phase of dense-sparse-dense first, or "". Raises `Stopped` on Ctrl-C.
     """
     folder.mkdir(parents=True, exist_ok=True)
     begun = folder / f"{cell.name}.unfinished"
@@ -163,8 +171,8 @@ def _train(
     cell: Cell,
     model: nn.Module,
     device: str,
-    callback: Callable[[EpochRecord], None] | None,
-    progress: Callable[[Progress], None] | None,
+    callback: Callable[[str, EpochRecord], None] | None,
+    progress: Callable[[str, Progress], None] | None,
 ) -> dict[str, Any]:
     settings = cell.settings.but(device=device)
     keeps = cell.scale != "smoke"  # minutes of work are not worth a checkpoint an epoch
@@ -175,8 +183,8 @@ def _train(
         cell.data,
         alternation=alternation(cell.arm, settings.epochs),
         settings=settings,
-        callback=callback,
-        progress=progress,
+        callback=None if callback is None else partial(callback, ""),
+        progress=None if progress is None else partial(progress, ""),
         folder=begun if keeps else None,
         resume=(begun / "checkpoint.safetensors").exists(),
         identity={"cell": cell.name},
@@ -195,8 +203,8 @@ def _train_sparse(
     cell: Cell,
     model: nn.Module,
     device: str,
-    callback: Callable[[EpochRecord], None] | None,
-    progress: Callable[[Progress], None] | None,
+    callback: Callable[[str, EpochRecord], None] | None,
+    progress: Callable[[str, Progress], None] | None,
 ) -> dict[str, Any]:
     """The dense phase is an arm of its own; the masks' arms begin with its weights."""
     plan = cell.plan
@@ -217,8 +225,8 @@ def _train_sparse(
         phases=replace(plan, epochs=epochs),
         settings=cell.settings.but(device=device),
         statistics=2048 if cell.scale != "smoke" else 64,
-        callback=None if callback is None else lambda _, record: callback(record),
-        progress=None if progress is None else lambda _, where: progress(where),
+        callback=callback,
+        progress=progress,
         folder=begun,
     )
     if cell.arm == "dense" and result.status is Status.FINISHED:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..alternation.fingerprint import data_fingerprint
 from ..data import Data, default_root, load, preprocess
 from ..errors import DataError, SettingsError, UnknownNameError
 from ..training import EpochRecord, Progress
@@ -15,7 +16,7 @@ from ..training.settings import Precision
 from . import cells, render
 from .cells import Cell
 from .published import EXPERIMENTS, Experiment
-from .tasks import SCALES, TASKS
+from .tasks import PUBLISHED, SCALES, TASKS
 
 SEEDS = {"smoke": 1, "short": 3, "full": 5}
 
@@ -23,17 +24,26 @@ SEEDS = {"smoke": 1, "short": 3, "full": 5}
 class Watcher(Protocol):
     """What sees a reproduction go on; all methods may do nothing."""
 
-    def begin(self, number: int, count: int, cell: Cell, kept: bool) -> None:
-        """Cell `number` of `count` (from 1) begins, or is `kept` from before."""
+    def begin(self, number: int, count: int, cell: Cell, kept: bool, left: int) -> None:
+        """Cell `number` of `count` (from 1) begins, or is `kept` from before; `left` are to be trained."""
 
-    def step(self, where: Progress) -> None:
-        """After each optimiser step."""
+    def step(self, phase: str, where: Progress) -> None:
+        """After each optimiser step; `phase` is that of dense-sparse-dense, or ""."""
 
-    def epoch(self, record: EpochRecord) -> None:
+    def epoch(self, phase: str, record: EpochRecord) -> None:
         """After each epoch."""
 
     def end(self, result: dict[str, Any]) -> None:
         """The cell is done."""
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """The data of a task, what augments them, and a fingerprint of them before preprocessing."""
+
+    data: Data
+    augment: str
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,9 @@ def reproduce(
             arm=arm,
             seed=seed,
             scale=scale,
-            data=sets[task],
+            data=sets[task].data,
+            augment=sets[task].augment,
+            examples=sets[task].fingerprint,
             spec=TASKS[task],
             precision=precision,
             channels_last=channels_last,
@@ -99,10 +111,11 @@ def reproduce(
     ]
     folder = Path(out) / "cells"
     results: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for number, cell in enumerate(plan, start=1):
-        result = cells.read(folder, cell)
+    known = [cells.read(folder, cell) for cell in plan]
+    for number, (cell, result) in enumerate(zip(plan, known, strict=True), start=1):
         if watcher is not None:
-            watcher.begin(number, len(plan), cell, result is not None)
+            left = sum(kept is None for kept in known[number - 1 :])
+            watcher.begin(number, len(plan), cell, result is not None, left)
         if result is None:
             result = cells.train(
                 folder,
@@ -115,12 +128,11 @@ def reproduce(
             watcher.end(result)
         results.setdefault((cell.task, cell.arm), []).append(result)
     notes = {task: _note(task, some) for task, some in sets.items()}
-    remarks = {
-        task: "stand-in" if some.name != TASKS[task].dataset else "subset"
-        for task, some in sets.items()
-        if scale == "smoke" or some.name != TASKS[task].dataset
-    }
-    files = render.write(Path(out), name, experiment, scale, results, notes, remarks)
+    remarks = {task: remark for task, some in sets.items() if (remark := _remark(task, some.data))}
+    left_out = [task for task, _ in EXPERIMENTS[name].cells if task not in sets]
+    files = render.write(
+        Path(out), name, experiment, scale, results, notes, remarks, sorted(set(left_out))
+    )
     return Reproduction(files, results)
 
 
@@ -138,7 +150,9 @@ def _experiment(name: str, only: Sequence[str]) -> Experiment:
             raise UnknownNameError(
                 f"{name} has no task that begins with {start!r}: there are {', '.join(tasks)}"
             )
-    kept = tuple(line for line in experiment.lines if line.task.startswith(tuple(only)))
+    kept = tuple(
+        line for line in experiment.lines if not line.task or line.task.startswith(tuple(only))
+    )
     return replace(experiment, lines=kept)
 
 
@@ -159,11 +173,11 @@ def _stand_ins(experiment: Experiment, data: Mapping[str, str] | str | None) -> 
 
 def _load(
     experiment: Experiment, scale: str, names: dict[str, str], root: Path | None
-) -> dict[str, Data]:
+) -> dict[str, _Examples]:
     """Data of every task, before anything is trained; equal ones are loaded once."""
     loaded: dict[tuple[str, str], Data] = {}
-    found: dict[str, Data] = {}
-    ready: dict[tuple[object, ...], Data] = {}
+    found: dict[str, _Examples] = {}
+    ready: dict[tuple[object, ...], _Examples] = {}
     cache = (root or default_root()) / "preprocessed"
     for task in dict.fromkeys(task for task, _ in experiment.cells):
         spec = TASKS[task]
@@ -186,8 +200,9 @@ def _load(
         smoke = spec.smoke if scale == "smoke" else None
         done = (*key, spec.preprocess, smoke)
         if done not in ready:
-            data = cells.part_of(loaded[key], *smoke) if smoke else loaded[key]
-            ready[done] = preprocess(data, spec.preprocess, cache=cache)
+            some = cells.part_of(loaded[key], *smoke) if smoke else loaded[key]
+            told = " ".join(data_fingerprint(part, 0) for part in (some.train, some.test))
+            ready[done] = _Examples(preprocess(some, spec.preprocess, cache=cache), augment, told)
         found[task] = ready[done]
     return found
 
@@ -198,11 +213,23 @@ def _suggestion(dataset: str) -> str:
     return "folder:PATH" if dataset == "imagenet" else "npz:PATH"
 
 
-def _note(task: str, data: Data) -> str:
+def _note(task: str, some: _Examples) -> str:
     """What the data of a task really are."""
+    spec, data = TASKS[task], some.data
+    note = data.note
+    if some.augment != spec.augment:
+        note += f", augmented by {some.augment} instead of {spec.augment}"
+    if data.name == spec.dataset:
+        return note
+    kind, colon, path = data.name.partition(":")
+    shown = f"{kind}:{Path(path).name}" if colon else data.name
+    return f"{note} ({shown}, in the place of {spec.dataset})"
+
+
+def _remark(task: str, data: Data) -> str:
+    """ "stand-in" or "subset" where the data are not those of the paper, or not all of them."""
     published = TASKS[task].dataset
-    if data.name == published:
-        return data.note
-    kind = data.name.partition(":")[0]
-    shown = f"{kind}:{Path(data.name).name}" if kind in ("npz", "folder") else data.name
-    return f"{data.note} ({shown}, in the place of {published})"
+    if data.name != published:
+        return "stand-in"
+    found = len(data.train), len(data.test), len(data.classes)
+    return "" if found == PUBLISHED[published] else "subset"

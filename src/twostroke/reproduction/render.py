@@ -26,22 +26,26 @@ def write(
     results: Results,
     notes: dict[str, str],  # task → what its data really are
     remarks: dict[str, str],  # task → "subset" or "stand-in" where they are not the paper's
+    left_out: Sequence[str] = (),  # tasks that were not asked for
 ) -> list[Path]:
     """Write NAME.md, NAME.json and a picture a task; gives the files."""
     table = rows(experiment, results, remarks)
     speed = convergence(results, {task: TASKS[task].targets for task, _ in results})
-    text = markdown(experiment, scale, table, speed, notes, results)
+    text = markdown(experiment, scale, table, speed, notes, results, left_out)
     document = {
         "experiment": name,
         "scale": scale,
         "data": notes,
-        "versions": versions(),
+        "command": _command(),
         "rows": [asdict(row) for row in table],
         "convergence": [asdict(line) for line in speed],
         "cells": [
             {
                 key: run[key]
-                for key in ("identity", "seed", "device", "status", "numbers", "seconds")
+                for key in (
+                    *("identity", "seed", "device", "versions", "status", "detail"),
+                    *("parameters", "numbers", "seconds", "history"),
+                )
             }
             for runs in results.values()
             for run in runs
@@ -78,22 +82,20 @@ def markdown(
     speed: Sequence[Convergence],
     notes: dict[str, str],
     results: Results,
+    left_out: Sequence[str] = (),
 ) -> str:
     """The whole page."""
     lines = [f"# {experiment.title}", ""]
     lines += [f"Scale: **{scale}**. {SCALE_NOTES[scale]}", ""]
     lines += [f"- {task}: {note}" for task, note in notes.items()]
-    devices = sorted({run["device"] for runs in results.values() for run in runs})
-    told = versions()
-    machine = (
-        f"{told['gpu'] or told['platform']}, {told['cpu_cores']} cores, {told['threads']} thread(s)"
-    )
-    ways = ", ".join(sorted({_computed(run) for runs in results.values() for run in runs}))
-    lines += [
-        f"- device: {', '.join(devices)} ({machine}); {ways}; torch {told['torch']}, Python "
-        f"{told['python']}"
-    ]
-    lines += [f"- command: `{told['command'].replace('__main__.py', 'twostroke')}`", ""]
+    if left_out:
+        lines += [f"- left out (--only): {', '.join(left_out)}"]
+    if scale == "smoke" and any(line.arm.endswith("-units") for line in experiment.lines):
+        lines += ["- masks of units are not trained at this scale"]
+    # of the runs, which may come from several machines, and not of the one that writes this page
+    machines = dict.fromkeys(_machine(run) for runs in results.values() for run in runs)
+    lines += [f"- trained on {machine}" for machine in machines]
+    lines += [f"- command: `{_command()}`", ""]
     lines += [_table(table).markdown()]
     lines += [
         "",
@@ -108,14 +110,22 @@ def markdown(
     return "\n".join(lines) + "\n"
 
 
-def _computed(run: dict[str, Any]) -> str:
-    settings = run["identity"]["settings"]
-    return str(settings["precision"]) + (", channels-last" if settings["channels_last"] else "")
+def _machine(run: dict[str, Any]) -> str:
+    """What trained a run, and how it computed."""
+    told, settings = run["versions"], run["identity"]["settings"]
+    device = told["gpu"] if run["device"] != "cpu" else told["platform"]
+    threads = f"{told['cpu_cores']} cores, {told['threads']} thread(s)"
+    way = settings["precision"] + (", channels-last" if settings["channels_last"] else "")
+    return f"{run['device']} ({device}, {threads}); {way}; torch {told['torch']}, Python {told['python']}"
+
+
+def _command() -> str:
+    return str(versions()["command"]).replace("__main__.py", "twostroke")
 
 
 SCALE_NOTES = {
-    "full": "The published number of epochs, on all data.",
-    "short": "The published schedule in about a fifth of its epochs, on all data.",
+    "full": "The published schedule.",
+    "short": "The published schedule in about a fifth of its epochs.",
     "smoke": "A few epochs on a subset: it shows that the path works, its errors mean nothing.",
 }
 
@@ -123,9 +133,11 @@ SCALE_NOTES = {
 def _table(table: Sequence[Row]) -> Sheet:
     counts = any(row.paper_parameters for row in table)
     sparse = any(row.sparsity is not None for row in table)
+    units = any(row.units_off is not None for row in table)
     heads = ["", "paper", "ours", "n", "difference", "within", "seconds"]
     heads += ["parameters: paper", "ours"] if counts else []
     heads += ["weights pruned %"] if sparse else []
+    heads += ["units off %"] if units else []
     lines = []
     for row in table:
         ours = number(row.ours)
@@ -144,6 +156,8 @@ def _table(table: Sequence[Row]) -> Sheet:
             cells += ["–" if row.parameters is None else f"{row.parameters:,}"]
         if sparse:
             cells += ["–" if row.sparsity is None else f"{100 * row.sparsity:.1f}"]
+        if units:
+            cells += ["–" if row.units_off is None else f"{100 * row.units_off:.1f}"]
         lines.append(tuple(cells))
     return Sheet("", tuple(heads), tuple(lines))
 

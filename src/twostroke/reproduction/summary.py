@@ -34,6 +34,7 @@ class Row:
     paper_parameters: str = ""
     parameters: int | None = None
     sparsity: float | None = None
+    units_off: float | None = None
     seconds: float | None = None
     remark: str = ""
 
@@ -71,7 +72,11 @@ def _row(line: Line, runs: Sequence[dict[str, Any]], remark: str) -> Row:
     within = None
     if difference is not None and spread is not None and len(values) > 2 and not remark:
         within = abs(difference) <= 2 * spread
-    sparse = [run["numbers"]["sparsity"] for run in finished if "sparsity" in run["numbers"]]
+
+    def mean(key: str) -> float | None:
+        found = [run["numbers"][key] for run in finished if key in run["numbers"]]
+        return statistics.fmean(found) if found else None
+
     return Row(
         **asdict(row)
         | {
@@ -80,7 +85,8 @@ def _row(line: Line, runs: Sequence[dict[str, Any]], remark: str) -> Row:
             "difference": difference,
             "within": within,
             "parameters": finished[0]["parameters"],
-            "sparsity": statistics.fmean(sparse) if sparse else None,
+            "sparsity": mean("sparsity"),
+            "units_off": mean("units_off"),
             "seconds": statistics.fmean(run["seconds"] for run in finished),
         }
     )

@@ -20,6 +20,13 @@ from ..support import MajorityVote
 from ..training import Settings
 
 SCALES = ("smoke", "short", "full")
+PUBLISHED = {  # training and test examples, classes
+    "mnist": (60_000, 10_000, 10),
+    "cifar10": (50_000, 10_000, 10),
+    "cifar100": (50_000, 10_000, 100),
+    "svhn-extra": (604_388, 26_032, 10),
+    "imagenet": (1_281_167, 50_000, 1000),
+}
 SHORT = 0.2  # share of the published epochs
 SMOKE_EPOCHS = 3
 
