@@ -11,10 +11,12 @@ from twostroke.alternation import Alternation
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train. `length` is epochs relative to the reference's.
+    """One way to train. `length` is epochs relative to the reference's, and is not tuned: which lengths
+    suffice is read off arms that differ in it alone.
 
     Learning rate and weight decay are tuned together, then the share of the run in which the learning
-    rate rises.
+    rate rises. An arm that takes the choices of another (`tuned_as`) may want others: what that hides
+    is seen by the arms "tuned", which have their own.
     """
 
     optimizer: str = "sgd"
@@ -32,6 +34,7 @@ class Arm:
 SHORT = 5 / 12
 MUON_LRS = (0.02, 0.05, 0.1)
 MUON_DECAYS = (0.03, 0.1, 0.3)  # decoupled: a share of the weights, times the learning rate, a step
+OWN = {"lrs": (0.02, 0.05), "decays": (0.1, 0.3), "warms": (0.25,)}  # a small grid, which grows
 
 
 def late(**options) -> Callable[[int], Alternation]:
@@ -59,6 +62,8 @@ def batch(epochs: int) -> Alternation:
 
 ARMS = {
     "sgd": Arm(),
+    "sgd at 5/6": Arm(length=5 / 6, tuned_as="sgd"),
+    "sgd at 2/3": Arm(length=2 / 3, tuned_as="sgd"),
     "sgd short": Arm(length=SHORT),
     "sgd short + selective": Arm(visits=ts.Selective(), length=2 / 3, tuned_as="sgd short"),
     "sgd + instance-wise": Arm(alternation=late(), tuned_as="sgd"),
@@ -91,4 +96,7 @@ ARMS = {
     "muon long + running": Arm("muon", running, length=1.0, tuned_as="muon"),
     "muon long + batch-wise": Arm("muon", batch, length=1.0, tuned_as="muon"),
     "muon long + slow support": Arm("muon", slow, length=1.0, tuned_as="muon"),
+    "muon long tuned": Arm("muon", length=1.0, **OWN),
+    "muon long tuned + running": Arm("muon", running, length=1.0, **OWN),
+    "muon long tuned + slow support": Arm("muon", slow, length=1.0, **OWN),
 }

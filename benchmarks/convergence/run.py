@@ -3,9 +3,10 @@
     python benchmarks/convergence/run.py --data mnist-12k --out benchmarks/results/convergence-mnist12k
 
 Every cell (arm, choice, seed) is one file in the folder, so that an interrupted benchmark goes on where it
-stopped. First each arm is tuned with one seed on 20 % of the training set, which is held out: learning rate
-and weight decay over a grid, then the share of the run in which the learning rate rises. Then it is
-trained with its choice on the whole training set and looked at on the test set, with several seeds.
+stopped; a cell of other settings is refused. First each arm is tuned with one seed on 20 % of the training
+set, which is held out: learning rate and weight decay over a grid, which grows where the best lies at its edge,
+then the share of the run in which the learning rate rises. Then it is trained with its choice on the whole
+training set and looked at on the test set, with several seeds. Lengths are fixed, see `arms.py`.
 `--choices` takes the choices of an earlier benchmark instead, on other data. The test set takes no part in
 any choice. All arms keep an average of the weights beside, which is evaluated but trains nothing, so that
 each arm is there with and without averaging.
@@ -23,35 +24,17 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
-import statistics
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from arms import ARMS, Arm
-from torch.utils.flop_counter import FlopCounterMode
+from table import Choice, base_of, report, score
 
 import twostroke as ts
 from twostroke.models import create_model
-from twostroke.report import draw_curves
-from twostroke.report.table import to_target
-from twostroke.training.rest import Rest
-from twostroke.training.run import versions
-
-
-class Choice(NamedTuple):
-    lr: float
-    decay: float
-    warm: float
-    epochs: int
-
-    def __str__(self) -> str:
-        return f"lr {self.lr:g}, decay {self.decay:g}, warm {self.warm:g}, {self.epochs} epochs"
 
 
 def train(options, arm: Arm, data, choice: Choice, seed: int) -> dict:
@@ -82,22 +65,38 @@ def train(options, arm: Arm, data, choice: Choice, seed: int) -> dict:
     }
 
 
+def settings_of(options, arm: Arm, data, choice: Choice) -> dict:
+    """What a cell depends on, beside its choice and seed."""
+    return {
+        "data": f"{data.name}, {data.note}, {len(data.train)} + {len(data.test)}",
+        "augmentation": options.augmentation,
+        "model": options.model,
+        "batch_size": options.batch_size,
+        "average": options.average,
+        "cpu_seconds": options.cpu_seconds,
+        "optimizer": arm.optimizer,
+        "alternation": repr(arm.alternation(choice.epochs)),
+        "visits": repr(arm.visits),
+        "rest": repr(arm.rest),
+    }
+
+
 def cell(options, folder: Path, name: str, arm: Arm, data, choice: Choice, seed: int) -> dict:
     told = f"lr{choice.lr:g}-wd{choice.decay:g}-warm{choice.warm:g}-{choice.epochs}ep-seed{seed}"
     file = folder / f"{name.replace(' ', '_')}-{told}.json"
+    settings = settings_of(options, arm, data, choice)
     if not file.exists():
         print(f"  {folder.name}: {file.stem} ...", end="", flush=True)
-        result = train(options, arm, data, choice, seed)
+        result = train(options, arm, data, choice, seed) | {"settings": settings}
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(result))
         partial.replace(file)
         print(f" {score(result):.2f} %", flush=True)
-    return json.loads(file.read_text())
-
-
-def score(result: dict) -> float:
-    """Final live error, in %; a run that diverged counts as chance."""
-    return result["history"][-1]["error"] if result["status"] == "FINISHED" else 90.0
+    result = json.loads(file.read_text())
+    for key, value in settings.items():
+        if result["settings"][key] != value:
+            sys.exit(f"{file} has {key} {result['settings'][key]}, not {value}: use another --out")
+    return result
 
 
 def epochs_of(options, arm: Arm) -> int:
@@ -114,8 +113,26 @@ def tune(options, data, name: str, arm: Arm) -> Choice:
         return min(choices, key=lambda c: score(cell(options, folder, name, arm, held_out, c, 0)))
 
     first, *others = arm.warms
-    chosen = best([Choice(*c, first, epochs) for c in itertools.product(arm.lrs, arm.decays)])
+    grid = [Choice(*c, first, epochs) for c in itertools.product(arm.lrs, arm.decays)]
+    chosen = best(grid)
+    while beyond := [c for c in neighbours(arm, chosen) if c not in grid]:
+        grid += beyond
+        chosen = best([chosen, *beyond])
     return best([chosen, *(chosen._replace(warm=warm) for warm in others)])
+
+
+def neighbours(arm: Arm, choice: Choice) -> list[Choice]:
+    """The next learning rates and decays on both sides; outside the grid those in its proportions."""
+    found = []
+    for key, values in (("lr", arm.lrs), ("decay", arm.decays)):
+        if len(values) < 2:
+            continue
+        value = getattr(choice, key)
+        inner = sorted(values)
+        lower = [v for v in inner if v < value] or [value * inner[0] / inner[1]]
+        upper = [v for v in inner if v > value] or [value * inner[-1] / inner[-2]]
+        found += [choice._replace(**{key: float(f"{v:.3g}")}) for v in (lower[-1], upper[0])]
+    return found
 
 
 def known(options, name: str, arm: Arm) -> Choice:
@@ -127,55 +144,15 @@ def known(options, name: str, arm: Arm) -> Choice:
     return Choice(row["lr"], row["decay"], row["warm"], epochs_of(options, arm))
 
 
-def interval(differences: list[float]) -> tuple[float, float]:
-    """Mean and half-width of the 95 % interval of a paired difference (Student's t)."""
-    from scipy import stats
-
-    n = len(differences)
-    mean = statistics.fmean(differences)
-    if n < 2:
-        return mean, math.nan
-    half = stats.t.ppf(0.975, n - 1) * statistics.stdev(differences) / math.sqrt(n)
-    return mean, float(half)
-
-
-def history_of(result: dict) -> ts.History:
-    return ts.History(ts.EpochRecord(**record) for record in result["history"])
-
-
-def last(result: dict, key: str) -> float:
-    return result["history"][-1][key]
-
-
-def total(result: dict, key: str) -> float:
-    return sum(epoch[key] for epoch in result["history"])
-
-
-def backward(options, data) -> list[int]:
-    """Operations of a backward pass, by how many sites rest."""
-    x, y = data.train.batch(torch.arange(2))
-    counts = []
-    while True:
-        model = create_model(options.model, in_channels=x.shape[1], classes=len(data.classes))
-        rest = Rest(ts.Settled(), model, x, 1)
-        if len(counts) > rest.most:
-            return counts
-        rest.freeze(len(counts))
-        loss = F.cross_entropy(model(x), y)
-        with FlopCounterMode(display=False) as counter:
-            loss.backward()
-        counts.append(counter.get_total_flops())
-
-
-def saved(result: dict, costs: list[int]) -> float:
-    """Share of the backward passes' operations that were not done because layers rested."""
-    done = sum(e["visits"] * costs[e["resting"]] for e in result["history"])
-    return 1 - done / (total(result, "visits") * costs[0])
-
-
-def plus(difference: tuple[float, float], digits: int) -> str:
-    mean, half = difference
-    return f"{mean:+.{digits}f} ± {half:.{digits}f}" if half else "–"
+def check(options) -> None:
+    """Ends with a message where the arms that were asked for do not stand together."""
+    for name in options.arms:
+        if name not in ARMS:
+            sys.exit(f"no arm {name!r}: there are {', '.join(map(repr, ARMS))}")
+    for name in options.arms:
+        needs = {"sgd", base_of(name), ARMS[name].tuned_as or name} - set(options.arms)
+        if needs:
+            sys.exit(f"{name!r} is compared with {', '.join(map(repr, needs))}: add them to --arms")
 
 
 def fixed(text: str) -> tuple[str, Choice]:
@@ -203,6 +180,7 @@ def main() -> None:
     parser.add_argument("--cpu-seconds", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    check(options)
     if options.cpu_seconds:
         torch.set_num_threads(1)
         time.perf_counter = time.process_time  # what fit reads the time from
@@ -235,98 +213,6 @@ def main() -> None:
         for name in options.arms
     }
     report(options, data, chosen, runs)
-
-
-def report(options, data, chosen, runs) -> None:
-    reference = runs["sgd"]
-    target = statistics.fmean(score(r) for r in reference)
-    costs = backward(options, data)
-    rows = []
-    for name, results in runs.items():
-        errors = [score(r) for r in results]
-        keys = ["error", "loss_test"]
-        if options.average:
-            keys += ["error_average", "loss_average"]
-        losses = [r["history"][-1]["loss_test"] for r in results]
-        difference, half = interval([e - score(b) for e, b in zip(errors, reference, strict=True)])
-        # what alternation itself adds: against the same optimiser, length and seeds without it
-        alone = runs.get(ARMS[name].base or name.split(" + ")[0], results)
-        own = {
-            key: interval(
-                [last(r, key) - last(a, key) for r, a in zip(results, alone, strict=True)]
-            )
-            for key in keys
-        }
-        hits = [to_target(history_of(r), target) for r in results]
-        steps = [hit[1] for hit in hits if hit]
-        rows.append(
-            {
-                "arm": name,
-                **chosen[name]._asdict(),
-                "steps": results[0]["history"][-1]["steps"],
-                "error": statistics.fmean(errors),
-                "spread": statistics.stdev(errors) if len(errors) > 1 else math.nan,
-                "difference": difference,
-                "half_width": half,
-                "error_average": statistics.fmean(last(r, "error_average") for r in results)
-                if options.average
-                else None,
-                "loss_test": statistics.fmean(losses),
-                "to_own_base": own,
-                "resting": [
-                    statistics.fmean(sites)
-                    for sites in zip(
-                        *(history_of(r).column("resting") for r in results), strict=True
-                    )
-                ],
-                "backward_saved": statistics.fmean(saved(r, costs) for r in results),
-                "visits": statistics.fmean(total(r, "visits") for r in results),
-                "stroke_visits": statistics.fmean(total(r, "stroke_visits") for r in results),
-                "seconds": statistics.fmean(
-                    sum(e["seconds"] for e in r["history"]) for r in results
-                ),
-                "stroke_seconds": statistics.fmean(
-                    sum(e["stroke_seconds"] for e in r["history"]) for r in results
-                ),
-                "steps_to_target": statistics.median(steps) if steps else None,
-                "reached": f"{len(steps)}/{len(results)}",
-                "area": statistics.fmean(
-                    statistics.fmean(e["error"] for e in r["history"]) for r in results
-                ),
-            }
-        )
-    lines = [
-        f"{data.note}; {options.model}; {options.seeds} seeds; target: SGD's mean final error, "
-        f"{target:.2f} %",
-        "",
-        "Differences are paired by seed, with 95 % intervals. The last two columns are against the same "
-        "optimiser and length without what follows the +. Saved is the share of the operations of backward "
-        "passes.",
-        "",
-        "| arm | lr, decay, warm | steps | thousands of images trained, swept | error % (sd) | − SGD "
-        "| of the average % | seconds | saved % | steps to target (reached) | error, added "
-        "| test loss (added) |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for r in rows:
-        lines.append(
-            f"| {r['arm']} | {r['lr']:g}, {r['decay']:g}, {r['warm']:g} | {r['steps']} | "
-            f"{r['visits'] / 1e3:.0f}, {r['stroke_visits'] / 1e3:.0f} | {r['error']:.2f} "
-            f"({r['spread']:.2f}) | {r['difference']:+.2f} ± {r['half_width']:.2f} | "
-            f"{'–' if r['error_average'] is None else format(r['error_average'], '.2f')} | "
-            f"{r['seconds']:.0f} | {100 * r['backward_saved']:.0f} | "
-            f"{r['steps_to_target'] or '–'} ({r['reached']}) | "
-            f"{plus(r['to_own_base']['error'], 2)} | "
-            f"{r['loss_test']:.4f} ({plus(r['to_own_base']['loss_test'], 4)}) |"
-        )
-    text = "\n".join(lines) + "\n"
-    print("\n" + text)
-    (options.out / "table.md").write_text(text)
-    kept = {k: v for k, v in vars(options).items() if k not in ("out", "choices")}
-    document = {"versions": versions(), "options": kept, "target": target, "rows": rows}
-    (options.out / "table.json").write_text(json.dumps(document, indent=2) + "\n")
-    first = {name: history_of(results[0]) for name, results in runs.items()}
-    draw_curves(first, options.out / "curves.png", title=data.note, note="seed 0 of each arm")
 
 
 if __name__ == "__main__":
