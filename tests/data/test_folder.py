@@ -38,7 +38,7 @@ def test_pictures_become_one_tensor_in_the_order_of_their_names(root: Path) -> N
     assert data.train.images.shape == (3, 3, 4, 5)
     assert data.train.images[:, :, 1, 1].tolist() == [[1, 2, 3], [2, 4, 6], [3, 6, 9]]
     assert data.train.labels.tolist() == [0, 0, 1]
-    assert data.note == f"3 + 3 images of {root.name} (tested on test)"
+    assert data.note == f"3 + 3 images of {root.name} (tested on test); passed over: 2 .txt"
 
 
 def test_rows_and_columns_are_not_mixed_up(root: Path) -> None:
