@@ -142,6 +142,8 @@ def test_what_is_missing_or_broken_is_named(root: Path, tmp_path: Path) -> None:
     (root / "val" / "n01443537").rename(root / "val" / "n09999999")
     with pytest.raises(DataError, match="val lacks n01443537; train lacks n09999999"):
         load("imagenet", root=root)
+    with pytest.raises(DataError, match=r"absent: no such folder. ImageNet cannot be downloaded"):
+        load("imagenet", root=tmp_path / "absent")
     (root / "val").rename(root / "valid")
     with pytest.raises(DataError, match="no folder val"):
         load("imagenet", root=root)

@@ -11,8 +11,8 @@ and for augmented views by number, and answers the same every time.
 - `preprocessing`: contrast normalisation and whitening as published
 - `pictures`: `Pictures`, files decoded when asked for, with crops that can be replayed
 - `picture_files`: picture files found, opened, and looked over before training
-- `catalog`: `load` by name, from `mnist12k` (embedded), `vision`, `imagenet` (with
-  `imagenet_archives`), `npz` and `folder`
+- `catalog`: `load` by name, from `mnist12k` (embedded), `vision` (`vision_files`), `imagenet`
+  (`imagenet_archives`), `npz` and `folder`
 """
 
 from .ahead import announce

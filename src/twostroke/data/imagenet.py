@@ -69,7 +69,7 @@ def _place(root: Path) -> Path:
         for place in places:
             if test(place):
                 return place
-    raise DataError(_expected(root))
+    raise DataError(("" if root.is_dir() else f"{root}: no such folder. ") + _expected(root))
 
 
 def _expected(root: Path) -> str:
