@@ -11,7 +11,7 @@ from twostroke.errors import DataError, SettingsError
 
 X = torch.arange(20 * 4, dtype=torch.float32).view(20, 1, 2, 2)
 Y = torch.arange(20) % 3
-TEST = (torch.ones(5, 1, 2, 2), torch.tensor([0, 1, 2, 3, 0]))
+TEST = (torch.ones(5, 1, 2, 2), torch.tensor([0, 1, 2, 1, 0]))
 
 
 def test_from_tensors_shares_moments_and_classes_and_augments_training_only() -> None:
@@ -21,15 +21,15 @@ def test_from_tensors_shares_moments_and_classes_and_augments_training_only() ->
     assert torch.equal(data.test.mean, data.train.mean)
     assert data.train.mean.tolist() == [39.5]
     assert torch.equal(data.test.std, data.train.std)
-    assert data.classes == data.train.classes == data.test.classes == ("0", "1", "2", "3")
+    assert data.classes == data.train.classes == data.test.classes == ("0", "1", "2")
     assert data.train.augmentation == FlipShift(shift=1)
     assert data.test.augmentation is None
     assert data.note == "20 + 5 examples given as tensors"
 
 
 def test_from_tensors_says_which_set_is_bad() -> None:
-    with pytest.raises(DataError, match="test set: 5 images, but 4 labels"):
-        from_tensors(X, Y, TEST[0], TEST[1][:4])
+    with pytest.raises(DataError, match=r"^mine: test set: 5 images, but 4 labels"):
+        from_tensors(X, Y, TEST[0], TEST[1][:4], name="mine")
     with pytest.raises(DataError, match="training set: no examples"):
         from_tensors(X[:0], Y[:0], *TEST)
     with pytest.raises(DataError, match="test set: labels must be integers"):
@@ -39,11 +39,27 @@ def test_from_tensors_says_which_set_is_bad() -> None:
 def test_parts_that_do_not_fit_are_refused() -> None:
     with pytest.raises(DataError, match=r"\(1, 2, 2\), test images \(1, 2, 1\)"):
         from_tensors(X, Y, TEST[0][..., :1], TEST[1])
-    train, test = Examples(X, Y), Examples(*TEST)
+    with pytest.raises(DataError, match=r"\(1, 2, 2\), test images \(3, 2, 2\)"):
+        from_tensors(X, Y, TEST[0].expand(-1, 3, -1, -1), TEST[1])
+    with pytest.raises(DataError, match=r"training labels are 0..2, but test labels 0..3"):
+        from_tensors(X, Y, TEST[0], TEST[1] + (TEST[1] == 2))
+    train, test = Examples(X, Y), Examples(TEST[0], torch.tensor([0, 1, 2, 3, 0]))
     with pytest.raises(DataError, match=r"test set has .* \(0, 1, 2, 3\), but \(0, 1, 2\)"):
         Data("mine", train, test)
     with pytest.raises(DataError, match=r"training set has .* but \(a\)"):
         Data("mine", train, train, classes=("a",))
+
+
+def test_a_single_class_is_refused() -> None:
+    with pytest.raises(DataError, match="every training example has the label 4"):
+        from_tensors(X, Y * 0 + 4, *TEST)
+    with pytest.raises(DataError, match="every training example has the label 4"):
+        as_data((X, Y * 0 + 4))
+    dataset = TensorDataset(X, Y * 0)
+    with pytest.raises(
+        DataError, match=r"TensorDataset: training needs two classes, there is \(0\)"
+    ):
+        as_data((dataset, dataset))
 
 
 def test_split_validation_divides_the_training_set() -> None:

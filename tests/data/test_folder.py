@@ -38,7 +38,7 @@ def test_pictures_become_one_tensor_in_the_order_of_their_names(root: Path) -> N
     assert data.train.images.shape == (3, 3, 4, 5)
     assert data.train.images[:, :, 1, 1].tolist() == [[1, 2, 3], [2, 4, 6], [3, 6, 9]]
     assert data.train.labels.tolist() == [0, 0, 1]
-    assert data.note == f"3 + 3 images of {root.name} (tested on test)"
+    assert data.note == f"3 + 3 images of {root.name} (tested on test); passed over: 2 .txt"
 
 
 def test_rows_and_columns_are_not_mixed_up(root: Path) -> None:
@@ -57,11 +57,12 @@ def test_val_stands_in_for_test(root: Path) -> None:
 def test_grey_pictures_have_one_channel_and_mixed_ones_three(tmp_path: Path) -> None:
     for split in ("train", "test"):
         picture(tmp_path / split / "cat" / "a.png", 7, mode="L")
+        picture(tmp_path / split / "dog" / "a.png", 7, mode="L")
     assert load(f"folder:{tmp_path}").train.shape == (1, 4, 5)
     picture(tmp_path / "train" / "cat" / "b.png", 7, mode="RGBA")
     train = load(f"folder:{tmp_path}").train
     assert isinstance(train, Examples)
-    assert train.images[:, :, 0, 0].tolist() == [[7, 7, 7], [7, 14, 21]]
+    assert train.images[:, :, 0, 0].tolist() == [[7, 7, 7], [7, 14, 21], [7, 7, 7]]
 
 
 def truncate(file: Path) -> None:
@@ -101,4 +102,32 @@ def test_bad_folders_are_named(root: Path, spoil: Callable[[Path], object], text
     load(f"folder:{root}")
     spoil(root)
     with pytest.raises(DataError, match=text):
+        load(f"folder:{root}")
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent: no such folder"):
+        load(f"folder:{tmp_path / 'absent'}")
+
+
+def test_a_note_counts_grey_pictures_among_colour(root: Path) -> None:
+    for file in (root / "train").rglob("[ab].*"):
+        picture(file, 7, mode="L")
+    note = load(f"folder:{root}").note
+    assert "; 2 + 0 of them are grey, given three equal channels; passed over" in note
+
+
+def test_files_that_are_no_pictures_are_counted(root: Path) -> None:
+    picture(root / "train" / "cat" / "a.gif", 1)
+    picture(root / "test" / "cat" / "a.gif", 1)
+    picture(root / "train" / "stray.png", 1)
+    (root / "test" / "dog" / "README").touch()
+    note = load(f"folder:{root}").note
+    assert note.endswith("passed over: 2 .gif, 2 .txt, 1 outside class folders, 1 without a suffix")
+
+
+def test_a_single_class_is_refused(root: Path) -> None:
+    for split in ("train", "test"):
+        shutil.rmtree(root / split / "dog")
+    with pytest.raises(DataError, match=r"folder:.*: every training example has the label 0"):
         load(f"folder:{root}")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from twostroke.data import Pictures, announce, check_replayable, load
+from twostroke.data import Pictures, announce, check_replayable, load, picture_files
 from twostroke.data.pictures import MEAN, STD, middle, random_crop
 from twostroke.errors import DataError, SettingsError
 
@@ -131,16 +131,19 @@ def test_what_is_missing_or_broken_is_named(root: Path, tmp_path: Path) -> None:
         DataError, match=r"(?s)empty/train/WNID.*ILSVRC2012_img_val.tar  MD5.*data-root"
     ):
         load("imagenet", root=empty)
-    (empty / "train" / "n01440764").mkdir(parents=True)
+    for split in ("train", "val"):
+        (empty / split / "n01440764").mkdir(parents=True)
     with pytest.raises(DataError, match="n01440764 has no pictures"):
         load("imagenet", root=empty)
-    (root / "train" / "n01443537" / "0.JPEG").write_bytes(b"not a picture")
     data = load("imagenet", root=root)
+    (root / "train" / "n01443537" / "0.JPEG").write_bytes(b"not a picture")
     with pytest.raises(DataError, match=r"n01443537/0.JPEG is not a picture"):
         data.train.batch(torch.arange(5))
     (root / "val" / "n01443537").rename(root / "val" / "n09999999")
     with pytest.raises(DataError, match="val lacks n01443537; train lacks n09999999"):
         load("imagenet", root=root)
+    with pytest.raises(DataError, match=r"absent: no such folder. ImageNet cannot be downloaded"):
+        load("imagenet", root=tmp_path / "absent")
     (root / "val").rename(root / "valid")
     with pytest.raises(DataError, match="no folder val"):
         load("imagenet", root=root)
@@ -153,3 +156,51 @@ def test_bad_requests(root: Path) -> None:
         load("imagenet", root=root, preprocess="gcn")
     with pytest.raises(DataError, match="no picture files"):
         Pictures([], torch.zeros(0, dtype=torch.int64), classes=["a"])
+
+
+def test_bad_files_are_counted_and_named_before_training(root: Path) -> None:
+    for i in range(6):
+        (root / "val" / "n01440764" / f"empty{i}.JPEG").touch()
+    (root / "train" / "n01443537" / "0.JPEG").write_bytes(b"not a picture")
+    (root / "train" / "n01443537" / "gone.JPEG").symlink_to(root / "nowhere")
+    deep = np.full((20, 20), 40_000, np.uint16)
+    Image.fromarray(deep).save(root / "train" / "n01443537" / "x.png")
+    with pytest.raises(DataError) as caught:
+        load("imagenet", root=root)
+    text = str(caught.value)
+    assert text.startswith("9 of 18 picture files cannot be used:")
+    for part in (
+        "n01443537/0.JPEG is not a picture",
+        "gone.JPEG cannot be read: No such file",
+        "x.png has pixels of mode I;16; convert it to 8 bits",
+        "n01440764/empty0.JPEG is empty",
+        "and 4 more",
+    ):
+        assert part in text
+
+
+def test_good_files_are_looked_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Path] = []
+    fault = picture_files._fault
+    monkeypatch.setattr(picture_files, "_fault", lambda file: looked.append(file) or fault(file))
+    load("imagenet", root=root)
+    assert len(looked) == 10
+    load("imagenet", root=root)
+    assert len(looked) == 10
+    (root / "val" / "n01440764" / "0.JPEG").write_bytes(b"")
+    with pytest.raises(DataError, match=r"^1 of 10 picture files .*\n.*0.JPEG is empty"):
+        load("imagenet", root=root)
+
+
+def test_pictures_of_16_bits_are_refused_rather_than_white(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    Image.fromarray(np.full((20, 20), 40_000, np.uint16)).save(file)
+    source = Pictures([file], torch.zeros(1, dtype=torch.int64), classes=["a"], size=8)
+    with pytest.raises(DataError, match=r"a.png has pixels of mode I;16; convert it to 8 bits"):
+        source.batch(torch.arange(1))
+
+
+def test_what_is_passed_over_is_counted(root: Path) -> None:
+    (root / "val" / "n01440764" / "moving.gif").touch()
+    (root / "val" / ".DS_Store").touch()
+    assert load("imagenet", root=root).note.endswith("classes; passed over: 1 .gif")

@@ -47,6 +47,8 @@ def test_layouts(tmp_path: Path, shape: tuple[int, ...], axes: tuple[int, ...] |
 def test_classes(tmp_path: Path) -> None:
     assert load(save(tmp_path, classes=np.array(["cat", "dog"]))).classes == ("cat", "dog")
     assert load(save(tmp_path)).classes == ("0", "1")
+    named = save(tmp_path, y_test=np.array([0, 2]), classes=np.array(["cat", "dog", "eel"]))
+    assert len(load(named).classes) == 3  # one of which has no training example
 
 
 @pytest.mark.parametrize(
@@ -62,13 +64,17 @@ def test_classes(tmp_path: Path) -> None:
         ({"y_train": np.zeros(5, int)}, "training set: 6 images, but 5 labels"),
         ({"x_train": arrays()["x_train"][:0]}, "training set: no examples"),
         ({"x_test": arrays()["x_test"][:, 1:]}, "test images"),
+        ({"x_test": np.zeros((2, 3, 5, 7), np.uint8)}, r"\(1, 5, 7\), test images \(3, 5, 7\)"),
+        ({"y_test": np.array([0, 8])}, "training labels are 0..1, but test labels 0..8; .*names"),
+        ({"y_train": np.ones(6, int)}, "every training example has the label 1"),
         ({"classes": np.array(["cat"])}, "training set: example 1 has label 1"),
         ({"classes": np.array([1, 2])}, "classes must be a row of strings"),
     ],
 )
 def test_bad_arrays_are_named(tmp_path: Path, changed: dict[str, Any], text: str) -> None:
-    with pytest.raises(DataError, match=rf"digits.npz.*{text}"):
+    with pytest.raises(DataError, match=rf"digits.npz.*{text}") as caught:
         load(save(tmp_path, **changed))
+    assert str(caught.value).count("digits.npz") == 1
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:

@@ -67,7 +67,60 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     write_idx(tmp_path)
     file = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:-5])
-    with pytest.raises(DataError, match=r"mnist is not in .*, or is damaged there"):
+    with pytest.raises(
+        DataError, match=r"train-images-idx3-ubyte is damaged: it has 2,363 bytes, not 2,368"
+    ):
+        load("mnist", root=tmp_path)
+    file.write_bytes(b"garbage, no idx file")
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte is damaged: it is not an idx"):
+        load("mnist", root=tmp_path)
+
+
+def test_only_the_file_that_is_missing_is_listed(tmp_path: Path) -> None:
+    write_idx(tmp_path)
+    (tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(DataError) as caught:
+        load("mnist", root=tmp_path)
+    text = str(caught.value).partition("\nAn attempt")[0]
+    assert "t10k-labels-idx1-ubyte.gz is missing: from http" in text
+    assert text.count("ubyte.gz is") == 1
+
+
+def test_an_archive_that_is_damaged_is_named_with_its_checksums(
+    tmp_path: Path, attempts: list[str]
+) -> None:
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    archive.write_bytes(b"damaged")
+    found = "46cc0df55d22d6eb6c37cabbc09f5193"
+    wanted = rf"{archive} is damaged: its MD5 is {found}, not {sets.CIFAR10.tgz_md5}; from https"
+    with pytest.raises(DataError, match=wanted):
+        load("cifar10", root=tmp_path)
+    assert len(attempts) == 1
+
+
+def test_what_was_unpacked_damaged_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    archive.write_bytes(b"damaged")
+    monkeypatch.setattr(sets.CIFAR10, "tgz_md5", "46cc0df55d22d6eb6c37cabbc09f5193")
+    with pytest.raises(DataError, match=rf"{archive} is whole, but not unpacked") as caught:
+        load("cifar10", root=tmp_path, download=False)
+    assert "load it again with download=True" in str(caught.value)
+    folder = tmp_path / sets.CIFAR10.base_folder
+    folder.mkdir()
+    (folder / "data_batch_3").write_bytes(b"")
+    with pytest.raises(DataError, match=r"data_batch_3 is damaged: its MD5 is d41d8") as caught:
+        load("cifar10", root=tmp_path)
+    assert "gz is" not in str(caught.value)
+    assert "download=True" not in str(caught.value)
+
+
+def test_a_label_that_has_no_class_is_said_to_be_of_the_data_set(tmp_path: Path) -> None:
+    write_idx(tmp_path)
+    file = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    file.write_bytes(file.read_bytes()[:-1] + bytes([77]))
+    with pytest.raises(DataError, match=r"mnist: test set: example 1 has label 77"):
         load("mnist", root=tmp_path)
 
 

@@ -10,7 +10,9 @@ and for augmented views by number, and answers the same every time.
 - `augment`: `FlipShift`, drawn from (seed, index, view), and `draw_integers` to write your own
 - `preprocessing`: contrast normalisation and whitening as published
 - `pictures`: `Pictures`, files decoded when asked for, with crops that can be replayed
-- `catalog`: `load` by name, from `mnist12k` (embedded), `vision`, `imagenet`, `npz` and `folder`
+- `picture_files`: picture files found, opened, and looked over before training
+- `catalog`: `load` by name, from `mnist12k` (embedded), `vision` (`vision_files`), `imagenet`
+  (`imagenet_archives`), `npz` and `folder`
 """
 
 from .ahead import announce

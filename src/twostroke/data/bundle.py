@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from ..errors import DataError, SettingsError
 from .augment import Augmentation, draw_integers
-from .checks import class_names, highest_label
+from .checks import highest_label
 from .examples import Examples, ExampleSource
 from .wrapped import DatasetExamples
 
@@ -35,7 +35,7 @@ class Data:
     "10,000 + 2,000 images of MNIST", for reports to repeat.
 
     Raises:
-        DataError: image shapes or classes of the parts differ.
+        DataError: image shapes or classes of the parts differ, or there are fewer than two classes.
     """
 
     name: str
@@ -46,17 +46,17 @@ class Data:
 
     def __post_init__(self) -> None:
         self.classes = self.classes or self.train.classes
-        if self.train.shape != self.test.shape:
-            raise DataError(
-                f"{self.name}: training images have the shape {self.train.shape}, "
-                f"test images {self.test.shape}"
-            )
+        _check_shapes(self.name, self.train.shape, self.test.shape)
         for part, source in (("training", self.train), ("test", self.test)):
             if source.classes != self.classes:
                 raise DataError(
                     f"{self.name}: the {part} set has the classes {_listed(source.classes)}, "
                     f"but {_listed(self.classes)} are expected"
                 )
+        if len(self.classes) < 2:
+            raise DataError(
+                f"{self.name}: training needs two classes, there is {_listed(self.classes)}"
+            )
 
     def to(self, device: torch.device | str) -> Data:
         """Return the data on `device`; sources without a method `to` stay as they are."""
@@ -125,16 +125,25 @@ def from_tensors(
 ) -> Data:
     """Make `Data` of four tensors; both sets are normalised by the training set's mean and std.
 
-    `classes` left out are "0", "1", ... up to the highest label of either set. `augmentation` is
-    the training set's.
+    `classes` left out are "0", "1", ... up to the highest training label. `augmentation` is the
+    training set's.
 
     Raises:
-        DataError: as `Examples` and `Data` do; the text says which set is meant.
+        DataError: as `Examples` and `Data` do, or all training labels are the same; the text begins
+            with `name` and says which set is meant.
     """
-    if classes is None:
-        classes = class_names(None, highest=max(highest_label(y), highest_label(y_test)))
-    train = _examples("training", x, y, classes=classes, augmentation=augmentation)
-    test = _examples("test", x_test, y_test, classes=classes, mean=train.mean, std=train.std)
+    train = _training(name, x, y, classes=classes, augmentation=augmentation)
+    if classes is None and highest_label(y_test) > highest_label(y):
+        raise DataError(
+            f"{name}: training labels are {_span(y)}, but test labels {_span(y_test)}; to allow "
+            "classes without training examples, give the names of all classes"
+        )
+    if isinstance(x_test, Tensor) and x_test.dim() == 4:
+        # before the training set's mean is tried on them
+        _check_shapes(name, train.shape, tuple(x_test.shape[1:]))
+    test = _examples(
+        name, "test", x_test, y_test, classes=train.classes, mean=train.mean, std=train.std
+    )
     note = note or f"{len(train):,} + {len(test):,} examples given as tensors"
     return Data(name, train, test, train.classes, note)
 
@@ -155,7 +164,7 @@ def as_data(obj: object, *, classes: Sequence[str] | None = None) -> Data:
     if len(parts) in (2, 4) and all(isinstance(part, Tensor) for part in parts):
         if len(parts) == 4:
             return from_tensors(*parts, classes=classes)
-        only = _examples("training", *parts, classes=classes)
+        only = _training("tensors", *parts, classes=classes)
         note = f"{len(only):,} examples given as tensors; no test set given, tested on the same"
         return Data("tensors", only, only, only.classes, note)
     if len(parts) == 2 and all(isinstance(part, ExampleSource) for part in parts):
@@ -174,11 +183,30 @@ def as_data(obj: object, *, classes: Sequence[str] | None = None) -> Data:
     return Data(type(parts[0]).__name__, train, test, note=note)
 
 
-def _examples(part: str, images: Tensor, labels: Tensor, **options: Any) -> Examples:
+def _training(name: str, images: Tensor, labels: Tensor, **options: Any) -> Examples:
+    train = _examples(name, "training", images, labels, **options)
+    if bool((train.labels == train.labels[0]).all()):
+        raise DataError(
+            f"{name}: every training example has the label {int(train.labels[0])}, so there is "
+            "nothing to learn"
+        )
+    return train
+
+
+def _examples(name: str, part: str, images: Tensor, labels: Tensor, **options: Any) -> Examples:
     try:
         return Examples(images, labels, **options)
     except DataError as error:
-        raise DataError(f"{part} set: {error}") from error
+        raise DataError(f"{name}: {part} set: {error}") from error
+
+
+def _check_shapes(name: str, train: tuple[int, ...], test: tuple[int, ...]) -> None:
+    if train != test:
+        raise DataError(f"{name}: training images have the shape {train}, test images {test}")
+
+
+def _span(labels: Tensor) -> str:
+    return f"{int(labels.min())}..{int(labels.max())}"
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -8,40 +8,38 @@ import torch
 
 from ..errors import DataError
 from .bundle import Data
-from .folder import find_pictures
+from .imagenet_archives import ARCHIVES, SPLITS, unfinished, unpack
+from .picture_files import find_pictures, look_over, passed_over
 from .pictures import Pictures
-
-ARCHIVES = {  # what torchvision unpacks, with the MD5 that it expects
-    "ILSVRC2012_devkit_t12.tar.gz": "fa75699e90414af021442c21a62c3abf",
-    "ILSVRC2012_img_train.tar": "1d675b47d978889d74fa0da5fadfb00e",
-    "ILSVRC2012_img_val.tar": "29b22e2961454d5413ddabcf34fc5622",
-}
 
 
 def load_imagenet(root: Path, *, augment: bool = False, size: int = 224) -> Data:
     """Read ROOT/train/WNID/*.JPEG and ROOT/val/WNID/*.JPEG, or the same below ROOT/imagenet.
 
-    Where only the three archives are there, torchvision unpacks them first, which takes an hour.
-    Classes are the folders in the order of their names, as torchvision's weights number them.
-    `augment` gives the training set random resized crops and mirroring.
+    Where a split is missing or only half unpacked and the archives are there, they are unpacked
+    first, which takes an hour. Classes are the folders in the order of their names, as torchvision's
+    weights number them. `augment` gives the training set random resized crops and mirroring.
+
+    The beginning of every file is looked at once, and that all were good is kept in a file beside the
+    splits; see `look_over`.
 
     Raises:
-        DataError: neither folders nor archives, a split or a class that is missing or empty; the text
-            lists what is expected where.
+        DataError: neither folders nor archives, a split or a class that is missing or empty, one
+            class only, files that are not pictures; the text lists what is expected where, or names
+            the first files.
     """
-    places = [root, root / "imagenet"]
-    place = next((p for p in places if (p / "train").is_dir() or (p / "val").is_dir()), None)
-    if place is None:
-        place = next((p for p in places if all((p / name).exists() for name in ARCHIVES)), None)
-        if place is None:
-            raise DataError(_expected(root))
-        _unpack(place)
-    found = []
-    for split in ("train", "val"):
-        if not (place / split).is_dir():
-            raise DataError(f"{place} has no folder {split}; {_expected(root)}")
-        found.append(find_pictures(place / split))
-    train, val = found
+    place = _place(root)
+    for split in SPLITS:
+        fault = unfinished(place, split)
+        if fault is not None:
+            lacking = [name for name in SPLITS[split] if not (place / name).is_file()]
+            if lacking:
+                raise DataError(
+                    f"{fault}, and to unpack it {place} lacks {' and '.join(lacking)}. "
+                    f"{_expected(place)}"
+                )
+            unpack(place, split)
+    (train, others), (val, others_val) = (find_pictures(place / split) for split in SPLITS)
     if list(train) != list(val):
         lacking = [f"val lacks {name}" for name in train if name not in val]
         lacking += [f"train lacks {name}" for name in val if name not in train]
@@ -54,21 +52,24 @@ def load_imagenet(root: Path, *, augment: bool = False, size: int = 224) -> Data
         files = [file for part in by_class.values() for file in part]
         labels = torch.tensor([k for k, part in enumerate(by_class.values()) for _ in part])
         sources.append(Pictures(files, labels, classes=classes, size=size, augment=drawn))
+    look_over(sources[0].files + sources[1].files, place / ".twostroke-looked-over")
     note = f"{len(sources[0]):,} + {len(sources[1]):,} pictures of {len(classes)} ImageNet classes"
+    note += passed_over(others + others_val)
     return Data("imagenet", sources[0], sources[1], classes, note)
 
 
-def _unpack(place: Path) -> None:
-    import torchvision.datasets
-
-    try:
-        for split in ("train", "val"):
-            torchvision.datasets.ImageNet(place, split=split)
-    except Exception as error:  # torchvision raises whatever its readers raise
-        raise DataError(
-            f"the archives of ImageNet in {place} could not be unpacked "
-            f"({type(error).__name__}: {error}); {_expected(place)}"
-        ) from error
+def _place(root: Path) -> Path:
+    """ROOT or ROOT/imagenet: the one with both splits, else with an archive, else with a split."""
+    places = [root, root / "imagenet"]
+    for test in (
+        lambda place: all((place / split).is_dir() for split in SPLITS),
+        lambda place: any((place / name).is_file() for name in ARCHIVES),
+        lambda place: any((place / split).is_dir() for split in SPLITS),
+    ):
+        for place in places:
+            if test(place):
+                return place
+    raise DataError(("" if root.is_dir() else f"{root}: no such folder. ") + _expected(root))
 
 
 def _expected(root: Path) -> str:

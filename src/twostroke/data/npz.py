@@ -53,10 +53,7 @@ def load_npz(path: Path) -> Data:
             raise DataError(f"{path}: classes must be a row of strings, got {arrays['classes']!r}")
         classes = tuple(str(name) for name in arrays["classes"])
     note = f"{len(y):,} + {len(y_test):,} images of {path.name}"
-    try:
-        return from_tensors(x, y, x_test, y_test, classes=classes, name=f"npz:{path}", note=note)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    return from_tensors(x, y, x_test, y_test, classes=classes, name=f"npz:{path}", note=note)
 
 
 def _read(archive: Any, key: str, path: Path) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from .._ahead import ReadAhead
 from ..errors import DataError, SettingsError
 from .augment import draw_integers
 from .checks import as_indices, check_labels, class_names
+from .picture_files import opened
 
 # of ImageNet's training set, as torchvision's models expect it
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -38,7 +39,7 @@ class Pictures:
 
     Raises:
         DataError: no files, labels that do not fit them or the classes; when a batch is asked for, a
-            file that cannot be decoded, by name.
+            file that cannot be decoded or has more than 8 bits per channel, by name.
     """
 
     def __init__(
@@ -157,22 +158,17 @@ class Pictures:
         return other
 
     def _read(self, file: Path, draw: list[float] | None) -> np.ndarray:
-        from PIL import Image
+        from PIL.Image import Resampling
 
-        try:
-            with Image.open(file) as picture:
-                width, height = picture.size
-                if draw is None:
-                    box, mirror = middle(width, height, self.crop), False
-                else:
-                    box, mirror = random_crop(width, height, draw[1:]), draw[0] < 0.5
-                resized = picture.convert("RGB").resize(
-                    (self.size, self.size), Image.Resampling.BILINEAR, box=box
-                )
-        except Exception as error:  # the decoders raise whatever they stumble over
-            raise DataError(
-                f"{file} is not a picture, or is broken: {error}; replace or delete it"
-            ) from error
+        with opened(file) as picture:
+            width, height = picture.size
+            if draw is None:
+                box, mirror = middle(width, height, self.crop), False
+            else:
+                box, mirror = random_crop(width, height, draw[1:]), draw[0] < 0.5
+            resized = picture.convert("RGB").resize(
+                (self.size, self.size), Resampling.BILINEAR, box=box
+            )
         pixels = np.asarray(resized)
         return pixels[:, ::-1].copy() if mirror else pixels.copy()
 

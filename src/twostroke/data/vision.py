@@ -14,28 +14,9 @@ from torch import Tensor
 
 from ..errors import DataError
 from .bundle import Data, from_tensors
+from .vision_files import VisionFile, cifar_files, faults, idx_files, svhn_extra_files, svhn_files
 
 DIGITS = tuple("0123456789")
-
-# where a file comes from, where it belongs below the root, and its MD5, as torchvision knows them
-_File = tuple[str, str, str]
-
-
-def _idx_files(cls: Any) -> list[_File]:
-    below = f"{cls.__name__}/raw"
-    return [(cls.mirrors[0] + name, f"{below}/{name}", md5) for name, md5 in cls.resources]
-
-
-def _cifar_files(cls: Any) -> list[_File]:
-    return [(cls.url, cls.filename, cls.tgz_md5)]
-
-
-def _svhn_files(cls: Any) -> list[_File]:
-    return [tuple(cls.split_list[split]) for split in ("train", "test")]
-
-
-def _svhn_extra_files(cls: Any) -> list[_File]:
-    return [tuple(cls.split_list[split]) for split in ("train", "extra", "test")]
 
 
 @dataclass(frozen=True)
@@ -45,7 +26,7 @@ class VisionSet:
     title: str
     about: str
     cls: str  # name in torchvision.datasets
-    files: Callable[[Any], list[_File]]
+    files: Callable[[Any], list[VisionFile]]
     channels_last: bool = False
     classes: tuple[str, ...] | None = None  # None: torchvision's names
     needs: str | None = None  # a package that torchvision needs to read this one
@@ -54,27 +35,27 @@ class VisionSet:
 
 VISION = {
     "mnist": VisionSet(
-        "MNIST", "handwritten digits, 60,000 + 10,000 of 1 x 28 x 28", "MNIST", _idx_files,
+        "MNIST", "handwritten digits, 60,000 + 10,000 of 1 x 28 x 28", "MNIST", idx_files,
         classes=DIGITS,
     ),
     "fashion-mnist": VisionSet(
-        "Fashion-MNIST", "clothes, 60,000 + 10,000 of 1 x 28 x 28", "FashionMNIST", _idx_files
+        "Fashion-MNIST", "clothes, 60,000 + 10,000 of 1 x 28 x 28", "FashionMNIST", idx_files
     ),
     "cifar10": VisionSet(
         "CIFAR-10", "photographs of 10 kinds, 50,000 + 10,000 of 3 x 32 x 32", "CIFAR10",
-        _cifar_files, channels_last=True,
+        cifar_files, channels_last=True,
     ),
     "cifar100": VisionSet(
         "CIFAR-100", "photographs of 100 kinds, 50,000 + 10,000 of 3 x 32 x 32", "CIFAR100",
-        _cifar_files, channels_last=True,
+        cifar_files, channels_last=True,
     ),
     "svhn": VisionSet(
-        "SVHN", "house numbers, 73,257 + 26,032 of 3 x 32 x 32; needs scipy", "SVHN", _svhn_files,
+        "SVHN", "house numbers, 73,257 + 26,032 of 3 x 32 x 32; needs scipy", "SVHN", svhn_files,
         classes=DIGITS, needs="scipy",
     ),
     "svhn-extra": VisionSet(
         "SVHN with its extra images", "svhn with 531,131 more training images (2 GB); needs scipy",
-        "SVHN", _svhn_extra_files, classes=DIGITS, needs="scipy", extra=True,
+        "SVHN", svhn_extra_files, classes=DIGITS, needs="scipy", extra=True,
     ),
 }  # fmt: skip
 
@@ -85,8 +66,8 @@ def load_vision(name: str, root: Path, *, download: bool) -> Data:
     What is on disk and whole is used as it is, without a look at the network.
 
     Raises:
-        DataError: the files are missing or damaged and could not be fetched; the text lists them,
-            with their folder, address and MD5. Or a package that reads them is missing.
+        DataError: files are missing or damaged and could not be fetched; the text lists these, with
+            what is wrong, their address and MD5. Or a package that reads them is missing.
     """
     import torchvision.datasets  # here, not above: it takes as long to import as all the rest
 
@@ -102,11 +83,11 @@ def load_vision(name: str, root: Path, *, download: bool) -> Data:
         *train, test = _parts(cls, root, splits, download=False)
     except Exception as first:  # torchvision raises whatever its readers raise
         if not download:
-            raise DataError(_by_hand(name, known, cls, root, first)) from first
+            raise DataError(_by_hand(name, known.files(cls), root, first, download)) from first
         try:
             *train, test = _parts(cls, root, splits, download=True)
         except Exception as error:
-            raise DataError(_by_hand(name, known, cls, root, error)) from error
+            raise DataError(_by_hand(name, known.files(cls), root, error, download)) from error
     parts = [_tensors(part, known) for part in train]
     x, y = (torch.cat(some) if len(some) > 1 else some[0] for some in zip(*parts, strict=True))
     x_test, y_test = _tensors(test, known)
@@ -144,13 +125,18 @@ def _tensors(dataset: Any, known: VisionSet) -> tuple[Tensor, Tensor]:
     return x.contiguous(), y
 
 
-def _by_hand(name: str, known: VisionSet, cls: Any, root: Path, error: Exception) -> str:
-    wanted = "".join(
-        f"\n  {root / below}\n    from {url}, MD5 {md5}" for url, below, md5 in known.files(cls)
-    )
+def _by_hand(
+    name: str, files: list[VisionFile], root: Path, error: Exception, download: bool
+) -> str:
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    wrong = [fault for file in files for fault in faults(file, root)]
+    if not wrong:
+        return f"{name}: its files in {root} seem whole, but cannot be read ({said})"
+    again = "load it again" + ("" if download else " with download=True")
     return (
-        f"{name} is not in {root}, or is damaged there, and was not fetched "
-        f"({type(error).__name__}: {error}). To fetch it by hand, put these files in place, delete "
-        f"what was unpacked from damaged ones, and load it again with download allowed; files "
-        f"with the right MD5 are unpacked and not fetched again:{wanted}"
+        f"{name} cannot be read from {root}:"
+        + "".join(f"\n  {fault}" for fault in wrong)
+        + (f"\nAn attempt to fetch and read it ended with {said}" if download else "")
+        + "\nTo mend it by hand, delete what is damaged, put what is missing in place, and "
+        f"{again}: files with the right MD5 are unpacked, not fetched again"
     )

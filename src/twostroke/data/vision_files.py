@@ -1,0 +1,92 @@
+"""The files of torchvision's data sets: where they belong, and what is wrong with those on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class VisionFile:
+    """A file as torchvision knows it, and what torchvision unpacks from it; paths below the root."""
+
+    url: str
+    path: str
+    md5: str
+    unpacked: tuple[tuple[str, str | None], ...] = ()  # path and MD5; None: an idx file
+
+
+def idx_files(cls: Any) -> list[VisionFile]:
+    """Of MNIST's kind: each is unpacked to one idx file."""
+    below = f"{cls.__name__}/raw"
+    return [
+        VisionFile(
+            cls.mirrors[0] + name,
+            f"{below}/{name}",
+            md5,
+            ((f"{below}/{name.removesuffix('.gz')}", None),),
+        )
+        for name, md5 in cls.resources
+    ]
+
+
+def cifar_files(cls: Any) -> list[VisionFile]:
+    """Of CIFAR's kind: one archive, unpacked to several files."""
+    parts = [*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])]
+    unpacked = tuple((f"{cls.base_folder}/{name}", md5) for name, md5 in parts)
+    return [VisionFile(cls.url, cls.filename, cls.tgz_md5, unpacked)]
+
+
+def svhn_files(cls: Any) -> list[VisionFile]:
+    """SVHN's two, which are read as they are."""
+    return [VisionFile(*cls.split_list[split]) for split in ("train", "test")]
+
+
+def svhn_extra_files(cls: Any) -> list[VisionFile]:
+    """SVHN's two and the extra images."""
+    return [VisionFile(*cls.split_list[split]) for split in ("train", "extra", "test")]
+
+
+def faults(file: VisionFile, root: Path) -> list[str]:
+    """Say what is wrong with a file below `root`; nothing if what is unpacked from it is whole."""
+    unpacked = [(root / below, md5) for below, md5 in file.unpacked]
+    found = [
+        f"{path} is damaged: {damage}"
+        for path, md5 in unpacked
+        if path.is_file() and (damage := _damage(path, md5))
+    ]
+    if unpacked and not found and all(path.is_file() for path, _ in unpacked):
+        return []
+    archive = root / file.path
+    if not archive.is_file():
+        found.append(f"{archive} is missing: from {file.url}, MD5 {file.md5}")
+    elif damage := _damage(archive, file.md5):
+        found.append(f"{archive} is damaged: {damage}; from {file.url}")
+    elif unpacked and not found:
+        found.append(f"{archive} is whole, but not unpacked")
+    return found
+
+
+def _damage(path: Path, md5: str | None) -> str | None:
+    if md5 is None:
+        return _idx_damage(path)
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
+    found = digest.hexdigest()
+    return None if found == md5 else f"its MD5 is {found}, not {md5}"
+
+
+def _idx_damage(path: Path) -> str | None:
+    """An idx file of bytes begins with 0, 0, 8 and how many sizes follow, of 4 bytes each."""
+    with path.open("rb") as content:
+        head = content.read(4)
+        if len(head) < 4 or head[:3] != b"\0\0\x08":
+            return "it is not an idx file of bytes"
+        sizes = content.read(4 * head[3])
+    expected = 4 + 4 * head[3]
+    expected += math.prod(int.from_bytes(sizes[k : k + 4], "big") for k in range(0, 4 * head[3], 4))
+    size = path.stat().st_size
+    return None if size == expected else f"it has {size:,} bytes, not {expected:,}"

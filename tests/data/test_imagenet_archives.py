@@ -1,0 +1,115 @@
+"""Unpacking ImageNet, on archives of a few bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torchvision.datasets import imagenet
+
+from twostroke.data import imagenet_archives, load
+from twostroke.errors import DataError
+
+DEVKIT, TRAIN, VAL = imagenet_archives.ARCHIVES
+WNIDS = ("n01", "n02")
+
+
+def jpeg(shade: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (shade, 0, 0)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def tar(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two classes of three and two training pictures, four validation pictures."""
+    train = {
+        f"{wnid}.tar": tar({f"{wnid}_{i}.JPEG": jpeg(i) for i in range(3 - k)})
+        for k, wnid in enumerate(WNIDS)
+    }
+    val = {f"ILSVRC2012_val_{i:08}.JPEG": jpeg(9 * i) for i in range(1, 5)}
+    for name, content in ((DEVKIT, b"devkit"), (TRAIN, tar(train)), (VAL, tar(val))):
+        (tmp_path / name).write_bytes(content)
+        monkeypatch.setitem(imagenet_archives.ARCHIVES, name, hashlib.md5(content).hexdigest())
+    meta = ({}, ["n02", "n01", "n01", "n02"])
+    monkeypatch.setattr(
+        imagenet, "parse_devkit_archive", lambda place: torch.save(meta, place / "meta.bin")
+    )
+    return tmp_path
+
+
+def check(root: Path) -> None:
+    data = load("imagenet", root=root)
+    assert data.classes == WNIDS
+    assert data.train.batch(torch.arange(5))[1].tolist() == [0, 0, 0, 1, 1]
+    assert [file.name[-6:-5] for file in data.test.files] == ["2", "3", "1", "4"]  # type: ignore[attr-defined]
+    left = {entry.name for entry in root.iterdir() if entry.is_dir()}
+    assert left == {"train", "val"}
+    assert sorted(entry.name for entry in (root / "train").iterdir()) == list(WNIDS)
+    assert sorted(entry.name for entry in (root / "val").iterdir()) == list(WNIDS)
+
+
+def test_archives_are_unpacked(root: Path) -> None:
+    check(root)
+
+
+def test_a_split_that_is_missing_is_unpacked(root: Path) -> None:
+    check(root)
+    shutil.rmtree(root / "train")
+    check(root)
+    shutil.rmtree(root / "val")
+    (root / "val").mkdir()
+    check(root)
+
+
+def test_what_was_interrupted_is_gone_on_with(root: Path) -> None:
+    check(root)
+    # torchvision: a class whose archive is still there, of which one picture is cut off
+    (root / "train" / "n02.tar").write_bytes(b"part of it")
+    (root / "train" / "n02" / "n02_1.JPEG").write_bytes(jpeg(1)[:9])
+    (root / "train" / "n01" / "n01.tar").touch()
+    # and validation pictures that are not in their classes yet
+    (root / "val" / "n01" / "ILSVRC2012_val_00000002.JPEG").rename(
+        root / "val" / "ILSVRC2012_val_00000002.JPEG"
+    )
+    kept = (root / "train" / "n01" / "n01_0.JPEG").stat()
+    check(root)
+    assert (root / "train" / "n02" / "n02_1.JPEG").read_bytes() == jpeg(1)
+    assert (root / "train" / "n01" / "n01_0.JPEG").stat().st_mtime_ns == kept.st_mtime_ns
+    # our own
+    (root / "val" / "n02" / "ILSVRC2012_val_00000004.JPEG").unlink()
+    (root / "val").rename(root / "val.unpacking")
+    check(root)
+
+
+def test_what_cannot_be_gone_on_with_is_named(root: Path) -> None:
+    check(root)
+    (root / "train" / "n02.tar").touch()
+    (root / TRAIN).write_bytes(b"damaged")
+    with pytest.raises(DataError, match=rf"{TRAIN} is damaged: its MD5 is not"):
+        load("imagenet", root=root)
+    (root / TRAIN).unlink()
+    with pytest.raises(DataError, match=rf"half unpacked: .*n02.tar, and to .* lacks {TRAIN}"):
+        load("imagenet", root=root)
+    (root / "train" / "n02.tar").unlink()
+    shutil.rmtree(root / "val")
+    (root / VAL).write_bytes(b"no archive")
+    imagenet_archives.ARCHIVES[VAL] = hashlib.md5(b"no archive").hexdigest()
+    with pytest.raises(DataError, match=r"val of ImageNet could not be unpacked .*ReadError"):
+        load("imagenet", root=root)
