@@ -325,6 +325,16 @@ def test_the_command_line_stands_over_a_file_and_that_over_a_preset(capsys, digi
     assert not config["channels_last"]
 
 
+def test_a_preset_leaves_learning_rate_and_decay_to_the_optimizer(capsys, digits, tmp_path):
+    (tmp_path / "c.toml").write_text('optimizer = "sgd"\n')
+    for name, given in (("a", ["--optimizer", "sgd"]), ("b", ["--config", tmp_path / "c.toml"])):
+        options = ["--preset", "fast", *given, "--data", digits, "--epochs", 1, "--batch-size", 40]
+        assert run(capsys, "train", *options, "--out", tmp_path / name)[0] == 0
+        config = tomllib.loads((tmp_path / name / "config.toml").read_text())
+        assert config["optimizer"] == "sgd"
+        assert not {"lr", "weight_decay"} & config.keys()
+
+
 def test_demo_shows_its_four_arms(capsys, tmp_path, monkeypatch):
     from twostroke.cli import demo
 

@@ -25,7 +25,7 @@ ARMS: dict[str, Alternation] = {
 
 def arms(settings: Settings) -> dict[str, tuple[Alternation, Settings]]:
     """What is compared: the paper's kinds as they are, and the better weight stroke in half the time."""
-    short = settings.but(epochs=max(1, settings.epochs // 2), **PRESETS["fast"])
+    short = settings.but(epochs=max(1, settings.epochs // 2), lr=None, **PRESETS["fast"])
     return {name: (kind, settings) for name, kind in ARMS.items()} | {"fast": (Live(), short)}
 
 

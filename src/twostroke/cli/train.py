@@ -146,8 +146,8 @@ class TrainOptions:
     out: Path | None = None
     """Folder for the run; must not hold one already."""
     preset: Literal["none", "fast"] = "none"
-    """fast: --optimizer muon --lr 0.05 --average 0.98, under whatever else is given; about half the
-    epochs then do."""
+    """fast: --optimizer muon --average 0.98, under whatever else is given; left alone, muon goes by --lr 0.05
+    and --weight-decay 0.3. About half the epochs then do."""
     config: Path | None = None
     """TOML file with any of the options below, such as config.toml of another run."""
     resume: Path | None = None
