@@ -84,6 +84,15 @@ def test_fit_visits_less_takes_fewer_steps_and_ends_the_schedule():
     assert result.error < 20
 
 
+def test_the_mean_loss_is_that_of_the_whole_set_whatever_was_left_out():
+    options = QUICK | {"lr": 1e-9, "visits": ts.Selective(drop=0.9, full=0.0)}
+    history = ts.fit(toy_net(), toy_data(), **options).history
+    whole, *others = history.column("loss_train")
+    assert max(history.column("visits")[1:]) < 110  # of 160
+    # the standard deviation of a mean over ten of a hundred settled ones is below 0.1 of it
+    assert others == pytest.approx([whole] * 5, rel=0.2)
+
+
 def test_a_stopped_run_goes_on_as_it_would_have(tmp_path):
     options = QUICK | {"visits": ts.Selective(drop=0.6, full=0.0, by="both")}
     kind = ts.InstanceWise(warmup=1, gap=1)

@@ -319,7 +319,7 @@ class _Run:
         if self.average is not None:
             self.processes.same(self.average, buffers_only=True)
         self.visits.share(self.processes)
-        mean = float(self.processes.sum(total)) / len(shuffled)
+        mean = float(self.processes.sum(total)) / self.visits.weight(shuffled)
         if not math.isfinite(mean):
             raise _Diverged(f"in epoch {epoch + 1}: the loss is undefined")
         return mean

@@ -88,6 +88,10 @@ class Visits:
         by_drift = drift < drift.mean()
         return by_drift if kind.by == "drift" else by_drift & by_loss
 
+    def weight(self, order: Tensor) -> float:
+        """Sum of the weights of what is visited, which a mean over the epoch is to be divided by."""
+        return float(len(order) if self.weights is None else self.weights[order].sum())
+
     def seen(self, indices: Tensor, losses: Tensor) -> None:
         """Keep the losses, (batch,), of the examples of a step."""
         self.losses[indices] = losses.detach().float().cpu()
