@@ -28,7 +28,7 @@ from .measure import Measure
 from .rest import Rest
 from .settings import Settings
 from .stroke import advance, check_solver, notes_of, refuse_solver, solve_stroke
-from .visits import Visits
+from .visits import Visits, refuse_visits
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ def fit(
     with processes.together():
         run = _Run(model, as_data(data), settings, loss, progress, processes)
         refuse_solver(run.solver, alternation or Live(), processes)
+        refuse_visits(settings.visits, alternation or Live())
     processes.same(model)
     with processes.together():
         run.start(alternation or Live(), place)

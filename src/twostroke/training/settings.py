@@ -132,6 +132,11 @@ class Settings:
             raise SettingsError(
                 "a stroke-wise solver moves every layer: rest=None with it, or solver='steps'"
             )
+        if self.solver != "steps" and self.visits is not None:
+            raise SettingsError(
+                "a stroke-wise solver treats all examples at once: visits=None with it, or "
+                "solver='steps'"
+            )
         _choose("schedule", self.schedule, SCHEDULES)
         if self.target_error is not None and not 0 <= self.target_error <= 100:
             raise SettingsError(f"target_error is in %, between 0 and 100, not {self.target_error}")
