@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..alternation import Alternation, InstanceWise, Processes
+from ..alternation import Alternation, BatchWise, InstanceWise, Live, Processes, SlowSupport
 from ..errors import SettingsError
 from .order import Order, epoch_order
 
@@ -49,7 +49,7 @@ class Selective:
 
 
 def refuse_visits(kind: Selective | None, alternation: Alternation) -> None:
-    """Raise `SettingsError` where visits could never be selective."""
+    """Raise `SettingsError` where visits could never be selective; kinds of a user's own are trusted."""
     if kind is None:
         return
     refresh = alternation.refresh if isinstance(alternation, InstanceWise) else None
@@ -58,7 +58,8 @@ def refuse_visits(kind: Selective | None, alternation: Alternation) -> None:
             "refresh='running' renews the masks of every example in every epoch: refresh='sweep' or "
             "'online' with selective visits, or visits=None"
         )
-    if kind.by != "loss" and refresh != "sweep":
+    without = isinstance(alternation, Live | BatchWise | SlowSupport) or refresh == "online"
+    if kind.by != "loss" and without:
         raise SettingsError(
             f"Selective(by={kind.by!r}) goes by the drift of each example between two sweeps: "
             "alternation=InstanceWise(refresh='sweep') with it, or by='loss'"
