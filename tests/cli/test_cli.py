@@ -313,6 +313,8 @@ def test_the_command_line_stands_over_a_file_and_that_over_a_preset(capsys, digi
     given = ["--preset", "fast", "--config", tmp_path / "c.toml", "--data", digits]
     given += ["--batch-size", 40, "--lr", 0.1, "--momentum", 0.9, "--no-channels-last"]  # defaults
     assert run(capsys, "train", *given, "--out", tmp_path / "a")[0] == 0
+    model, mean = (load_file(tmp_path / "a" / f"{n}.safetensors") for n in ("model", "average"))
+    assert model.keys() == mean.keys()
     config = tomllib.loads((tmp_path / "a" / "config.toml").read_text())
     told = {name: config[name] for name in ("optimizer", "epochs", "lr", "momentum", "average")}
     assert told == {

@@ -62,7 +62,8 @@ class TrainConfig:
     clip: float | None = None
     """Largest norm of the gradient."""
     average: float | None = None
-    """Also keep and evaluate an exponential average of the weights; this share of it stays at each step."""
+    """Also keep and evaluate an exponential average of the weights, average.safetensors; this share of it
+    stays at each step."""
     visits: float = 0.0
     """Leave this share of the settled examples out of an epoch, and weigh the others in their place."""
     rest: float | None = None
@@ -240,7 +241,7 @@ def train(
         raise
     if processes.main:
         run.save_history(result.history)
-        run.save_model(model)
+        run.save_model(model, result.average)
         try:
             draw_curves(
                 {name: result.history}, run.curves_file, title=f"{what.model} on {data.name}"

@@ -45,7 +45,7 @@ class Settings:
         which is stepped after every batch.
     clip: largest norm of the gradient, or None.
     average: share of an exponential average of the weights that stays at each step, such as 0.98; the
-        average is then evaluated too. It changes nothing in the training.
+        average is then evaluated too, and is `FitResult.average`. It changes nothing in the training.
     visits: `Selective(...)` to visit settled examples less often; None visits every one each epoch.
     rest: `Settled(...)` to freeze the layers below supports that no longer move; None trains all.
     probe: training examples on which held and live loss, density and drift are watched.
