@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from tests.toy import toy_tensors
+from tests.toy import toy_record, toy_tensors
 from tests.training.faults import in_a_child
 from tests.training.several import interruptible
 from twostroke.cli import main
 from twostroke.data import from_tensors
-from twostroke.training import History
+from twostroke.training import History, RunFolder
 
 QUICK = ["--epochs", "2", "--batch-size", "40", "--lr", "0.05"]
 
@@ -125,8 +125,9 @@ def test_compare_draws_and_tells(capsys, digits, tmp_path):
         capsys, "compare", tmp_path / "a", tmp_path / "b", "--out", out, "--targets", 99, 0
     )
     assert code == 0
-    assert "to 99 %" in text
-    assert " ep, " in text
+    assert "to error %" in text
+    assert "steps" in text
+    assert "different data" not in text
     assert out.read_bytes()[:4] == b"\x89PNG"
     code, _, err = run(capsys, "compare", tmp_path / "a", "--out", out)
     assert code == 2
@@ -134,6 +135,27 @@ def test_compare_draws_and_tells(capsys, digits, tmp_path):
     code, _, err = run(capsys, "compare", tmp_path / "c", "--out", tmp_path / "x.png")
     assert code == 2
     assert "no such folder" in err
+    picture = ["--out", tmp_path / "y.png"]
+    for target in (-1, "nan", 101):
+        code, _, err = run(capsys, "compare", tmp_path / "a", *picture, "--targets", target)
+        assert code == 2
+        assert "between 0 and 100" in err
+    code, _, err = run(capsys, "compare", tmp_path / "a", tmp_path / "b" / ".." / "a", *picture)
+    assert code == 2
+    assert "more than once" in err
+
+
+@pytest.mark.filterwarnings("error")
+def test_compare_names_the_folder_it_is_in_and_tells_of_other_data(capsys, tmp_path, monkeypatch):
+    for name, data in (("a", "mnist-12k"), ("b", "cifar10")):
+        folder = RunFolder.create(tmp_path / name, {"data": data})
+        folder.save_history(History([toy_record(epoch=1)]))
+    monkeypatch.chdir(tmp_path / "a")
+    code, text, _ = run(capsys, "compare", ".", "../b")
+    assert code == 0
+    assert "│ a " in text
+    assert "different data" in text
+    assert "a on mnist-12k, b on cifar10" in text
 
 
 def test_sites_and_models(capsys):
