@@ -359,7 +359,9 @@ def test_a_preset_leaves_learning_rate_and_decay_to_the_optimizer(capsys, digits
         assert not {"lr", "weight_decay"} & config.keys()
 
 
-def test_demo_shows_its_four_arms(capsys, tmp_path, monkeypatch):
+@pytest.fixture
+def small_demo(monkeypatch):
+    """The demo's module, on few images."""
     from twostroke.cli import demo
 
     x, y = toy_tensors(200)
@@ -368,6 +370,27 @@ def test_demo_shows_its_four_arms(capsys, tmp_path, monkeypatch):
     small = from_tensors(x, y, x[:80], y[:80], classes=digits, name="toy", note="200 toys")
     monkeypatch.setattr(demo, "load", lambda name: small)
     monkeypatch.setattr(demo, "SETTINGS", demo.SETTINGS.but(batch_size=40))
+    return demo
+
+
+@pytest.mark.parametrize("when", ["training", "evaluation"])
+def test_a_stopped_demo_keeps_nothing(capsys, tmp_path, monkeypatch, small_demo, when):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    if when == "training":
+        monkeypatch.setattr(small_demo.RunBar, "step", stop)
+    else:
+        monkeypatch.setattr(small_demo, "evaluate", stop)
+    code, out, _ = run(capsys, "demo", "--epochs", 1, "--out", tmp_path / "d")
+    assert code == 130
+    assert "1 for each of three arms, 1 for the one" in out.replace("\n", " ")
+    assert "nothing is kept" in out
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_shows_its_four_arms(capsys, tmp_path):
     code, out, _ = run(capsys, "demo", "--epochs", 2, "--out", tmp_path / "d")
     assert code == 0
     assert {p.name for p in (tmp_path / "d").iterdir()} >= {
