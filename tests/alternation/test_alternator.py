@@ -352,6 +352,43 @@ def test_slow_support_is_that_of_the_average_and_lags():
         assert torch.allclose(new, (old + now) / 2)
 
 
+def test_slow_support_gated_stands_on_top_of_relu():
+    model = toy_net()
+    alternator = start(ts.SlowSupport(decay=0.5, gated=True), model)
+    epoch(alternator, model, 0, lr=0.5)
+    x, _ = alternator.source.batch(ALL[:30])
+    support = ts.record(alternator.average.module, x, gated=True)
+    with alternator.step(ALL[:30]):
+        masked = model(x)
+    with ts.hold(model, support, gated=True):
+        assert torch.equal(masked, model(x))
+    with ts.hold(model, support):
+        assert not torch.equal(masked, model(x))
+
+
+def test_slow_support_waits_for_a_plateau():
+    model = toy_net()
+    alternator = start(ts.SlowSupport(warmup=ts.Plateau(patience=1)), model)
+    phases = [
+        str(epoch(alternator, model, number, loss=loss)[0])
+        for number, loss in enumerate([1.0, 0.5, 0.5, 0.4])
+    ]
+    assert phases == ["live", "live", "live", "held"]
+
+
+def test_slow_support_counts_what_it_runs_forward_to_hold_and_to_check():
+    model = toy_net()
+    alternator = start(ts.SlowSupport(warmup=1), model)
+    epoch(alternator, model, 0)
+    assert alternator.stroke_visits == 0
+    epoch(alternator, model, 1)
+    counted = alternator.stroke_visits, alternator.stroke_seconds
+    assert counted[0] == 160 + 2 * 160  # its steps; average and live network at the end
+    with alternator.held_network(ALL):  # looking at it is no stroke
+        model(alternator.source.batch(ALL)[0])
+    assert (alternator.stroke_visits, alternator.stroke_seconds) == counted
+
+
 def test_slow_support_settings_are_checked():
     with pytest.raises(SettingsError, match="decay"):
         ts.SlowSupport(decay=1.0)

@@ -127,10 +127,39 @@ class Residual(nn.Module):
         return self.second(self.relu(self.first(x)) + x)
 
 
+class Between(nn.Module):
+    """A function between two layers that changes nothing when the certificate is made."""
+
+    def __init__(self, change, stranger):
+        super().__init__()
+        self.first, self.relu, self.second = nn.Conv2d(2, 2, 1), nn.ReLU(), nn.Conv2d(2, 2, 1)
+        self.change, self.after = change, nn.ReLU()
+        self.scale = stranger
+
+    def forward(self, x):
+        return self.after(self.second(self.change(self.relu(self.first(x)), self.scale)))
+
+
+def scaled_input():
+    model = nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU())
+    model.register_parameter("scale", nn.Parameter(torch.ones(())))
+    model.forward = lambda x: nn.Sequential.forward(model, x * model.scale)
+    return model
+
+
+ONE, ZERO = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
+
+
 @pytest.mark.parametrize(
     ("model", "culprit"),
     [
         (Residual(), "second"),
+        (Between(torch.mul, ONE), "'second' does not take"),
+        (Between(torch.add, ZERO), "'second' does not take"),
+        (Between(torch.Tensor.mul_, ONE), "'scale'"),
+        (scaled_input(), "'scale'"),
+        (nn.Sequential(nn.Conv2d(2, 2, 1), nn.AvgPool2d(2, divisor_override=1)), "AvgPool2d"),
+        (nn.Sequential(nn.Conv2d(2, 2, 1), nn.MaxPool2d(2, dilation=2)), "MaxPool2d"),
         (nn.Sequential(nn.Conv2d(2, 2, 1), nn.GELU()), "GELU"),
         (nn.Sequential(nn.Conv2d(2, 2, 1, groups=2)), "groups"),
         (nn.Sequential(nn.Conv2d(2, 2, 1), nn.MaxPool2d(3, 2)), "MaxPool2d"),

@@ -37,6 +37,14 @@ def test_batch_wise_settings_are_checked_at_construction(wrong):
         ts.BatchWise(**wrong)
 
 
+@pytest.mark.parametrize("kind", [ts.InstanceWise, ts.BatchWise, ts.SlowSupport])
+@pytest.mark.parametrize("wrong", [-1, 2.5, "x", None, True])
+def test_a_warm_up_is_a_number_of_epochs_or_a_plateau(kind, wrong):
+    with pytest.raises(SettingsError, match="whole number of epochs"):
+        kind(warmup=wrong)
+    assert kind(warmup=ts.Plateau()).warmup == ts.Plateau()
+
+
 def test_batch_wise_default_rule_is_batch_energy_of_its_density():
     rule = ts.BatchWise(density=0.7).mask_rule()
     assert isinstance(rule, ts.BatchEnergy)

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from tests.toy import toy_tensors
+from tests.toy import toy_record, toy_tensors
 from tests.training.faults import in_a_child
 from tests.training.several import interruptible
 from twostroke.cli import main
 from twostroke.data import from_tensors
-from twostroke.training import History
+from twostroke.training import History, RunFolder
 
 QUICK = ["--epochs", "2", "--batch-size", "40", "--lr", "0.05"]
 
@@ -125,8 +125,9 @@ def test_compare_draws_and_tells(capsys, digits, tmp_path):
         capsys, "compare", tmp_path / "a", tmp_path / "b", "--out", out, "--targets", 99, 0
     )
     assert code == 0
-    assert "to 99 %" in text
-    assert " ep, " in text
+    assert "to error %" in text
+    assert "steps" in text
+    assert "different data" not in text
     assert out.read_bytes()[:4] == b"\x89PNG"
     code, _, err = run(capsys, "compare", tmp_path / "a", "--out", out)
     assert code == 2
@@ -134,6 +135,27 @@ def test_compare_draws_and_tells(capsys, digits, tmp_path):
     code, _, err = run(capsys, "compare", tmp_path / "c", "--out", tmp_path / "x.png")
     assert code == 2
     assert "no such folder" in err
+    picture = ["--out", tmp_path / "y.png"]
+    for target in (-1, "nan", 101):
+        code, _, err = run(capsys, "compare", tmp_path / "a", *picture, "--targets", target)
+        assert code == 2
+        assert "between 0 and 100" in err
+    code, _, err = run(capsys, "compare", tmp_path / "a", tmp_path / "b" / ".." / "a", *picture)
+    assert code == 2
+    assert "more than once" in err
+
+
+@pytest.mark.filterwarnings("error")
+def test_compare_names_the_folder_it_is_in_and_tells_of_other_data(capsys, tmp_path, monkeypatch):
+    for name, data in (("a", "mnist-12k"), ("b", "cifar10")):
+        folder = RunFolder.create(tmp_path / name, {"data": data})
+        folder.save_history(History([toy_record(epoch=1)]))
+    monkeypatch.chdir(tmp_path / "a")
+    code, text, _ = run(capsys, "compare", ".", "../b")
+    assert code == 0
+    assert "│ a " in text
+    assert "different data" in text
+    assert "a on mnist-12k, b on cifar10" in text
 
 
 def test_sites_and_models(capsys):
@@ -313,6 +335,8 @@ def test_the_command_line_stands_over_a_file_and_that_over_a_preset(capsys, digi
     given = ["--preset", "fast", "--config", tmp_path / "c.toml", "--data", digits]
     given += ["--batch-size", 40, "--lr", 0.1, "--momentum", 0.9, "--no-channels-last"]  # defaults
     assert run(capsys, "train", *given, "--out", tmp_path / "a")[0] == 0
+    model, mean = (load_file(tmp_path / "a" / f"{n}.safetensors") for n in ("model", "average"))
+    assert model.keys() == mean.keys()
     config = tomllib.loads((tmp_path / "a" / "config.toml").read_text())
     told = {name: config[name] for name in ("optimizer", "epochs", "lr", "momentum", "average")}
     assert told == {
@@ -325,7 +349,19 @@ def test_the_command_line_stands_over_a_file_and_that_over_a_preset(capsys, digi
     assert not config["channels_last"]
 
 
-def test_demo_shows_its_four_arms(capsys, tmp_path, monkeypatch):
+def test_a_preset_leaves_learning_rate_and_decay_to_the_optimizer(capsys, digits, tmp_path):
+    (tmp_path / "c.toml").write_text('optimizer = "sgd"\n')
+    for name, given in (("a", ["--optimizer", "sgd"]), ("b", ["--config", tmp_path / "c.toml"])):
+        options = ["--preset", "fast", *given, "--data", digits, "--epochs", 1, "--batch-size", 40]
+        assert run(capsys, "train", *options, "--out", tmp_path / name)[0] == 0
+        config = tomllib.loads((tmp_path / name / "config.toml").read_text())
+        assert config["optimizer"] == "sgd"
+        assert not {"lr", "weight_decay"} & config.keys()
+
+
+@pytest.fixture
+def small_demo(monkeypatch):
+    """The demo's module, on few images."""
     from twostroke.cli import demo
 
     x, y = toy_tensors(200)
@@ -334,6 +370,27 @@ def test_demo_shows_its_four_arms(capsys, tmp_path, monkeypatch):
     small = from_tensors(x, y, x[:80], y[:80], classes=digits, name="toy", note="200 toys")
     monkeypatch.setattr(demo, "load", lambda name: small)
     monkeypatch.setattr(demo, "SETTINGS", demo.SETTINGS.but(batch_size=40))
+    return demo
+
+
+@pytest.mark.parametrize("when", ["training", "evaluation"])
+def test_a_stopped_demo_keeps_nothing(capsys, tmp_path, monkeypatch, small_demo, when):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    if when == "training":
+        monkeypatch.setattr(small_demo.RunBar, "step", stop)
+    else:
+        monkeypatch.setattr(small_demo, "evaluate", stop)
+    code, out, _ = run(capsys, "demo", "--epochs", 1, "--out", tmp_path / "d")
+    assert code == 130
+    assert "1 for each of three arms, 1 for the one" in out.replace("\n", " ")
+    assert "nothing is kept" in out
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_shows_its_four_arms(capsys, tmp_path):
     code, out, _ = run(capsys, "demo", "--epochs", 2, "--out", tmp_path / "d")
     assert code == 0
     assert {p.name for p in (tmp_path / "d").iterdir()} >= {

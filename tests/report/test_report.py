@@ -4,7 +4,7 @@ from rich.console import Console
 
 import twostroke as ts
 from tests.toy import toy_data, toy_net, toy_record
-from twostroke.report import comparison, draw_curves, draw_training
+from twostroke.report import comparison, draw_curves, draw_training, to_targets
 from twostroke.report.table import to_target
 
 
@@ -27,7 +27,6 @@ def test_table_has_a_line_a_run(capsys):
     table = comparison(
         {"sgd": history([9.0, 4.25]), "none": ts.History()},
         mask_errors={"sgd": 12.5},
-        targets=(5.0,),
     )
     Console(width=200).print(table)
     out = capsys.readouterr().out
@@ -40,9 +39,20 @@ def test_table_has_a_line_a_run(capsys):
         "0.5000",
         "0.5000",
         "4.0",
-        "2 ep, 100 steps, 4.0 s",
     ]
     assert any("none" in row and "–" in row for row in out.splitlines())
+
+
+def test_a_line_a_target_and_run_fits_a_narrow_terminal(capsys):
+    runs = {"sgd": history([9.0, 4.25]), "a name of 24 characters": history([9.0, 8.0])}
+    Console(width=80).print(to_targets(runs, (9.5, 5.0, 0.5)))
+    rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("│")]
+    assert [row.replace("│", "").split() for row in rows[:3:2]] == [
+        ["sgd", "9.5", "1", "50", "2.0"],
+        ["sgd", "5", "2", "100", "4.0"],
+    ]
+    assert len(rows) == 6
+    assert "–" in rows[3]
 
 
 @pytest.mark.parametrize("held", [0.4, None])

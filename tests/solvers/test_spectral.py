@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -65,6 +67,53 @@ def test_spectral_norm_of_a_step_is_what_lr_says():
     assert 0.06 < norm < 0.125
 
 
+def test_more_rows_than_columns_step_further():
+    torch.manual_seed(0)
+    p = nn.Parameter(torch.zeros(32, 2, 2, 2))
+    p.grad = torch.randn(32, 2, 2, 2)
+    Muon([p], lr=0.1).step()
+    # Nesterov's first step is 1.9 times the gradient, of which the norm does not matter
+    (expected,) = orthogonalise(p.grad.view(1, 32, 8)) * -0.1 * 2  # √(32 / (2 · 4)) = 2
+    assert torch.allclose(p.detach().view(32, 8), expected, atol=1e-6)
+
+
+def test_weights_that_are_channels_last_move_alike():
+    torch.manual_seed(0)
+    start, gradients = torch.randn(8, 3, 3, 3), torch.randn(3, 8, 3, 3, 3)
+    plain = nn.Parameter(start.clone())
+    last = nn.Parameter(start.clone(memory_format=torch.channels_last))
+    for p in (plain, last):
+        optimizer = Muon([p], weight_decay=0.1)
+        for gradient in gradients:
+            p.grad = torch.empty_like(p).copy_(gradient)
+            optimizer.step()
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(plain, last, atol=1e-6)
+
+
+def test_a_closure_recomputes_gradients_and_gives_the_loss():
+    p, q = (nn.Parameter(torch.ones(3, 2)) for _ in range(2))
+    optimizer = Muon([p])
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (p**2).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure) == 6
+    q.grad = torch.full((3, 2), 2.0)
+    Muon([q]).step()
+    assert torch.equal(p, q)
+
+
+def test_small_singular_values_stay_small():
+    values = torch.tensor([1.0, 0.0016, 1e-5], dtype=torch.float64)
+    out = orthogonalise(values.diag()[None])[0].diagonal()
+    assert ((out[:2] > 0.68) & (out[:2] < 1.21)).all()
+    assert 0 < out[2] <= 1e-5 * 3.4445**5
+
+
 def test_parameters_without_gradient_stay():
     p, q = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
     p.grad = torch.randn(2, 2)
@@ -74,8 +123,10 @@ def test_parameters_without_gradient_stay():
 
 
 def test_settings_are_checked():
-    for wrong in ({"lr": -1.0}, {"momentum": 1.0}, {"weight_decay": -1.0}, {"rest": -1.0}):
-        with pytest.raises(SettingsError):
+    wrongs = [{"lr": -1.0}, {"momentum": 1.0}, {"weight_decay": -1.0}, {"rest": -1.0}]
+    wrongs += [{"lr": math.inf}, {"lr": math.nan}, {"steps": 0}, {"steps": -1}, {"steps": 2.5}]
+    for wrong in wrongs:
+        with pytest.raises(SettingsError, match=next(iter(wrong))):
             Muon([nn.Parameter(torch.ones(2, 2))], **wrong)
 
 

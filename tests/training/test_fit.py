@@ -227,6 +227,30 @@ def test_bf16_and_channels_last_train():
     assert next(result.model.parameters()).dtype == torch.float32
 
 
+def test_the_averaged_network_is_given():
+    model, data = toy_net(norm=True), toy_data()
+    result = ts.fit(model, data, average=0.8, **QUICK)
+    assert result.average is not model
+    assert not result.average.training
+    assert result.average.state_dict().keys() == model.state_dict().keys()
+    assert ts.evaluate(result.average, data.test).loss == result.history[-1].loss_average
+    assert ts.fit(toy_net(), data, **QUICK).average is None
+
+
+def test_the_average_of_a_run_that_diverges_is_of_its_last_good_epoch():
+    averages = []
+
+    def wild(record):
+        averages.append(record.loss_average)
+        if record.epoch == 2:
+            model[-1].weight.data.fill_(torch.nan)
+
+    model, data = toy_net(), toy_data()
+    result = ts.fit(model, data, average=0.8, callback=wild, **QUICK)
+    assert result.status is ts.Status.DIVERGED
+    assert ts.evaluate(result.average, data.test).loss == averages[-1]
+
+
 def test_the_average_is_evaluated_and_changes_nothing():
     plain = ts.fit(toy_net(norm=True), toy_data(), **QUICK)
     averaged = ts.fit(toy_net(norm=True), toy_data(), average=0.8, **QUICK)

@@ -82,6 +82,11 @@ def test_any_optimiser_and_scheduler():
 def test_a_preset_is_settings_by_name_with_changes_on_top():
     fast = ts.Settings.preset("fast", epochs=3, lr=0.02)
     assert (fast.optimizer, fast.lr, fast.epochs, fast.average) == ("muon", 0.02, 3, 0.98)
+    weight = [torch.nn.Parameter(torch.ones(2, 2))]
+    for changes, usual in (({}, (0.05, 0.3)), ({"optimizer": "adamw"}, USUAL["adamw"])):
+        settings = ts.Settings.preset("fast", **changes)
+        (group,) = settings.make_optimizer(weight).param_groups
+        assert (group["lr"], group["weight_decay"]) == usual
     with pytest.raises(SettingsError, match="'fast'"):
         ts.Settings.preset("fats")
     with pytest.raises(SettingsError, match="batch_size"):

@@ -40,6 +40,16 @@ def test_the_first_and_the_last_epochs_see_everything():
     assert visits.weights is None
 
 
+@pytest.mark.parametrize(
+    ("full", "epochs", "last"), [(0.15, 2, 1), (0.15, 3, 1), (0.07, 100, 7), (0.0, 3, 0)]
+)
+def test_the_last_share_is_rounded_up(full, epochs, last):
+    visits = Visits(Selective(drop=0.9, full=full), 50, epochs)
+    visits.seen(torch.arange(50), torch.arange(50.0))
+    lengths = [len(visits.order(epoch, drawn(epoch), None)) for epoch in range(epochs)]
+    assert [length == 50 for length in lengths] == [False] * (epochs - last) + [True] * last
+
+
 def test_what_was_never_visited_counts_as_unsettled():
     visits = Visits(Selective(drop=0.9), 10, 10)
     visits.seen(torch.arange(5), torch.tensor([0.0, 0.0, 0.0, 0.0, 9.0]))
@@ -84,6 +94,15 @@ def test_fit_visits_less_takes_fewer_steps_and_ends_the_schedule():
     assert result.error < 20
 
 
+def test_the_mean_loss_is_that_of_the_whole_set_whatever_was_left_out():
+    options = QUICK | {"lr": 1e-9, "visits": ts.Selective(drop=0.9, full=0.0)}
+    history = ts.fit(toy_net(), toy_data(), **options).history
+    whole, *others = history.column("loss_train")
+    assert max(history.column("visits")[1:]) < 110  # of 160
+    # the standard deviation of a mean over ten of a hundred settled ones is below 0.1 of it
+    assert others == pytest.approx([whole] * 5, rel=0.2)
+
+
 def test_a_stopped_run_goes_on_as_it_would_have(tmp_path):
     options = QUICK | {"visits": ts.Selective(drop=0.6, full=0.0, by="both")}
     kind = ts.InstanceWise(warmup=1, gap=1)
@@ -115,6 +134,27 @@ def test_a_loss_that_cannot_be_weighted_is_refused():
             visits=ts.Selective(),
             **QUICK,
         )
+
+
+@pytest.mark.parametrize(
+    ("by", "kind", "fix"),
+    [
+        ("drift", None, "by='loss'"),
+        ("both", ts.BatchWise(), "by='loss'"),
+        ("drift", ts.SlowSupport(), "by='loss'"),
+        ("both", ts.InstanceWise(refresh="online"), "refresh='sweep'"),
+        ("drift", ts.InstanceWise(refresh="running"), "refresh='sweep'"),
+        ("loss", ts.InstanceWise(refresh="running"), "visits=None"),
+    ],
+)
+def test_visits_that_could_never_be_selective_are_refused(by, kind, fix):
+    with pytest.raises(SettingsError, match=fix):
+        ts.fit(toy_net(), toy_data(), alternation=kind, visits=ts.Selective(by=by), **QUICK)
+
+
+def test_a_stroke_wise_solver_takes_no_selective_visits():
+    with pytest.raises(SettingsError, match="visits=None"):
+        ts.Settings(solver="blocks", visits=ts.Selective())
 
 
 @pytest.mark.parametrize("wrong", [{"drop": 0}, {"drop": 1}, {"full": -0.1}, {"by": "luck"}])

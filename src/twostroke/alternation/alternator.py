@@ -166,8 +166,11 @@ class Alternator:
 
 def check_warmup(warmup: int | Plateau) -> None:
     """Raise `SettingsError` unless it is a number of epochs or a plateau to wait for."""
-    if isinstance(warmup, int) and warmup < 0:
-        raise SettingsError(f"warmup is a number of epochs, 0 or more, not {warmup}")
+    whole = isinstance(warmup, int) and not isinstance(warmup, bool) and warmup >= 0
+    if not whole and not isinstance(warmup, Plateau):
+        raise SettingsError(
+            f"warmup is a whole number of epochs, 0 or more, or a Plateau to wait for, not {warmup!r}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +61,8 @@ class DriftCertificate:
 
     Raises `UnholdableError` for a model whose layers are not a plain sequence of `Conv2d` (no
     groups, zero padding), `Linear`, batch norm, ReLU and what does not lengthen a difference (average
-    and max pooling without overlap, flatten, dropout), naming the culprit.
+    and max pooling without overlap, flatten, dropout), or that has parameters elsewhere, naming the
+    culprit.
     """
 
     def __init__(self, model: nn.Module, x: Tensor) -> None:
@@ -70,6 +71,7 @@ class DriftCertificate:
         with torch.no_grad(), evaluating(self.model), _following(self.model) as calls:
             self.model(x)
         self._layers = list(_read(self.model, calls))
+        _refuse_strangers(self.model, self._layers)
         self._overlaps = [_overlap(layer.module) for layer in self._layers]
 
     @property
@@ -173,21 +175,53 @@ def _folded(module: nn.Conv2d | nn.Linear, norm: Any) -> tuple[Tensor, Tensor]:
     return matrix * slope[:, None], shift
 
 
+def _refuse_strangers(model: nn.Module, layers: list[_Layer]) -> None:
+    """Raise `UnholdableError` for a parameter that could move units unseen, such as a scale that is 1 now."""
+    followed = {
+        p
+        for layer in layers
+        for module in (layer.module, layer.norm)
+        if module is not None
+        for p in module.parameters()
+    }
+    for name, p in model.named_parameters():
+        if p not in followed:
+            raise UnholdableError(
+                f"parameter {name!r} is of no layer that a drift certificate follows (Conv2d, Linear, "
+                "batch norm behind them): put it into one, or tell the drift by a probe"
+            )
+
+
+class _Call(NamedTuple):
+    """A leaf module's call, with copies of what went in and came out."""
+
+    name: str
+    module: nn.Module
+    z: Tensor
+    out: Tensor
+    direct: bool  # whether the very tensor went in that the call before gave
+
+
 @contextmanager
-def _following(model: nn.Module) -> Iterator[list[tuple[str, nn.Module, Tensor, Tensor]]]:
-    """Leaf modules in the order in which they run, with copies of what goes in and comes out."""
-    calls: list[tuple[str, nn.Module, Tensor, Tensor]] = []
-    entered: list[Tensor] = []
+def _following(model: nn.Module) -> Iterator[list[_Call]]:
+    """Calls of leaf modules, in their order."""
+    calls: list[_Call] = []
+    entered: list[tuple[Tensor, bool]] = []
+    given: Tensor | None = None
     hooks = []
     for name, module in model.named_modules():
         if next(module.children(), None) is not None:
             continue
 
         def before(module: nn.Module, args: Any) -> None:
-            entered.append(args[0].clone())  # ReLU may work in place
+            # ReLU may work in place
+            entered.append((args[0].clone(), given is None or args[0] is given))
 
         def after(module: nn.Module, args: Any, output: Tensor, name: str = name) -> None:
-            calls.append((name, module, entered.pop(), output.clone()))
+            nonlocal given
+            z, direct = entered.pop()
+            calls.append(_Call(name, module, z, output.clone(), direct))
+            given = output
 
         hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
     try:
@@ -197,12 +231,13 @@ def _following(model: nn.Module) -> Iterator[list[tuple[str, nn.Module, Tensor, 
             hook.remove()
 
 
-def _read(model: nn.Module, calls: list[tuple[str, nn.Module, Tensor, Tensor]]) -> Iterator[_Layer]:
+def _read(model: nn.Module, calls: list[_Call]) -> Iterator[_Layer]:
     layer: dict[str, Any] | None = None
     last: Tensor | None = None
     seen: dict[str, int] = {}
-    for name, module, z, out in calls:
-        if last is not None and not torch.equal(last, z):
+    for name, module, z, out, direct in calls:
+        # a function may change nothing now, as × 1 does, or change the very tensor
+        if not direct or (last is not None and not torch.equal(last, z)):
             raise UnholdableError(
                 f"{name!r} does not take what the module before it gives, or a function stands between: "
                 "a drift certificate needs modules in a plain sequence"
@@ -240,9 +275,14 @@ def _shortens(module: nn.Module) -> bool:
         return module.output_size in (1, (1, 1))
     if not isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
         return False
+    if isinstance(module, nn.AvgPool2d):
+        mean_or_max = module.divisor_override is None
+    else:
+        mean_or_max = module.dilation in (1, (1, 1))  # apart, the pixels of two windows interleave
     kernel, stride = module.kernel_size, module.stride
     pair = [(v, v) if isinstance(v, int) else tuple(v) for v in (kernel, stride)]
-    return all(k <= s for k, s in zip(*pair, strict=True)) and module.padding in (0, (0, 0))
+    apart = all(k <= s for k, s in zip(*pair, strict=True))
+    return mean_or_max and apart and module.padding in (0, (0, 0))
 
 
 def _start(name: str, module: nn.Conv2d | nn.Linear, z: Tensor, out: Tensor) -> dict[str, Any]:

@@ -38,8 +38,9 @@ class InstanceWise(Alternation):
         `checks` times an epoch; the rest of the epoch then runs live. None holds regardless, which at
         a large learning rate lets held and live network part for good.
     watch: how the drift is told between support strokes: "probe" records the probe anew at each check;
-        "certificate" does so at the first check of a stroke, calibrates a `DriftCertificate` by it and
-        asks that at the others, which takes no forward pass but plain sequences of layers only.
+        "certificate" does so at the first check of a stroke and at the end of each epoch, calibrates a
+        `DriftCertificate` by it and asks that at the others, which takes no forward pass but plain
+        sequences of layers only.
     refresh: "sweep" visits every example in a pass without gradient; "online" records while an
         ordinary epoch runs, which costs no pass but gives masks up to an epoch old; "running" starts
         like "online" and from then on each held step also notes the masks to hold at the example's

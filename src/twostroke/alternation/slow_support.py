@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..errors import SettingsError
@@ -25,7 +25,7 @@ class SlowSupport(Alternation):
 
     A third kind beside the paper's two: nothing is stored, and nothing is held for epochs. The
     support lags behind the weights by about `1 / (1 - decay)` steps, which acts as a regulariser. It
-    costs a forward pass without gradient at every step.
+    costs a forward pass without gradient at every step, for which the batch is fetched once more.
 
     decay: share of the average that stays at each step.
     warmup: epochs of ordinary training first, or a `Plateau` to wait for.
@@ -56,7 +56,8 @@ class SlowSupportAlternator(Alternator):
         self.average = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(kind.decay), use_buffers=True
         ).eval()
-        self._record(torch.arange(1), 0)  # what cannot be held is refused before any work
+        # what cannot be held is refused before any work
+        self._record(self.average.module, self._fetch(torch.arange(1)))
 
     def begin_epoch(self, epoch: int) -> None:
         """Ends the warm-up when it is time."""
@@ -64,11 +65,21 @@ class SlowSupportAlternator(Alternator):
         if self.phase is Phase.LIVE and self._warm(self.kind.warmup, epoch):
             self.phase, self.round = Phase.HELD, 1
 
-    def _record(self, indices: Tensor, view: int) -> Support:
-        x, _ = self.source.batch(indices, view=view, seed=self.seed)
-        self.stroke_visits += len(indices) * (not self.processes.idle)
-        with self.autocast():
-            return record(self.average.module, x.to(self.device), gated=self.kind.gated)
+    def _fetch(self, indices: Tensor) -> Tensor:
+        x, _ = self.source.batch(indices, view=self.view, seed=self.seed)
+        return x.to(self.device)
+
+    def _record(self, network: nn.Module, x: Tensor) -> Support:
+        with evaluating(network), self.autocast():
+            return record(network, x, gated=self.kind.gated)
+
+    @contextmanager
+    def _counted(self, visits: int) -> Iterator[None]:
+        """Count a support stroke or a drift check: its time, and the examples that it runs forward."""
+        start = time.perf_counter()
+        yield
+        self.stroke_seconds += time.perf_counter() - start
+        self.stroke_visits += visits * (not self.processes.idle)
 
     @contextmanager
     def step(self, indices: Tensor, progress: float = 0.0) -> Iterator[None]:
@@ -76,9 +87,8 @@ class SlowSupportAlternator(Alternator):
         if self.phase is Phase.LIVE:
             yield
             return
-        start = time.perf_counter()
-        support = self._record(indices, self.view)
-        self.stroke_seconds += time.perf_counter() - start
+        with self._counted(len(indices)):
+            support = self._record(self.average.module, self._fetch(indices))
         with hold(self.model, support, gated=self.kind.gated):
             yield
 
@@ -93,17 +103,17 @@ class SlowSupportAlternator(Alternator):
             self.processes.same(self.average, buffers_only=True)
             first = torch.arange(min(256, len(self.source)))
             with self.processes.taking(first, owned=False) as some:
-                slow = self._record(some, self.view)
-                x, _ = self.source.batch(some, view=self.view, seed=self.seed)
-                with evaluating(self.model), self.autocast():
-                    local = slow.drift(record(self.model, x.to(self.device)))
-                self.drift = self.processes.whole(local)
+                with self._counted(2 * len(some)):
+                    x = self._fetch(some)
+                    slow, live = (self._record(n, x) for n in (self.average.module, self.model))
+                self.drift = self.processes.whole(slow.drift(live))
 
     def held_network(self, indices: Tensor) -> AbstractContextManager[Any] | None:
         """The network under the average's masks of these examples."""
         if self.phase is Phase.LIVE:
             return None
-        return hold(self.model, self._record(indices, self.view), gated=self.kind.gated)
+        support = self._record(self.average.module, self._fetch(indices))
+        return hold(self.model, support, gated=self.kind.gated)
 
     def tensors(self) -> dict[str, Tensor]:
         """The average, for a checkpoint."""

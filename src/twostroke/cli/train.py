@@ -62,7 +62,8 @@ class TrainConfig:
     clip: float | None = None
     """Largest norm of the gradient."""
     average: float | None = None
-    """Also keep and evaluate an exponential average of the weights; this share of it stays at each step."""
+    """Also keep and evaluate an exponential average of the weights, average.safetensors; this share of it
+    stays at each step."""
     visits: float = 0.0
     """Leave this share of the settled examples out of an epoch, and weigh the others in their place."""
     rest: float | None = None
@@ -146,8 +147,8 @@ class TrainOptions:
     out: Path | None = None
     """Folder for the run; must not hold one already."""
     preset: Literal["none", "fast"] = "none"
-    """fast: --optimizer muon --lr 0.05 --average 0.98, under whatever else is given; about half the
-    epochs then do."""
+    """fast: --optimizer muon --average 0.98, under whatever else is given; left alone, muon goes by --lr 0.05
+    and --weight-decay 0.3. About half the epochs then do."""
     config: Path | None = None
     """TOML file with any of the options below, such as config.toml of another run."""
     resume: Path | None = None
@@ -240,7 +241,7 @@ def train(
         raise
     if processes.main:
         run.save_history(result.history)
-        run.save_model(model)
+        run.save_model(model, result.average)
         try:
             draw_curves(
                 {name: result.history}, run.curves_file, title=f"{what.model} on {data.name}"

@@ -17,21 +17,17 @@ def comparison(
     runs: Mapping[str, History],
     *,
     mask_errors: Mapping[str, float] | None = None,
-    targets: tuple[float, ...] = (),
     title: str | None = None,
 ) -> Table:
-    """A line a run: epochs, final live error, losses, seconds; epochs, steps and seconds to each target error.
+    """A line a run: epochs, final live error, losses, seconds.
 
-    `mask_errors` adds the column of the error with masks at test (MaskT), in %; `targets` are in %.
+    `mask_errors` adds the column of the error with masks at test (MaskT), in %.
     """
-    table = Table(title=title, title_justify="left")
-    table.add_column("run", no_wrap=max(map(len, runs), default=0) <= 24, overflow="fold")
+    table = _table_of(runs, title)
     heads = ["epochs", "error %"]
     heads += ["MaskT %"] if mask_errors is not None else []
     heads += ["loss held", "live", "seconds"]
-    heads += [f"to {target:g} %" for target in targets]
-    for head in heads:
-        table.add_column(head, justify="right", overflow="fold")
+    _add_columns(table, heads)
     for name, history in runs.items():
         if not len(history):
             table.add_row(name, "0", *["–"] * (len(heads) - 1))
@@ -43,11 +39,32 @@ def comparison(
             cells.append(_number(mask_errors.get(name), 2))
         cells += [_number(held[-1] if held else None, 4), _number(last.loss_live, 4)]
         cells.append(_number(history.seconds, 1))
-        for target in targets:
-            hit = to_target(history, target)
-            cells.append(f"{hit[0]} ep, {hit[1]:,} steps, {hit[2]:.1f} s" if hit else "–")
         table.add_row(name, *cells)
     return table
+
+
+def to_targets(runs: Mapping[str, History], targets: tuple[float, ...]) -> Table:
+    """A line a target and run: epochs, steps and seconds until the error was first that, in %, or less."""
+    table = _table_of(runs, None)
+    _add_columns(table, ["to error %", "epochs", "steps", "seconds"])
+    for target in targets:
+        for name, history in runs.items():
+            hit = to_target(history, target)
+            cells = [f"{hit[0]}", f"{hit[1]:,}", f"{hit[2]:.1f}"] if hit else ["–"] * 3
+            table.add_row(name, f"{target:g}", *cells)
+        table.add_section()
+    return table
+
+
+def _table_of(runs: Mapping[str, History], title: str | None) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("run", no_wrap=max(map(len, runs), default=0) <= 24, overflow="fold")
+    return table
+
+
+def _add_columns(table: Table, heads: list[str]) -> None:
+    for head in heads:
+        table.add_column(head, justify="right", overflow="fold")
 
 
 def to_target(history: History, target: float) -> tuple[int, int, float] | None:

@@ -1,7 +1,9 @@
 """Steepest descent in the spectral norm (Muon), for convolutions and linear layers.
 
-A held network is a product of linear maps, so that the spectral norm of a layer's update bounds how far
-every later pre-activation can move: of all updates with that bound, the orthogonalised one falls fastest.
+A held network is a product of linear maps. The spectral norm of a layer's update, times the norm of a patch,
+bounds how far its pre-activations at one place can move; at all places together, and so in every later layer,
+times the root of how many patches a pixel is in (k² at most). Of all updates with one spectral norm the
+orthogonalised one falls fastest.
 torch's own `Muon` takes matrices only and treats them one by one; here weights of any dimension are read as
 (out, in · kernel) matrices, those of one shape are orthogonalised together, and whatever is no such weight
 is descended on by SGD within the same optimiser.
@@ -22,7 +24,7 @@ from torch.optim import Optimizer
 
 from ..errors import SettingsError
 
-# Jordan's quintic: five steps bring every singular value from 0.01..1 to about 0.7..1.2
+# Jordan's quintic: five steps bring every singular value from 0.0015..1 to 0.68..1.2
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
@@ -32,8 +34,9 @@ def orthogonalise(
 ) -> Tensor:  # (count, rows, columns)
     """Nearly `U Vᵀ` of each matrix's singular value decomposition, by Newton–Schulz iteration.
 
-    Computed in bfloat16 on a GPU and in the matrices' own precision on a CPU. Singular values come
-    out between about 0.7 and 1.2, which serves descent as well as 1 does.
+    Computed in bfloat16 on a GPU and in the matrices' own precision on a CPU. After five steps singular
+    values above 0.0015 of the matrix's Frobenius norm come out between 0.68 and 1.2, which serves
+    descent as well as 1 does. Smaller ones stay small: they grow by 3.4445 a step at most.
     """
     wide = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.bfloat16() if matrices.is_cuda else matrices
@@ -51,9 +54,11 @@ class Muon(Optimizer):
     """Muon for the weights of convolutions and linear layers, SGD with momentum for the rest.
 
     `params` are a model's parameters, or parameter groups. Weights of two and more dimensions move by
-    `lr * sqrt(max(1, out / in)) * orthogonalise(momentum)`; biases and the like by SGD at
-    `rest * lr`. Both use Nesterov momentum; weight decay is decoupled for the first (`lr *
-    weight_decay * w`) and not applied to the rest. Raises `SettingsError` for values out of range.
+    `lr * sqrt(max(1, out / (in * kernel))) * orthogonalise(momentum)`, kernel being k² for k×k; biases and
+    the like by SGD at `rest * lr`. Both use Nesterov momentum; weight decay is decoupled for the first
+    (`lr * weight_decay * w`) and not applied to the rest. A weight does not tell the groups of its
+    convolution: those of a grouped or depth-wise one move as one matrix (out, in / groups · kernel).
+    `steps` are of `orthogonalise`. Raises `SettingsError` for values out of range.
     """
 
     def __init__(
@@ -67,8 +72,10 @@ class Muon(Optimizer):
         steps: int = 5,
     ) -> None:
         for name, value in (("lr", lr), ("weight_decay", weight_decay), ("rest", rest)):
-            if not value >= 0:
-                raise SettingsError(f"{name} must not be negative, as {value} is")
+            if not 0 <= value < math.inf:
+                raise SettingsError(f"{name} must be a number of 0 or more, not {value}")
+        if not isinstance(steps, int) or steps < 1:
+            raise SettingsError(f"steps must be a whole number of at least 1, not {steps!r}")
         if not 0 <= momentum < 1:
             raise SettingsError(f"momentum must be in [0, 1), not {momentum}")
         defaults = {

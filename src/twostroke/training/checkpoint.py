@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from .._files import sweep_partials
 from ..alternation import ONE, Alternator, Processes
@@ -39,7 +40,7 @@ class Resumable(Protocol):
     optimizer: Optimizer
     scheduler: LRScheduler
     alternator: Alternator
-    average: nn.Module | None
+    average: AveragedModel | None
     visits: Visits
     rest: Rest
     taken: int

@@ -28,7 +28,7 @@ from .measure import Measure
 from .rest import Rest
 from .settings import Settings
 from .stroke import advance, check_solver, notes_of, refuse_solver, solve_stroke
-from .visits import Visits
+from .visits import Visits, refuse_visits
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ def fit(
     with processes.together():
         run = _Run(model, as_data(data), settings, loss, progress, processes)
         refuse_solver(run.solver, alternation or Live(), processes)
+        refuse_visits(settings.visits, alternation or Live())
     processes.same(model)
     with processes.together():
         run.start(alternation or Live(), place)
@@ -133,7 +134,8 @@ def _fit(
         for text in notes:
             notice(text)
     status, detail = Status.FINISHED, ""
-    good = good_weights(model)
+    trained = [model] if run.average is None else [model, run.average.module]
+    good = [good_weights(one) for one in trained]
     try:
         with processes.wrapped(model) as run.net, processes.watching():
             for epoch in range(len(history), settings.epochs):
@@ -147,14 +149,16 @@ def _fit(
                     status = Status.TARGET
                     detail = f"{record.error:.2f} % in epoch {epoch + 1}"
                     break
-                good = good_weights(model)
+                good = [good_weights(one) for one in trained]
     except _Diverged as error:
-        model.load_state_dict(good)
+        for one, weights in zip(trained, good, strict=True):
+            one.load_state_dict(weights)
         status, detail = Status.DIVERGED, str(error)
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
         detail = f"in epoch {len(history) + 1} of {settings.epochs}"
-    return FitResult(status, model.eval(), history, detail, [*notes, *run.notes])
+    average = None if run.average is None else run.average.module.eval()
+    return FitResult(status, model.eval(), history, detail, [*notes, *run.notes], average)
 
 
 class _Run:
@@ -234,7 +238,7 @@ class _Run:
             check_weighting(self.loss, len(self.train.classes), self.device)
         self.alternator.wants_example_drift = kind is not None and kind.by != "loss"
         self.taken = 0  # optimiser steps
-        self.average: nn.Module | None = None
+        self.average: AveragedModel | None = None
         if settings.average is not None:
             ema = get_ema_multi_avg_fn(settings.average)
             self.average = AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
@@ -309,7 +313,7 @@ class _Run:
             for _ in range(self.steps * step // steps, self.steps * (step + 1) // steps):
                 self.scheduler.step()
             alternator.after_step()
-            if isinstance(self.average, AveragedModel):
+            if self.average is not None:
                 self.average.update_parameters(self.model)
             if step % check == 0 and not math.isfinite(float(self.processes.sum(total))):
                 raise _Diverged(f"in epoch {epoch + 1}, by step {step + 1}: the loss is undefined")
@@ -319,7 +323,7 @@ class _Run:
         if self.average is not None:
             self.processes.same(self.average, buffers_only=True)
         self.visits.share(self.processes)
-        mean = float(self.processes.sum(total)) / len(shuffled)
+        mean = float(self.processes.sum(total)) / self.visits.weight(shuffled)
         if not math.isfinite(mean):
             raise _Diverged(f"in epoch {epoch + 1}: the loss is undefined")
         return mean
@@ -381,7 +385,7 @@ class _Run:
             raise _Diverged(f"in epoch {epoch + 1}: the held objective is undefined")
         self.notes = notes_of(epoch, result)
         advance(self.scheduler, self.steps)
-        if isinstance(self.average, AveragedModel):
+        if self.average is not None:
             self.average.update_parameters(self.model)
         return mean, result.relative, result.passes
 

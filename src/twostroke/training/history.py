@@ -137,7 +137,9 @@ class FitResult:
 
     `model` is the module that was given, trained in place; nothing wraps it. `detail` says in which
     epoch and step a run diverged or was stopped. `notes` say how the last weight stroke of a stroke-wise
-    solver ended, with advice, and which layers' problems were singular.
+    solver ended, with advice, and which layers' problems were singular. `average` is a copy of the model
+    with the average of its weights, of which `loss_average` and `error_average` tell, where
+    `Settings.average` asked for one.
     """
 
     status: Status
@@ -145,6 +147,7 @@ class FitResult:
     history: History
     detail: str = ""
     notes: list[str] = field(default_factory=list)
+    average: nn.Module | None = None
 
     @property
     def error(self) -> float:

@@ -1,8 +1,9 @@
 """A run's folder: what was asked for, what came out, and with which versions.
 
-`config.toml` repeats the run; `metrics.csv` has a line an epoch; `model.safetensors` the last weights;
-`versions.json` the software and the machine; `checkpoint.safetensors` and `support-N.safetensors` or
-`support-N.store` what is needed to go on; `curves.png` the picture.
+`config.toml` repeats the run; `metrics.csv` has a line an epoch; `model.safetensors` the last weights,
+`average.safetensors` their average where one was kept; `versions.json` the software and the machine;
+`checkpoint.safetensors` and `support-N.safetensors` or `support-N.store` what is needed to go on;
+`curves.png` the picture.
 """
 
 from __future__ import annotations
@@ -96,6 +97,11 @@ class RunFolder:
         return self.path / "model.safetensors"
 
     @property
+    def average_file(self) -> Path:
+        """Average of the weights, where one was kept."""
+        return self.path / "average.safetensors"
+
+    @property
     def curves_file(self) -> Path:
         """Picture."""
         return self.path / "curves.png"
@@ -117,15 +123,18 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"{self.metrics_file} could not be written: {error}") from error
 
-    def save_model(self, model: nn.Module) -> None:
-        """Write the weights, under the model's own names."""
+    def save_model(self, model: nn.Module, average: nn.Module | None = None) -> None:
+        """Write the weights, and those of their average, under the model's own names."""
         save_tensors(self.model_file, model.state_dict(), {"twostroke": __version__})
+        if average is not None:
+            save_tensors(self.average_file, average.state_dict(), {"twostroke": __version__})
 
-    def load_model(self, model: nn.Module) -> None:
-        """Put the run's weights into a model of the same kind."""
-        weights, _ = read_tensors(self.model_file, unchecked=True)
+    def load_model(self, model: nn.Module, *, average: bool = False) -> None:
+        """Put the run's weights, or their average, into a model of the same kind."""
+        file = self.average_file if average else self.model_file
+        weights, _ = read_tensors(file, unchecked=True)
         name = self.config().get("model") if self.config_file.exists() else None
-        load_weights(model, weights, self.model_file, of=name)
+        load_weights(model, weights, file, of=name)
 
 
 def load_weights(

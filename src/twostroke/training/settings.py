@@ -45,7 +45,7 @@ class Settings:
         which is stepped after every batch.
     clip: largest norm of the gradient, or None.
     average: share of an exponential average of the weights that stays at each step, such as 0.98; the
-        average is then evaluated too. It changes nothing in the training.
+        average is then evaluated too, and is `FitResult.average`. It changes nothing in the training.
     visits: `Selective(...)` to visit settled examples less often; None visits every one each epoch.
     rest: `Settled(...)` to freeze the layers below supports that no longer move; None trains all.
     probe: training examples on which held and live loss, density and drift are watched.
@@ -131,6 +131,11 @@ class Settings:
         if self.solver != "steps" and self.rest is not None:
             raise SettingsError(
                 "a stroke-wise solver moves every layer: rest=None with it, or solver='steps'"
+            )
+        if self.solver != "steps" and self.visits is not None:
+            raise SettingsError(
+                "a stroke-wise solver treats all examples at once: visits=None with it, or "
+                "solver='steps'"
             )
         _choose("schedule", self.schedule, SCHEDULES)
         if self.target_error is not None and not 0 <= self.target_error <= 100:
@@ -230,10 +235,9 @@ def _muon(
     return Muon(parameters, lr, momentum=momentum, weight_decay=decay)
 
 
-# what reached SGD's error in the fewest steps (benchmarks/convergence)
-PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"optimizer": "muon", "lr": 0.05, "weight_decay": 0.3, "average": 0.98}
-}
+# what reached SGD's error in the fewest steps (benchmarks/convergence); learning rate and weight decay are
+# left to USUAL, so that they do not outlive a change of optimiser
+PRESETS: dict[str, dict[str, Any]] = {"fast": {"optimizer": "muon", "average": 0.98}}
 # learning rate and weight decay where none is given: Muon's as tuned there, SGD's common, AdamW's PyTorch's
 USUAL = {"sgd": (0.1, 5e-4), "adamw": (1e-3, 0.01), "muon": (0.05, 0.3)}
 OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float, float, float], Optimizer]] = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..alternation import Processes
+from ..alternation import Alternation, BatchWise, InstanceWise, Live, Processes, SlowSupport
 from ..errors import SettingsError
 from .order import Order, epoch_order
 
@@ -17,14 +18,18 @@ from .order import Order, epoch_order
 class Selective:
     """Visit settled examples with probability `1 - drop`, weighted by `1 / (1 - drop)`.
 
-    So the expected gradient is that of the whole set. An example is settled when its score is below
-    the mean: by "loss" its loss when it was last visited, by "drift" the share of its units that
-    changed sides at the last support stroke (of instance-wise alternation with sweeps), by "both"
-    when both scores say so. Scores cost nothing: they come from the training passes and the sweeps.
-    The last `full` share of the epochs visits everything, at weight 1, and so does the first epoch.
-    The learning rate follows the progress through the epochs, not the number of steps.
+    So the gradients of an epoch add up, in expectation, to those of the whole set; in fewer steps,
+    each of them larger. To Muon, which does not see the size of a gradient, there are just fewer. An
+    example is settled when its score is below the mean: by "loss" its loss when it was last visited,
+    by "drift" the share of its units that changed sides at the last support stroke (of instance-wise
+    alternation with sweeps), by "both" when both scores say so. Scores cost nothing: they come from
+    the training passes and the sweeps. The last `full` share of the epochs, rounded up, visits
+    everything, at weight 1, and so do the first epoch and every epoch that records masks. The
+    learning rate follows the progress through the epochs, not the number of steps. What is left of
+    an `order="balanced"` is balanced no longer.
 
-    After InfoBatch (Qin et al., ICLR 2024). Raises `SettingsError` for shares out of range.
+    After InfoBatch (Qin et al., ICLR 2024). Raises `SettingsError` for shares out of range; `fit`
+    does where the alternation gives no drift to go by, or records masks in every epoch.
     """
 
     drop: float = 0.5
@@ -41,6 +46,24 @@ class Selective:
             raise SettingsError(f"full is a share of the epochs in [0, 1], not {self.full}")
         if self.by not in ("loss", "drift", "both"):
             raise SettingsError(f"by is 'loss', 'drift' or 'both', not {self.by!r}")
+
+
+def refuse_visits(kind: Selective | None, alternation: Alternation) -> None:
+    """Raise `SettingsError` where visits could never be selective; kinds of a user's own are trusted."""
+    if kind is None:
+        return
+    refresh = alternation.refresh if isinstance(alternation, InstanceWise) else None
+    if refresh == "running":
+        raise SettingsError(
+            "refresh='running' renews the masks of every example in every epoch: refresh='sweep' or "
+            "'online' with selective visits, or visits=None"
+        )
+    without = isinstance(alternation, Live | BatchWise | SlowSupport) or refresh == "online"
+    if kind.by != "loss" and without:
+        raise SettingsError(
+            f"Selective(by={kind.by!r}) goes by the drift of each example between two sweeps: "
+            "alternation=InstanceWise(refresh='sweep') with it, or by='loss'"
+        )
 
 
 class Visits:
@@ -70,7 +93,7 @@ class Visits:
         self.weights = None
         order = epoch_order(self._order, self.examples, generator)
         kind = self.kind
-        if kind is None or whole or epoch >= self.epochs - round(kind.full * self.epochs):
+        if kind is None or whole or epoch >= self.epochs - _rounded_up(kind.full * self.epochs):
             return order
         settled = self._settled(kind, drift)
         if not settled.any():
@@ -88,6 +111,10 @@ class Visits:
         by_drift = drift < drift.mean()
         return by_drift if kind.by == "drift" else by_drift & by_loss
 
+    def weight(self, order: Tensor) -> float:
+        """Sum of the weights of what is visited, which a mean over the epoch is to be divided by."""
+        return float(len(order) if self.weights is None else self.weights[order].sum())
+
     def seen(self, indices: Tensor, losses: Tensor) -> None:
         """Keep the losses, (batch,), of the examples of a step."""
         self.losses[indices] = losses.detach().float().cpu()
@@ -101,3 +128,7 @@ class Visits:
         fresh, losses = processes.sum(seen)
         self.losses = torch.where(fresh > 0, losses, self.losses)
         self._fresh[:] = False
+
+
+def _rounded_up(epochs: float) -> int:
+    return math.ceil(epochs - 1e-9)  # 0.07 * 100 is a hair above 7
