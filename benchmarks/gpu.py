@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 import store
 import twostroke as ts
-from speed import paired, problem, seconds_of, show
+from speed import muon_speed, paired, problem, seconds_of, show
 from twostroke.models import create_model
 from twostroke.support import bits, gpu
 from twostroke.training.run import versions
@@ -272,37 +272,7 @@ def bandwidth(options: argparse.Namespace) -> dict:
 
 def muon(options: argparse.Namespace) -> dict:
     """What Muon's own work adds to a held step."""
-    results = {}
-    for name in options.models:
-        model, x, _ = problem(name, options.batch, options)
-        y = torch.randint(0, 10, (options.batch,), device=options.device)
-        with autocast(options):
-            support = ts.record(model, x)
-        optimizers = {
-            "SGD": torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9),
-            "Muon": ts.solvers.Muon(model.parameters(), lr=1e-5),
-        }
-
-        def step(optimizer, model=model, x=x, y=y, support=support) -> None:
-            with autocast(options), ts.hold(model, support):
-                loss = F.cross_entropy(model(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-        step(optimizers["SGD"])  # leaves gradients for the last two
-        variants = {
-            "held step, SGD": lambda step=step, o=optimizers: step(o["SGD"]),
-            "held step, Muon": lambda step=step, o=optimizers: step(o["Muon"]),
-            "SGD alone": optimizers["SGD"].step,
-            "Muon alone": optimizers["Muon"].step,
-        }
-        result = paired(variants, options.turns, clock(options.device, options.steps))
-        show(f"optimiser, {name}, batch {options.batch}", result)
-        share = result["Muon alone"]["median_ms"] / result["held step, Muon"]["median_ms"]
-        print(f"  Muon's share of its step: {100 * share:.1f} %")
-        results[name] = {"arms": result, "muon_share": share}
-    return results
+    return muon_speed(options, clock(options.device, options.steps))
 
 
 PARTS = {

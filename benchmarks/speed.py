@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 
 import twostroke as ts
 from twostroke.models import create_model
+from twostroke.solvers import spectral
 from twostroke.training.run import versions
 
 
@@ -286,12 +288,55 @@ def bits_speed(options: argparse.Namespace) -> dict:
     return result
 
 
+def muon_speed(
+    options: argparse.Namespace, clock: Callable[[Callable[[], object]], float] = seconds_of
+) -> dict:
+    """What Muon's own work adds to a held step; on a CPU also without its short way."""
+    results = {}
+    for name in options.models:
+        model, x, _ = problem(name, options.batch, options)
+        y = torch.randint(0, 10, (options.batch,), device=options.device)
+        with torch.autocast(options.device, torch.bfloat16, enabled=options.bf16):
+            support = ts.record(model, x)
+        sgd = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9)
+        muon = ts.solvers.Muon(model.parameters(), lr=1e-5)
+
+        def step(optimizer, model=model, x=x, y=y, support=support) -> None:
+            low = torch.autocast(options.device, torch.bfloat16, enabled=options.bf16)
+            with low, ts.hold(model, support):
+                loss = F.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        def written_out(muon=muon) -> None:
+            with patch.object(spectral, "_by_gram", spectral._by_steps):
+                muon.step()
+
+        step(sgd)  # leaves gradients for the last ones
+        variants = {
+            "held step, SGD": lambda step=step, o=sgd: step(o),
+            "held step, Muon": lambda step=step, o=muon: step(o),
+            "SGD alone": sgd.step,
+            "Muon alone": muon.step,
+        }
+        if options.device == "cpu":
+            variants["Muon alone, written out"] = written_out
+        result = paired(variants, options.turns, clock)
+        show(f"optimiser, {name}, batch {options.batch}", result)
+        share = result["Muon alone"]["median_ms"] / result["held step, Muon"]["median_ms"]
+        print(f"  Muon's share of its step: {100 * share:.1f} %")
+        results[name] = {"arms": result, "muon_share": share}
+    return results
+
+
 PARTS = {
     "step": step_speed,
     "record": record_speed,
     "fit": fit_speed,
     "imports": import_time,
     "bits": bits_speed,
+    "muon": muon_speed,
 }
 
 

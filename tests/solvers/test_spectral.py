@@ -9,7 +9,7 @@ from torch import nn
 import twostroke as ts
 from tests.toy import toy_data, toy_net
 from twostroke.errors import SettingsError
-from twostroke.solvers import Muon, orthogonalise
+from twostroke.solvers import Muon, orthogonalise, spectral
 
 
 @settings(max_examples=30, deadline=None)
@@ -144,3 +144,26 @@ def test_fit_takes_it_by_name_and_state_survives_a_checkpoint(tmp_path):
     ts.fit(model, toy_data(), epochs=4, folder=tmp_path, resume=True, **options)
     for p, q in zip(whole.model.parameters(), model.parameters(), strict=True):
         assert torch.equal(p, q)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 3), st.integers(1, 12), st.integers(1, 40), st.integers(1, 6), st.integers(0, 99)
+)
+def test_the_product_of_factors_is_the_iteration(count, rows, columns, steps, seed):
+    torch.manual_seed(seed)
+    fall = torch.logspace(0, -3, rows)[:, None]  # ill-conditioned
+    x = fall * torch.randn(count, rows, columns)
+    x = x / x.flatten(1).norm(dim=1).view(-1, 1, 1)
+    exact = spectral._by_steps(x.double(), steps)
+    assert torch.allclose(spectral._by_gram(x.double(), steps), exact, atol=1e-9)
+    assert torch.allclose(spectral._by_gram(x, steps).double(), exact, atol=2e-3)
+
+
+def test_many_columns_are_orthogonalised_the_short_way(monkeypatch):
+    seen = []
+    monkeypatch.setattr(spectral, "_by_gram", lambda x, steps: seen.append(x.shape) or x)
+    orthogonalise(torch.randn(2, 3, 6))
+    orthogonalise(torch.randn(2, 6, 3))
+    orthogonalise(torch.randn(2, 3, 5))
+    assert seen == [(2, 3, 6), (2, 3, 6)]

@@ -38,16 +38,41 @@ def orthogonalise(
     values above 0.0015 of the matrix's Frobenius norm come out between 0.68 and 1.2, which serves
     descent as well as 1 does. Smaller ones stay small: they grow by 3.4445 a step at most.
     """
-    wide = matrices.shape[-2] > matrices.shape[-1]
+    tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.bfloat16() if matrices.is_cuda else matrices
-    if wide:
+    if tall:
         x = x.mT
     x = x / x.flatten(1).norm(dim=1).clamp(min=1e-7).view(-1, 1, 1)
+    # bfloat16 has not the digits for squares of small singular values
+    long = x.shape[-1] >= 2 * x.shape[-2] and x.dtype is not torch.bfloat16
+    x = _by_gram(x, steps) if long else _by_steps(x, steps)
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+def _by_steps(x: Tensor, steps: int) -> Tensor:
+    """Newton–Schulz as it is written: X ← (aI + bG + cG²) X with G = X Xᵀ."""
     a, b, c = _COEFFICIENTS
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.mT if wide else x).to(matrices.dtype)
+    return x
+
+
+def _by_gram(x: Tensor, steps: int) -> Tensor:
+    """The same for matrices of many columns, which are touched twice only.
+
+    A step multiplies X by F = aI + bG + cG² and so turns G into F G F: the product of all F needs
+    products of (rows, rows) only.
+    """
+    a, b, c = _COEFFICIENTS
+    gram = x @ x.mT
+    product = identity = torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device).expand_as(gram)
+    for step in range(steps):
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * identity
+        product = factor @ product if step else factor
+        if step < steps - 1:
+            gram = factor @ gram @ factor
+    return product @ x
 
 
 class Muon(Optimizer):
