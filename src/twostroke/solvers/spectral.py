@@ -43,8 +43,8 @@ def orthogonalise(
     if tall:
         x = x.mT
     x = x / x.flatten(1).norm(dim=1).clamp(min=1e-7).view(-1, 1, 1)
-    # bfloat16 has not the digits for squares of small singular values
-    long = x.shape[-1] >= 2 * x.shape[-2] and x.dtype is not torch.bfloat16
+    # half precision has not the digits for the squares of small singular values
+    long = x.shape[-1] >= 2 * x.shape[-2] and torch.finfo(x.dtype).bits >= 32
     x = _by_gram(x, steps) if long else _by_steps(x, steps)
     return (x.mT if tall else x).to(matrices.dtype)
 
