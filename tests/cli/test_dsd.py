@@ -74,6 +74,7 @@ def test_a_stopped_run_goes_on(capsys, digits, tmp_path, monkeypatch):  # noqa: 
 def test_bad_requests_are_one_line_and_leave_nothing(capsys, digits, tmp_path, arguments, message):  # noqa: F811
     out = tmp_path / "a"
     first = [] if "--model" in arguments else QUICK[:2]
+    first += [] if "--batch-size" in arguments else QUICK[-2:]
     code, _, err = run(
         capsys, "dsd", "--data", digits, *first, "--scale", "smoke", *arguments, "--out", out
     )
@@ -92,3 +93,24 @@ def test_weights_of_another_model_are_named(capsys, digits, tmp_path):  # noqa: 
     assert "another model (allcnn-mini): it has no block1.0.weight" in err
     code, _, err = run(capsys, "dsd", "--data", digits)
     assert "--out runs/NAME" in err
+
+
+def test_an_error_in_mid_run_leaves_a_run_that_goes_on(capsys, digits, tmp_path, monkeypatch):  # noqa: F811
+    from twostroke.cli.progress import RunBar
+    from twostroke.errors import DataError
+
+    run(capsys, "dsd", "--data", digits, *QUICK, "--out", tmp_path / "a")
+
+    def fail(*_):
+        raise DataError("a picture is gone")
+
+    b = tmp_path / "b"
+    with monkeypatch.context() as patch:
+        patch.setattr(RunBar, "epoch", fail)
+        code, _, err = run(
+            capsys, "dsd", "--data", digits, *QUICK[:2], "--epochs", 0, 1, 1, *QUICK[-2:],
+            "--weights", tmp_path / "a", "--out", b,
+        )  # fmt: skip
+    assert code == 2
+    assert "a picture is gone" in err
+    assert run(capsys, "dsd", "--resume", b)[0] == 0

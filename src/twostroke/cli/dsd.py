@@ -25,6 +25,7 @@ from ..sparsity import (
     dense_sparse_dense,
     recipe,
 )
+from ..sparsity.kept import begun
 from ..training import RunFolder, Status
 from .progress import RunBars
 from .train import stoppable, torch_seed
@@ -139,7 +140,7 @@ def dsd(
                 folder=run.path / "phases",
             )
     except TwostrokeError:
-        if resume is None and not (run.path / "phases" / "1-dense").exists():
+        if resume is None and not begun(run.path / "phases"):
             _discard(run)
         raise
     return _finish(console, run, result, f"{asked['model']}, {asked['mask']}")
