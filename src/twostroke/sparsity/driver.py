@@ -169,10 +169,31 @@ class _Run:
             if self.notice is not None:
                 self.notice(self.notes[-1])
 
+    def _place(self, number: int) -> Path | None:
+        name = PHASES[number].replace(" ", "-")
+        return self.folder / f"{number + 1}-{name}" if self.folder is not None else None
+
+    def _prune(self, mask: WeightMask, seed: int) -> Masks:
+        """Find the masks and apply them."""
+        try:
+            masks = mask.find(self.model, self.data.train, seed=seed)
+            apply_masks(self.model, masks)
+        except SettingsError as error:
+            dense = self._place(0)
+            if dense is None or not (dense / "phase.json").exists():
+                raise
+            raise SettingsError(
+                f"{error}. The dense phase is not lost: `twostroke dsd --weights {dense}` begins with it"
+            ) from error
+        if not isinstance(mask, NoMask):
+            never = [path for path in prunable(self.model) if path not in masks]
+            self._note("no mask was found for", never)
+        return masks
+
     def phase(self, number: int, epochs: int, lr: float) -> tuple[PhaseResult, str]:
         """Run one phase, or read what is kept of it."""
         name = PHASES[number]
-        place = self.folder / f"{number + 1}-{name.replace(' ', '-')}" if self.folder else None
+        place = self._place(number)
         if (finished := read_phase(place, self.model)) is not None:
             return finished, ""
         settings = self.settings.but(epochs=epochs, lr=lr, seed=self.settings.seed + 7919 * number)
@@ -182,11 +203,7 @@ class _Run:
             before = evaluate(self.model, self.data.test).error
             masks: Masks = {}
             if number == 1 and not isinstance(self.mask, Units):
-                masks = self.mask.find(self.model, self.data.train, seed=seed)
-                apply_masks(self.model, masks)
-                if not isinstance(self.mask, NoMask):
-                    never = [path for path in prunable(self.model) if path not in masks]
-                    self._note("no mask was found for", never)
+                masks = self._prune(self.mask, seed)
             masked = evaluate(self.model, self.data.test).error if masks else before
             estimated = masked
             if number > 0 and estimate_statistics(
