@@ -52,6 +52,10 @@ class UnknownNameError(TwostrokeError, LookupError):
     """A model or data set name that is not known; the text lists near matches."""
 
 
+class WeightsError(TwostrokeError, OSError):
+    """Published weights could not be fetched, or their file is damaged; the text names both."""
+
+
 class RunFolderError(TwostrokeError, OSError):
     """A run's folder is taken, missing or incomplete."""
 

@@ -1,17 +1,31 @@
 """`twostroke dsd` as a user types it."""
 
+import importlib
 import json
 import os
+import re
+import shutil
 import signal
+from dataclasses import replace
 
 import pytest
+import torch
+import torchvision
 from safetensors.torch import load_file
+from torch import nn
 
 from tests.cli.test_cli import digits, run  # noqa: F401
+from twostroke.cli.dsd import DsdConfig
+from twostroke.cli.dsd_tables import layer_table
 from twostroke.models import create_model
+from twostroke.sparsity import DenseSparseDenseResult, Magnitude, Sparsity, sparsity
+from twostroke.training import Status
+
+dsd_module = importlib.import_module("twostroke.cli.dsd")
 
 QUICK = ["--model", "allcnn-mini", "--epochs", 1, 1, 1, "--lrs", 0.05, 0.02, 0.01]
 QUICK += ["--batch-size", 40]
+FROM_TRAINED = [*QUICK[:2], "--scale", "smoke", "--batch-size", 40]  # no dense phase
 
 
 def test_a_run_ends_in_a_plain_model_and_a_table(capsys, digits, tmp_path):  # noqa: F811
@@ -29,10 +43,12 @@ def test_a_run_ends_in_a_plain_model_and_a_table(capsys, digits, tmp_path):  # n
     phase = json.loads((out / "phases" / "2-sparse" / "phase.json").read_text())
     assert 0 < phase["units_on"] <= 1
     code, text, _ = run(
-        capsys, "dsd", "--data", digits, *QUICK, "--weights", out, "--ratio", 0.5,
+        capsys, "dsd", "--data", digits, *FROM_TRAINED, "--weights", out, "--ratio", 0.5,
         "--out", tmp_path / "b",
     )  # fmt: skip
     assert code == 0
+    assert "zeros after the sparse phase" in text
+    assert re.search(r"50\.0\W+\n", text)
     phase = json.loads((tmp_path / "b" / "phases" / "2-sparse" / "phase.json").read_text())
     assert phase["sparsity"] == pytest.approx(0.5, abs=0.01)
     assert not (tmp_path / "b" / "phases" / "1-dense").exists()
@@ -69,11 +85,14 @@ def test_a_stopped_run_goes_on(capsys, digits, tmp_path, monkeypatch):  # noqa: 
         (["--model", "resnet81"], "no model 'resnet81'"),
         (["--batch-size", 0], "batch_size is 1 or more"),
         (["--model", "efficientnet_b0", "--mask", "batch-units"], "silu"),
+        (["--model", "alexnet"], "does not take images of shape (1, 12, 12)"),
+        (["--batch-size", 4000], "larger than the 120 training examples"),
     ],
 )
 def test_bad_requests_are_one_line_and_leave_nothing(capsys, digits, tmp_path, arguments, message):  # noqa: F811
     out = tmp_path / "a"
     first = [] if "--model" in arguments else QUICK[:2]
+    first += [] if "--batch-size" in arguments else QUICK[-2:]
     code, _, err = run(
         capsys, "dsd", "--data", digits, *first, "--scale", "smoke", *arguments, "--out", out
     )
@@ -92,3 +111,150 @@ def test_weights_of_another_model_are_named(capsys, digits, tmp_path):  # noqa: 
     assert "another model (allcnn-mini): it has no block1.0.weight" in err
     code, _, err = run(capsys, "dsd", "--data", digits)
     assert "--out runs/NAME" in err
+
+
+def test_an_error_in_mid_run_leaves_a_run_that_goes_on(capsys, digits, tmp_path, monkeypatch):  # noqa: F811
+    from twostroke.cli.progress import RunBar
+    from twostroke.errors import DataError
+
+    run(capsys, "dsd", "--data", digits, *QUICK, "--out", tmp_path / "a")
+
+    def fail(*_):
+        raise DataError("a picture is gone")
+
+    b = tmp_path / "b"
+    with monkeypatch.context() as patch:
+        patch.setattr(RunBar, "epoch", fail)
+        code, _, err = run(
+            capsys, "dsd", "--data", digits, *FROM_TRAINED, "--weights", tmp_path / "a", "--out", b
+        )
+    assert code == 2
+    assert "a picture is gone" in err
+    (tmp_path / "a" / "model.safetensors").unlink()  # no longer needed
+    assert run(capsys, "dsd", "--resume", b)[0] == 0
+    assert not (b / "phases" / "1-dense").exists()
+
+
+def test_weights_with_a_dense_phase_if_asked_for(capsys, digits, tmp_path):  # noqa: F811
+    run(capsys, "dsd", "--data", digits, *QUICK, "--out", tmp_path / "a")
+    b = tmp_path / "b"
+    assert (
+        run(capsys, "dsd", "--data", digits, *QUICK, "--weights", tmp_path / "a", "--out", b)[0]
+        == 0
+    )
+    assert (b / "phases" / "1-dense" / "phase.json").exists()
+
+
+def test_weights_of_a_run_that_had_other_images(capsys, digits, tmp_path):  # noqa: F811
+    run(capsys, "dsd", "--data", digits, *QUICK, "--preprocess", "unit", "--out", tmp_path / "a")
+    options = ["dsd", *FROM_TRAINED, "--weights", tmp_path / "a" / "phases" / "1-dense"]
+    code, _, err = run(capsys, *options, "--data", digits, "--out", tmp_path / "b")
+    assert code == 2
+    assert (
+        "with --preprocess unit, and this one would with --preprocess none: give --preprocess unit"
+        in err
+    )
+    assert not (tmp_path / "b").exists()
+    moved = tmp_path / "moved.npz"
+    shutil.copy(digits.removeprefix("npz:"), moved)
+    options += ["--preprocess", "unit", "--data", f"npz:{moved}"]
+    code, text, _ = run(capsys, *options, "--out", tmp_path / "b")
+    assert code == 0
+    assert f"were trained on {digits}, and this run is on npz:{moved}" in text
+
+
+def test_published_weights_of_which_a_layer_is_new(capsys, digits, tmp_path, monkeypatch):  # noqa: F811
+    state = torchvision.models.resnet18().state_dict()
+    monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", lambda self, **_: state)
+    options = ["dsd", "--data", digits, "--weights", "torchvision", "--batch-size", 40]
+    code, text, _ = run(
+        capsys, *options, "--model", "resnet18", "--scale", "smoke", "--out", tmp_path / "a"
+    )
+    assert code == 0
+    assert "the first layer (for 1 channels, not 3)" in text
+    assert "the last layer (for 4 classes, not 1000); 1 epochs at 0.01 train it first" in text
+    assert (tmp_path / "a" / "phases" / "1-dense" / "phase.json").exists()
+    plan = DsdConfig(weights="torchvision").plan(fresh=True)
+    assert (plan.epochs, plan.lrs) == ((9, 45, 45), (0.01, 0.01, 0.001))
+    assert DsdConfig(weights="torchvision").plan(fresh=False).epochs == (0, 45, 45)
+    kept = DsdConfig(weights="torchvision", epochs=(0, 1, 1)).plan(fresh=True)
+    assert kept.epochs == (0, 1, 1)
+    code, _, err = run(capsys, *options, "--model", "allcnn-mini", "--out", tmp_path / "b")
+    assert code == 2
+    assert "allcnn-mini is none of torchvision's models. Give the folder of a run" in err
+
+
+def test_resume_takes_no_options_and_checks_the_file(capsys, digits, tmp_path):  # noqa: F811
+    a = tmp_path / "a"
+    run(capsys, "dsd", "--data", digits, *QUICK, "--out", a)
+    code, _, err = run(capsys, "dsd", "--resume", a, "--price", 3)
+    assert code == 2
+    assert "give no other option beside it" in err
+    file = a / "config.toml"
+    text = file.read_text()
+    for change, message in [
+        (text.replace("seed = 0", 'seed = "zero"'), "seed is 'zero', where int is wanted"),
+        (
+            text.replace('mask = "magnitude"', 'mask = "x"'),
+            "mask is 'x', where one of magnitude, batch-connections,",
+        ),
+        (text.replace("seed = 0", "sede = 0"), "no option 'sede', did you mean 'seed'?"),
+        (text.replace("command", "seed_of"), "holds no run of `twostroke dsd`"),
+    ]:
+        file.write_text(change)
+        code, _, err = run(capsys, "dsd", "--resume", a)
+        assert code == 2
+        assert message in err
+    file.write_text(text)
+    _, _, err = run(capsys, "dsd", "--data", digits, *QUICK, "--out", a)
+    assert f"`twostroke dsd --resume {a}`" in err.replace("\n", " ")
+
+
+def test_a_mask_that_empties_a_layer_keeps_the_dense_phase(capsys, digits, tmp_path):  # noqa: F811
+    a = tmp_path / "a"
+    code, _, err = run(
+        capsys, "dsd", "--data", digits, *QUICK, "--mask", "batch-connections", "--price", 1e6,
+        "--out", a,
+    )  # fmt: skip
+    assert code == 2
+    dense = a / "phases" / "1-dense"
+    assert "lower the ratio or the price" in err
+    assert f"dsd --weights {dense}` begins with it" in err
+    code, _, _ = run(
+        capsys, "dsd", "--data", digits, *FROM_TRAINED, "--weights", dense, "--out", tmp_path / "b"
+    )
+    assert code == 0
+
+
+def test_stopped_outside_training_and_in_the_first_epoch(capsys, digits, tmp_path, monkeypatch):  # noqa: F811
+    from twostroke.cli.progress import RunBar
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    for name, (place, attribute) in {
+        "masks": (Magnitude, "find"),
+        "step": (RunBar, "step"),
+        "before": (dsd_module, "dense_sparse_dense"),
+    }.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(place, attribute, stop)
+            code, text, _ = run(capsys, "dsd", "--data", digits, *QUICK, "--out", tmp_path / name)
+        assert code == 130
+        assert f"go on with: twostroke dsd --resume {tmp_path / name}" in text
+        assert "nan" not in text
+    assert run(capsys, "dsd", "--resume", tmp_path / "before")[0] == 0
+
+
+def test_many_layers_are_summed_up(tmp_path):
+    model = nn.Sequential(*[nn.Linear(4, 4) for _ in range(15)])
+    with torch.no_grad():
+        for k, layer in enumerate(model):
+            layer.weight.view(-1)[:k] = 0
+    found = DenseSparseDenseResult(Status.FINISHED, model, [], sparsity(model))
+    shown = layer_table(found, tmp_path)
+    assert shown.row_count == 12
+    cells = [list(column.cells) for column in shown.columns]
+    assert [column[0] for column in cells] == ["14", "16", "87.5"]
+    assert [column[-1] for column in cells] == ["4 others", "64", "9.4"]  # (0 + 1 + 2 + 3) / 64
+    assert layer_table(replace(found, sparse_sparsity=Sparsity(0)), tmp_path) is None

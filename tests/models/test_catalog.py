@@ -1,12 +1,15 @@
 import sys
+from urllib.error import URLError
 
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from twostroke.errors import SettingsError, UnknownNameError
+from twostroke.errors import SettingsError, UnknownNameError, WeightsError
 from twostroke.models import MODELS, NIN, AllCNN, Mini, create_model, list_models
+from twostroke.models.catalog import origin
+from twostroke.models.outside import drawn_anew
 
 
 def built(name, **options):
@@ -165,6 +168,35 @@ def test_published_weights_of_googlenet_give_one_tensor(published):
 def test_weights_that_do_not_exist():
     with pytest.raises(SettingsError, match="resnet18 has no weights 'BEST', only IMAGENET1K_V1"):
         create_model("resnet18", weights="BEST")
+
+
+def test_weights_that_cannot_be_had_name_address_file_and_fix(monkeypatch, tmp_path):
+    def no_network(*_, **__):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    with pytest.raises(WeightsError, match=r"no route to host.*fetch https://\S+ .*put it at") as e:
+        create_model("resnet18", weights="IMAGENET1K_V1", classes=4)
+    file = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
+    assert str(file) in str(e.value)
+    file.write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(WeightsError, match=r"resnet18-f37072fd.pth does not hold .* remove it"):
+        create_model("resnet18", weights="IMAGENET1K_V1", classes=4)
+
+
+def test_what_published_weights_do_not_fit():
+    assert drawn_anew("resnet18", "DEFAULT", classes=1000, in_channels=3) == []
+    first, last = drawn_anew("resnet18", "IMAGENET1K_V1", classes=4, in_channels=1)
+    assert (first, last) == (
+        "the first layer (for 1 channels, not 3)",
+        "the last layer (for 4 classes, not 1000)",
+    )
+
+
+def test_origins():
+    assert origin("allcnn-mini") == ("twostroke", "allcnn-mini")
+    assert origin("torchvision/vgg16") == origin("vgg16") == ("torchvision", "vgg16")
 
 
 def test_timm_by_full_and_by_short_name():

@@ -59,7 +59,7 @@ def test_convolutions(options):
     z = torch.randn(2, options["in_channels"], 6, 7, dtype=torch.float64)
     m = (torch.rand_like(layer(z)) > 0.5).double()
     torch.testing.assert_close(
-        carried(layer, Call(z.square(), z, m)), by_loops(layer, z, m).detach()
+        carried(Call(layer, z.square(), z, m)), by_loops(layer, z, m).detach()
     )
 
 
@@ -68,7 +68,7 @@ def test_linear_layers_also_over_tokens():
     z = torch.randn(5, 2, 4, dtype=torch.float64)
     m = (torch.rand(5, 2, 3) > 0.5).double()
     expected = layer.weight.detach() ** 2 * torch.einsum("bti,bto->oi", z**2, m)
-    torch.testing.assert_close(carried(layer, Call(z.square(), z, m)), expected)
+    torch.testing.assert_close(carried(Call(layer, z.square(), z, m)), expected)
 
 
 class Branches(nn.Module):

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import twostroke as ts
-from tests.toy import toy_data, toy_net
+from tests.toy import toy_data, toy_net, toy_tensors
+from twostroke.data import from_tensors
 from twostroke.errors import RunFolderError, SettingsError
 from twostroke.sparsity import (
     MASKS,
@@ -189,6 +190,13 @@ def test_a_folder_belongs_to_one_run(tmp_path):
         ts.dense_sparse_dense(toy_net(), toy_data(), mask="none", phases=SHORT, folder=tmp_path)
     with pytest.raises(RunFolderError, match="another settings"):
         ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path, seed=1)
+    with pytest.raises(RunFolderError, match="another statistics"):
+        ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path, statistics=9)
+    x, y = toy_tensors(160, seed=5)
+    other = from_tensors(x, y, x, y)
+    assert other.name == toy_data().name
+    with pytest.raises(RunFolderError, match="another examples"):
+        ts.dense_sparse_dense(toy_net(), other, phases=SHORT, folder=tmp_path)
     (tmp_path / "1-dense" / "phase.json").write_text(json.dumps({"name": "dense"}))
     with pytest.raises(RunFolderError, match="no record of a phase"):
         ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
@@ -200,11 +208,78 @@ def test_bad_requests_are_refused_before_training():
         ({"epochs": 3}, "epochs belongs to the phases"),
         ({"lr": 0.1}, "lr belongs to the phases"),
         ({"batchsize": 3}, "batch_size"),
+        ({"statistics": 0}, "statistics is a number of examples, 1 or more, not 0"),
+        ({"batch_size": 4000}, "larger than the 160 training examples"),
     ]:
         with pytest.raises(SettingsError, match=text):
             ts.dense_sparse_dense(toy_net(), toy_data(), **options)
     with pytest.raises(SettingsError, match="no convolution"):
         ts.dense_sparse_dense(nn.Flatten(), toy_data())
+    large = nn.Sequential(nn.Conv2d(1, 4, 7), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4))
+    large(torch.zeros(1, 1, 32, 32))
+    with pytest.raises(SettingsError, match=r"does not take images of shape \(1, 6, 6\)"):
+        ts.dense_sparse_dense(large, toy_data(), phases=SHORT)
+
+
+@pytest.mark.parametrize("per", ["batch", "instance"])
+def test_units_of_relu6_are_masked_too(per):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 3),
+        nn.ReLU6(),
+        nn.Conv2d(6, 6, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(24, 4),
+    )
+    mask = Units(per=per, price=0.3)
+    result = ts.dense_sparse_dense(model, toy_data(), mask=mask, phases=SHORT)
+    assert 0 < result.phases[1].units_on < 1
+
+
+def test_density_is_that_of_the_masks_that_training_holds():
+    model, (x, _) = toy_net(), toy_tensors(40)
+    shared = Units(price=0.3)
+    support = ts.record(model.eval(), x, rule=shared.rule, gated=True)
+    found = shared.density(model, x)
+    assert found == support.density()
+    assert list(found.by_site.values()) == list(support.density().by_site.values())
+
+
+def test_weights_that_no_mask_reaches_are_named():
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(36, 8)
+            self.attention = nn.MultiheadAttention(8, 2)
+            self.head = nn.Linear(8, 4)
+
+        def forward(self, x):
+            z = self.first(x.flatten(1)).relu()[None]
+            return self.head(self.attention(z, z, z)[0][0])
+
+    told = []
+    result = ts.dense_sparse_dense(
+        Attends(), toy_data(), mask="batch-connections", phases=SHORT, notice=told.append
+    )
+    assert told == result.notes
+    assert "no mask reaches attention.in_proj_weight" in told[0]
+    assert "no mask was found for attention.out_proj" in told[1]  # used, but never called
+    assert result.phases[1].by_layer["head"] > 0
+
+
+def test_ctrl_c_between_training_ends_the_run_too(tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Magnitude, "find", stop)
+        result = ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
+    assert result.status is ts.Status.INTERRUPTED
+    assert result.detail == "in the sparse phase, outside training"
+    assert [phase.name for phase in result.phases] == ["dense"]
+    result = ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
+    assert result.status is ts.Status.FINISHED
 
 
 def test_recipes():

@@ -17,6 +17,7 @@ from twostroke.sparsity import (
     weighted_layers,
 )
 from twostroke.sparsity.carried import calls_of
+from twostroke.sparsity.layers import prunable, unknown_weights
 from twostroke.support import record
 
 
@@ -130,3 +131,68 @@ def test_bad_settings(make, text):
 
 def test_the_control_masks_nothing():
     assert NoMask().find(toy_net(), toy_data().train, seed=0) == {}
+
+
+def test_layers_that_compute_other_weights_from_their_own_refuse():
+    class Centred(nn.Conv2d):
+        def forward(self, x):
+            weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+            return self._conv_forward(x, weight, self.bias)
+
+    class Padded(nn.Conv2d):  # linear in its weight, as timm's Conv2dSame
+        def forward(self, x):
+            return super().forward(nn.functional.pad(x, (0, 1, 0, 1)))
+
+    class Scaled(nn.Linear):
+        def forward(self, x):
+            return nn.functional.linear(x, self.weight / self.weight.norm(), self.bias)
+
+    def net(layer):
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), layer)
+
+    source = toy_data().train
+    for layer in (Centred(4, 4, 3), Centred(4, 4, 3, groups=4), Scaled(4, 4)):
+        model = net(layer)
+        keep = torch.rand_like(layer.weight) > 0.5
+        with pytest.raises(SettingsError, match=rf"2: {type(layer).__name__} does not multiply"):
+            Magnitude().find(model, source, seed=0)
+        with pytest.raises(SettingsError, match="2: "):
+            apply_masks(model, {"2": keep})
+    for layer in (
+        Padded(4, 4, 3, stride=2, dilation=2, padding=1),
+        Padded(4, 4, 1, groups=4, padding_mode="circular"),
+    ):
+        assert list(Magnitude().find(net(layer), source, seed=0)) == ["2"]
+
+
+def test_layers_of_timm():
+    layers = pytest.importorskip("timm.layers")
+
+    def net(layer):
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), layer)
+
+    for kind in (layers.StdConv2d, layers.ScaledStdConv2d, layers.ScaledStdConv2dSame):
+        with pytest.raises(SettingsError, match=kind.__name__):
+            prunable(net(kind(4, 4, kernel_size=3)))
+    assert list(prunable(net(layers.Conv2dSame(4, 4, 3, stride=2)))) == ["2"]
+    assert unknown_weights(net(layers.CondConv2d(4, 4, 3))) == ["2.weight"]
+    assert unknown_weights(toy_net()) == []
+
+
+def test_calls_of_all_modules_that_share_a_weight_count():
+    torch.manual_seed(0)
+    first, a, b = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+    twice = nn.Sequential(first, a, nn.ReLU(), b)
+    b.weight, b.bias = a.weight, a.bias
+    one = nn.Sequential(first, a, nn.ReLU(), a)
+    source = toy_data().train
+    found, expected = (Connections().energies(m, source, seed=0) for m in (twice, one))
+    assert torch.equal(found["1"], expected["1"])
+
+
+def test_a_dead_layer_has_its_own_message():
+    model = toy_net()
+    with torch.no_grad():
+        model[4].bias.fill_(-100)
+    with pytest.raises(SettingsError, match="4 carries nothing in any of 160 examples"):
+        Connections().find(model, toy_data().train, seed=0)

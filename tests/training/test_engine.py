@@ -16,7 +16,8 @@ import twostroke as ts
 from tests.toy import toy_data, toy_net, toy_tensors
 from tests.training.several import CASES, COLUMNS, STEADY, launch, outcome
 from twostroke.alternation import Processes
-from twostroke.cli.train import _plain, from_toml
+from twostroke.cli.config import from_toml, plain
+from twostroke.cli.train import TrainConfig
 from twostroke.errors import RunFolderError, SettingsError
 from twostroke.support import bits
 from twostroke.training import History
@@ -190,7 +191,7 @@ def test_a_lost_process_ends_the_run_which_goes_on_and_is_stopped(folder):
     assert "--resume" in said
     assert silent == ""
     # and in one process
-    config = from_toml(out / "config.toml")
+    config = from_toml(out / "config.toml", TrainConfig)
     done = len(History.load(out / "metrics.csv"))
     result = ts.fit(
         ts.models.create_model("allcnn-mini", classes=4, in_channels=1),
@@ -199,7 +200,7 @@ def test_a_lost_process_ends_the_run_which_goes_on_and_is_stopped(folder):
         settings=config.settings(),
         folder=out,
         resume=True,
-        identity=_plain(config),
+        identity=plain(config),
         progress=lambda where: (
             (_ for _ in ()).throw(KeyboardInterrupt) if where.epoch > done else None
         ),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import replace
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
+import tyro
 from rich.console import Console
-from rich.table import Table
 
 from ..data import load
 from ..errors import RunFolderError, SettingsError, TwostrokeError
-from ..models import create_model
 from ..report import draw_curves
 from ..sparsity import (
     MASKS,
@@ -25,7 +24,11 @@ from ..sparsity import (
     dense_sparse_dense,
     recipe,
 )
+from ..sparsity.kept import begun
 from ..training import RunFolder, Status
+from .config import checked, made, plain, refuse_beside_resume
+from .dsd_tables import EXPLANATION, layer_table, phase_table
+from .dsd_weights import fresh_layers, network, other_data
 from .progress import RunBars
 from .train import stoppable, torch_seed
 
@@ -39,110 +42,176 @@ MaskName = Literal[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class DsdConfig:
+    """What one run is made of; `config.toml` in its folder holds the same names."""
+
+    model: str = "resnet18"
+    """Any convolutional net; `twostroke models` lists them."""
+    data: str = "imagenet"
+    """Data set: a name, folder:PATH or npz:PATH."""
+    mask: MaskName = "magnitude"
+    """What is pruned. magnitude: a share of each layer's smallest weights; batch-connections,
+    instance-connections: weights that carry less than a price; batch-units, instance-units: units of
+    little energy, step by step; none: the control."""
+    ratio: float | None = None
+    """magnitude: share of each layer's weights to prune, by default 0.3."""
+    price: float | None = None
+    """connections, units: price relative to the mean of the layer, by default 0.15 and 0.01. How much
+    it prunes depends on the net (0.15: from 30 % to over 80 %); the tables at the end tell."""
+    weights: str | None = None
+    """Begin with a trained model, and without a dense phase unless --epochs asks for one: the folder
+    of a run of `twostroke train`, or 'torchvision' for its published weights. Layers that these do
+    not fit are drawn anew; then there is a short dense phase."""
+    scale: Literal["full", "short", "smoke"] = "full"
+    """full is the published number of epochs, short about a fifth, smoke one a phase."""
+    epochs: tuple[int, int, int] | None = None
+    """Epochs of the three phases, in place of scale; 0 leaves one out."""
+    lrs: tuple[float, float, float] | None = None
+    """Initial learning rates of the three phases."""
+    batch_size: int | None = None
+    """Examples a step, by default the recipe's."""
+    augment: str = "none"
+    """Augmentation, replayable: none, shift, flip-shift; for imagenet resized-crop."""
+    preprocess: str = "none"
+    """none is per-channel normalisation; raw, unit, gcn, gcn-zca, lcn."""
+    data_root: Path | None = None
+    """Where named data sets lie or are downloaded to."""
+    seed: int = 0
+    """Of initial weights, order, augmentation and dropout."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1; auto takes the GPU where there is one."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 computes in bfloat16 where that is safe."""
+
+    def masks(self) -> WeightMask | Units:
+        """The mask of that name with its number; a number that it does not have is refused."""
+        mask = MASKS[self.mask]()
+        if self.ratio is not None:
+            if not isinstance(mask, Magnitude):
+                raise SettingsError(f"--ratio belongs to --mask magnitude; {self.mask} has none")
+            mask = replace(mask, ratio=self.ratio)
+        if self.price is not None:
+            if not isinstance(mask, Connections | Units):
+                raise SettingsError(
+                    f"--price belongs to connections and units; {self.mask} has none"
+                )
+            mask = replace(mask, price=self.price)
+        return mask
+
+    def plan(self, *, fresh: bool) -> Recipe:
+        """Lengths and learning rates; `fresh` says that a layer of given weights is drawn anew."""
+        plan = recipe(self.model)
+        if self.batch_size is not None:
+            if self.batch_size < 1:
+                raise SettingsError(f"batch_size is 1 or more, not {self.batch_size}")
+            plan = replace(plan, batch_size=self.batch_size)
+        if self.epochs is not None:
+            plan = replace(plan, epochs=self.epochs)
+        else:
+            plan = plan.scaled(self.scale)
+            dense, sparse, again = plan.epochs
+            if fresh:  # long enough for a new layer, and too slow to forget the trained ones
+                plan = replace(plan, epochs=(max(1, round(dense / 10)), sparse, again))
+                plan = replace(plan, lrs=(plan.lrs[1], *plan.lrs[1:]))
+            elif self.weights is not None:
+                plan = replace(plan, epochs=(0, sparse, again))
+        return plan if self.lrs is None else replace(plan, lrs=self.lrs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DsdOptions:
+    """Where a run goes and where it comes from."""
+
+    out: Path | None = None
+    """Folder for the run; must not hold one already."""
+    resume: Path | None = None
+    """Folder of a run that was stopped: go on with it, with its own settings."""
+
+
 def dsd(
-    *,
-    model: str = "resnet18",
-    data: str = "imagenet",
-    out: Path | None = None,
-    resume: Path | None = None,
-    mask: MaskName = "magnitude",
-    ratio: float | None = None,
-    price: float | None = None,
-    weights: str | None = None,
-    scale: Literal["full", "short", "smoke"] = "full",
-    epochs: tuple[int, int, int] | None = None,
-    lrs: tuple[float, float, float] | None = None,
-    batch_size: int | None = None,
-    augment: str = "none",
-    preprocess: str = "none",
-    data_root: Path | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    precision: Literal["fp32", "bf16"] = "fp32",
+    options: Annotated[DsdOptions, tyro.conf.arg(name="")] = DsdOptions(),
+    what: Annotated[DsdConfig, tyro.conf.arg(name="")] = DsdConfig(),
 ) -> int:
     """Train dense, prune and train on, then let the pruned weights return and train on.
 
     Lengths and learning rates are the published ones of resnet18, googlenet and vgg16 (ResNet-18's for
     other nets). Run the control, --mask none, beside it: the same epochs without any mask. The
     model that comes out is a plain one, in model.safetensors.
-
-    Args:
-        model: Any convolutional net; `twostroke models` lists them.
-        data: Data set: a name, folder:PATH or npz:PATH.
-        out: Folder for the run; must not hold one already.
-        resume: Folder of a run that was stopped: go on with it, with its own settings.
-        mask: What is pruned. magnitude: a share of each layer's smallest weights; batch-connections,
-            instance-connections: weights that carry less than a price; batch-units, instance-units:
-            units of little energy, step by step; none: the control.
-        ratio: magnitude: share of each layer's weights to prune, by default 0.3.
-        price: connections, units: price relative to the mean of the layer, by default 0.15 and 0.01.
-        weights: Start the sparse phase from a trained model: the folder of a run of `twostroke train`,
-            or 'torchvision' for its published weights.
-        scale: full is the published number of epochs, short about a fifth, smoke one a phase.
-        epochs: Epochs of the three phases, in place of scale.
-        lrs: Initial learning rates of the three phases.
-        batch_size: Examples a step, by default the recipe's.
-        augment: Augmentation, replayable: none, shift, flip-shift; for imagenet resized-crop.
-        preprocess: none is per-channel normalisation; raw, unit, gcn, gcn-zca, lcn.
-        data_root: Where named data sets lie or are downloaded to.
-        seed: Of initial weights, order, augmentation and dropout.
-        device: cpu, cuda, cuda:1; auto takes the GPU where there is one.
-        precision: bf16 computes in bfloat16 where that is safe.
     """
-    asked = {name: value for name, value in locals().items() if name not in ("out", "resume")}
-    console = Console()
-    if resume is not None:
-        if out is not None:
-            raise SettingsError("--resume goes on with a run as it was: give no --out beside it")
-        run = RunFolder(resume)
-        asked |= _from_file(run, asked)
-    elif out is None:
+    if options.resume is not None:
+        refuse_beside_resume(replace(options, resume=None), what)
+        run = RunFolder(options.resume)
+        what = _options_of(run)
+    elif options.out is None:
         raise SettingsError("say where the run is to go: --out runs/NAME")
-    chosen = _mask(asked["mask"], asked["ratio"], asked["price"])
-    plan = _plan(asked)
+    mask = what.masks()
+    fresh_run = options.resume is None or not begun(options.resume / "phases")
+    notes = []
+    if fresh_run and (note := other_data(what.weights, data=what.data, preprocess=what.preprocess)):
+        notes.append(note)
     examples = load(
-        asked["data"],
-        root=asked["data_root"] and Path(asked["data_root"]),
-        augmentation=None if asked["augment"] == "none" else asked["augment"],
-        preprocess=asked["preprocess"],
+        what.data,
+        root=what.data_root,
+        augmentation=None if what.augment == "none" else what.augment,
+        preprocess=what.preprocess,
     )
-    torch_seed(asked["seed"])
-    net = create_model(
-        asked["model"],
-        classes=len(examples.classes),
-        in_channels=examples.train.shape[0],
-        weights="IMAGENET1K_V1" if asked["weights"] == "torchvision" else None,
-    )
-    if asked["weights"] not in (None, "torchvision"):
-        RunFolder(asked["weights"]).load_model(net)
-    if resume is None:
-        assert out is not None
-        run = RunFolder.create(out, {"command": "dsd"} | _plain(asked))
+    fresh = fresh_layers(what.model, what.weights, examples)
+    plan = what.plan(fresh=bool(fresh))
+    if fresh:
+        notes.append(_of_fresh(fresh, plan))
+    torch_seed(what.seed)
+    net = network(what.model, what.weights, examples, begun=not fresh_run)
+    if options.resume is None:
+        assert options.out is not None
+        run = RunFolder.create(options.out, {"command": "dsd"} | plain(what))
+    console = Console()
     console.print(
-        f"{asked['model']} on {examples.name} ({examples.note}); mask {asked['mask']}; epochs "
+        f"{what.model} on {examples.name} ({examples.note}); mask {what.mask}; epochs "
         f"{', '.join(map(str, plan.whole()))} at learning rates {', '.join(map(str, plan.lrs))}",
         highlight=False,
     )
+
+    def notice(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    for note in notes:
+        notice(note)
     bars = RunBars(console)
     try:
         with closing(bars), stoppable():
             result = dense_sparse_dense(
                 net,
                 examples,
-                mask=chosen,
+                mask=mask,
                 phases=plan,
-                seed=asked["seed"],
-                device=asked["device"],
-                precision=asked["precision"],
+                seed=what.seed,
+                device=what.device,
+                precision=what.precision,
                 callback=lambda phase, record: bars.of(phase).epoch(record),
                 progress=lambda phase, where: bars.of(phase).step(where),
                 folder=run.path / "phases",
+                notice=notice,
             )
     except TwostrokeError:
-        if resume is None and not (run.path / "phases" / "1-dense").exists():
+        if options.resume is None and not begun(run.path / "phases"):
             _discard(run)
         raise
-    return _finish(console, run, result, f"{asked['model']}, {asked['mask']}")
+    except KeyboardInterrupt:  # before the first phase
+        _tell_resume(console, run)
+        return 130
+    return _finish(console, run, result, f"{what.model}, {what.mask}")
+
+
+def _of_fresh(layers: list[str], plan: Recipe) -> str:
+    """What follows from layers that are drawn anew."""
+    text = f"drawn anew: {' and '.join(layers)}; "
+    epochs = plan.whole()[0]
+    if epochs == 0:
+        return text + "no dense phase trains what is then pruned: --epochs 5 45 45 would have one"
+    return (
+        text + f"{epochs} epochs at {plan.lrs[0]:g} train it first (--epochs and --lrs change that)"
+    )
 
 
 def _finish(console: Console, run: RunFolder, result: DenseSparseDenseResult, name: str) -> int:
@@ -152,94 +221,36 @@ def _finish(console: Console, run: RunFolder, result: DenseSparseDenseResult, na
         draw_curves({name: result.history}, run.curves_file, title=f"dense-sparse-dense: {name}")
     except OSError as error:
         raise RunFolderError(f"{run.curves_file} could not be written: {error}") from error
-    console.print(table(result))
-    console.print(EXPLANATION, highlight=False)
+    if result.phases:
+        console.print(phase_table(result))
+        console.print(EXPLANATION, highlight=False)
+    layers = layer_table(result, run.path / "phases" / "2-sparse" / "phase.json")
+    if layers is not None:
+        console.print(layers)
     detail = f" ({result.detail})" if result.detail else ""
     console.print(f"{result.status.value}{detail}", highlight=False)
     console.print(f"everything is in {run.path}", highlight=False, soft_wrap=True)
     if result.status is Status.INTERRUPTED:
-        console.print(
-            f"go on with: twostroke dsd --resume {run.path}", highlight=False, soft_wrap=True
-        )
+        _tell_resume(console, run)
         return 130
     return 1 if result.status is Status.DIVERGED else 0
 
 
-EXPLANATION = """
-found     test error of the weights that the phase began with, in %
-masked    the same after masks were set (sparse) or released (dense again)
-renormed  the same after batch norm's statistics were estimated anew
-end       test error at the end of the phase
-zeros     share of the weights that are zero then; off: units that masks switch off
-"""
+def _tell_resume(console: Console, run: RunFolder) -> None:
+    console.print(f"go on with: twostroke dsd --resume {run.path}", highlight=False, soft_wrap=True)
 
 
-def table(result: DenseSparseDenseResult) -> Table:
-    """A line a phase: errors around the change of masks and at the end, and how sparse it is."""
-    shown = Table(title="test error in %", title_justify="left")
-    shown.add_column("phase")
-    heads = ("epochs", "lr", "found", "masked", "renormed", "end", "zeros %")
-    units = any(phase.units_on is not None for phase in result.phases)
-    for head in (*heads, *(["off %"] if units else [])):
-        shown.add_column(head, justify="right")
-    for phase in result.phases:
-        cells = [str(phase.epochs), f"{phase.lr:g}"]
-        errors = (phase.error_before, phase.error_masked, phase.error_estimated, phase.error)
-        cells += [f"{error:.2f}" for error in errors]
-        cells.append(f"{100 * phase.sparsity:.1f}")
-        if units:
-            cells.append("–" if phase.units_on is None else f"{100 * (1 - phase.units_on):.1f}")
-        shown.add_row(phase.name, *cells)
-    return shown
-
-
-def _mask(name: str, ratio: float | None, price: float | None) -> WeightMask | Units:
-    """The mask of that name with its number; a number that it does not have is refused."""
-    if name not in MASKS:
-        raise SettingsError(f"mask is one of {', '.join(MASKS)}, not {name!r}")
-    mask = MASKS[name]()
-    if ratio is not None:
-        if not isinstance(mask, Magnitude):
-            raise SettingsError(f"--ratio belongs to --mask magnitude; {name} has none")
-        mask = replace(mask, ratio=ratio)
-    if price is not None:
-        if not isinstance(mask, Connections | Units):
-            raise SettingsError(f"--price belongs to connections and units; {name} has none")
-        mask = replace(mask, price=price)
-    return mask
-
-
-def _plan(asked: dict[str, Any]) -> Recipe:
-    plan = recipe(asked["model"])
-    if asked["lrs"] is not None:
-        plan = replace(plan, lrs=tuple(asked["lrs"]))
-    if asked["batch_size"] is not None:
-        if asked["batch_size"] < 1:
-            raise SettingsError(f"batch_size is 1 or more, not {asked['batch_size']}")
-        plan = replace(plan, batch_size=asked["batch_size"])
-    if asked["epochs"] is not None:
-        plan = replace(plan, epochs=tuple(asked["epochs"]))
-    else:
-        plan = plan.scaled(asked["scale"])
-    if asked["weights"] is not None:
-        plan = replace(plan, epochs=(0, *plan.epochs[1:]))
-    return plan
-
-
-def _plain(asked: dict[str, Any]) -> dict[str, Any]:
-    return {k: str(v) if isinstance(v, Path) else v for k, v in asked.items() if v is not None}
-
-
-def _from_file(run: RunFolder, asked: dict[str, Any]) -> dict[str, Any]:
-    config = run.config()
-    if config.pop("command", None) != "dsd":
+def _options_of(run: RunFolder) -> DsdConfig:
+    values = run.config()
+    if values.pop("command", None) != "dsd":
         raise RunFolderError(f"{run.path} holds no run of `twostroke dsd`")
-    return {name: config.get(name) for name in asked}
+    return made(checked(values, DsdConfig, run.config_file), DsdConfig)
 
 
 def _discard(run: RunFolder) -> None:
     phases = run.path / "phases"
     (phases / "dense-sparse-dense.json").unlink(missing_ok=True)
-    if phases.is_dir() and not any(phases.iterdir()):
-        phases.rmdir()
+    for place in (*phases.glob("*"), phases):
+        with suppress(OSError):  # whatever else is in it stays
+            place.rmdir()
     run.discard()

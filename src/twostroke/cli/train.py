@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal
@@ -22,8 +21,8 @@ from ..report import draw_curves
 from ..training import RunFolder, Selective, Settings, Settled, Status, fit
 from ..training.checkpoint import Checkpoint
 from ..training.engine import processes_of
-from ..training.run import read_toml
 from ..training.settings import PRESETS
+from .config import from_toml, options_of, plain, refuse_beside_resume
 from .progress import RunBar
 
 
@@ -170,17 +169,9 @@ def train(
     """
     resume = options.resume is not None
     if options.resume is not None:
-        if (
-            options.out is not None
-            or options.config
-            or options.preset != "none"
-            or what != TrainConfig()
-        ):
-            raise SettingsError(
-                "--resume goes on with a run as it was: give no other option beside it"
-            )
+        refuse_beside_resume(replace(options, resume=None), what)
         run = RunFolder(options.resume)
-        what = from_toml(run.config_file)
+        what = from_toml(run.config_file, TrainConfig)
     else:
         if options.out is None:
             raise SettingsError("say where the run is to go: --out runs/NAME")
@@ -200,7 +191,7 @@ def train(
             assert options.out is not None
             run = RunFolder(options.out)
             if processes.main:
-                RunFolder.create(options.out, _plain(what))
+                RunFolder.create(options.out, plain(what))
     name = f"{what.model}, {what.alternation}"
     if resume and not run.begun:  # killed before its first checkpoint: from the beginning, then
         with processes.together():
@@ -232,7 +223,7 @@ def train(
                 progress=bar.step,
                 folder=run.path,
                 resume=resume,
-                identity=_plain(what),
+                identity=plain(what),
                 notice=notice,
             )
     except TwostrokeError:
@@ -281,46 +272,6 @@ def torch_seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    return {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in asdict(config).items()
-        if value is not None
-    }
-
-
-def from_toml(path: Path) -> TrainConfig:
-    """Options from a file; raises as `options_of` does."""
-    values = options_of(path)
-    if "data_root" in values:
-        values["data_root"] = Path(values["data_root"])
-    return TrainConfig(**values)
-
-
-def options_of(path: Path) -> dict[str, Any]:
-    """What a file says; an unknown or ill-typed option raises `SettingsError` with the near match."""
-    known = {f.name: str(f.type) for f in fields(TrainConfig)}
-    values = read_toml(path)
-    for name, value in values.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f", did you mean {near[0]!r}?" if near else f": there are {', '.join(known)}"
-            raise SettingsError(f"{path}: there is no option {name!r}{hint}")
-        wanted = known[name]
-        fits = (
-            isinstance(value, bool)
-            if "bool" in wanted
-            else isinstance(value, int | float) and not isinstance(value, bool)
-            if "float" in wanted
-            else isinstance(value, int) and not isinstance(value, bool)
-            if wanted == "int"
-            else isinstance(value, str)
-        )
-        if not fits:
-            raise SettingsError(f"{path}: {name} is {value!r}, where {wanted} is wanted")
-    return values
-
-
 def spelled_out(arguments: Sequence[str]) -> list[str]:
     """Arguments of `train` with what --preset and --config stand for written before them.
 
@@ -332,7 +283,7 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
         if option == "preset" and value in PRESETS:
             before += _as_arguments(PRESETS[value])
         elif option == "config" and value is not None:
-            before += _as_arguments(options_of(Path(value)))
+            before += _as_arguments(options_of(Path(value), TrainConfig))
     return [*before, *arguments]
 
 

@@ -82,6 +82,7 @@ def create_model(
         SettingsError: `classes` or `in_channels` is below 1; the model has no such weights; one of
             our models does not know an option.
         UnknownNameError: no model has this name, or it is timm's and timm is not installed.
+        WeightsError: the weights could not be downloaded, or their file is damaged.
     """
     sizes = {"classes": classes, "in_channels": in_channels}
     require_positive(**{size: number for size, number in sizes.items() if number is not None})
@@ -93,6 +94,14 @@ def create_model(
     return SOURCES[source].build(
         bare, classes=classes, in_channels=in_channels, weights=weights, **options
     )
+
+
+def origin(name: str) -> tuple[str, str]:
+    """Where the model `name` comes from ("twostroke", "torchvision" or "timm"), and its name there.
+
+    Raises `UnknownNameError` as `create_model` does.
+    """
+    return ("twostroke", name) if name in MODELS else _find(name)
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
+from urllib.parse import urlparse
 
 import torch
 from torch import nn
 
-from ..errors import SettingsError, UnknownNameError
+from ..errors import SettingsError, UnknownNameError, WeightsError
 
 TIMM_MISSING = "timm is not installed: pip install 'twostroke[timm]'"
 
@@ -58,6 +62,7 @@ def torchvision_model(
 
     Raises:
         SettingsError: the model has no weights of that name.
+        WeightsError: they could not be downloaded, or the file in torch's cache is damaged.
     """
     import torchvision
 
@@ -67,19 +72,63 @@ def torchvision_model(
             options.setdefault("init_weights", True)  # left open, torchvision warns
         elif name == "googlenet" and not options["aux_logits"]:
             del options["aux_logits"]  # with weights, torchvision refuses it but acts on it
+    model: nn.Module
     if weights is None:
-        options["num_classes"] = classes or 10
+        model = torchvision.models.get_model(name, num_classes=classes or 10, **options)
     else:
-        known = [w.name for w in torchvision.models.get_model_weights(name)]
-        if weights.rpartition(".")[2] not in (*known, "DEFAULT"):
-            raise SettingsError(f"{name} has no weights {weights!r}, only {', '.join(known)}")
-
-    model: nn.Module = torchvision.models.get_model(name, weights=weights, **options)
+        entry = _published(name, weights)
+        try:
+            model = torchvision.models.get_model(name, weights=entry, **options)
+        except (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError) as error:
+            raise _unavailable(name, entry.url, error) from error
     if weights is not None and classes is not None:
         _change_classes(model, classes)
     if in_channels is not None:
         _change_channels(model, in_channels)
     return model
+
+
+def drawn_anew(name: str, weights: str, *, classes: int, in_channels: int) -> list[str]:
+    """Layers of torchvision's model `name` that its published weights do not fit, in words.
+
+    Nothing is downloaded. Raises `SettingsError` if the model has no weights of that name.
+    """
+    had = len(_published(name, weights).meta["categories"])
+    layers = []
+    if in_channels != 3:
+        layers.append(f"the first layer (for {in_channels} channels, not 3)")
+    if classes != had:
+        layers.append(f"the last layer (for {classes} classes, not {had})")
+    return layers
+
+
+def _published(name: str, weights: str) -> Any:
+    """The entry of torchvision's table for published weights: their address and what is known of them."""
+    import torchvision
+
+    entries = torchvision.models.get_model_weights(name)
+    wanted = weights.rpartition(".")[2]
+    if wanted not in entries.__members__:
+        known = ", ".join(entry.name for entry in entries)
+        raise SettingsError(f"{name} has no weights {weights!r}, only {known}")
+    return entries[wanted]
+
+
+def _unavailable(name: str, url: str, error: Exception) -> WeightsError:
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    if file.exists():
+        return WeightsError(
+            f"{file} does not hold the weights of {name} ({_line(error)}): remove it, and it is "
+            f"downloaded anew from {url}"
+        )
+    return WeightsError(
+        f"the weights of {name} could not be downloaded ({_line(error)}): fetch {url} where there is "
+        f"a network and put it at {file}"
+    )
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def timm_installed() -> bool:

@@ -24,13 +24,14 @@ from torch.func import functional_call
 from ..support.activations import Activation
 from ..support.intercept import Intercept
 from ..support.modes import evaluating
-from .layers import weighted_layers
+from .layers import sharing
 
 
 @dataclass
 class Call:
-    """One call of a layer: the square of what went in, a stand-in for what came out, and its mask."""
+    """One call of `layer`: the square of what went in, a stand-in for what came out, and its mask."""
 
+    layer: nn.Module
     squared: Tensor  # (batch, ...)
     output: Tensor  # (batch, ...), a leaf
     mask: Tensor = field(
@@ -38,14 +39,11 @@ class Call:
     )  # 1 where a unit is on, 0 elsewhere
 
 
-def carried(
-    layer: nn.Module,
-    call: Call,
-) -> Tensor:
-    """Energy that each weight of `layer` carries in one call, summed over the batch: its shape."""
-    weight = layer.weight.detach().requires_grad_()  # type: ignore[operator]
+def carried(call: Call) -> Tensor:
+    """Energy that each weight of the layer carries in one call, summed over the batch: its shape."""
+    weight = call.layer.weight.detach().requires_grad_()  # type: ignore[operator]
     with torch.enable_grad():
-        output = functional_call(layer, {"weight": weight}, (call.squared,))
+        output = functional_call(call.layer, {"weight": weight}, (call.squared,))
         (places,) = torch.autograd.grad(output, weight, call.mask.to(output.dtype))
     return weight.detach().square() * places
 
@@ -56,11 +54,13 @@ def calls_of(
 ) -> dict[str, list[Call]]:
     """Run `model` on `x` in evaluation mode and return every call of each weighted layer.
 
+    The calls of modules that share a weight stand together, under the path of the first.
+
     An output unit is on where a change of it would change what the next site passes on: the mask of
     the ReLU behind it, through batch norm, addition, concatenation or pooling. Layers with no site
     between them and the next weights (the logits, linear bottlenecks) count as on everywhere.
     """
-    layers = weighted_layers(model)
+    layers = sharing(model)
     calls: dict[str, list[Call]] = {path: [] for path in layers}
     sites = _Sites()
     with torch.enable_grad(), evaluating(model), _watched(layers, calls):
@@ -96,20 +96,21 @@ class _Sites:
 
 
 @contextmanager
-def _watched(layers: dict[str, nn.Module], calls: dict[str, list[Call]]) -> Iterator[None]:
+def _watched(layers: dict[str, list[nn.Module]], calls: dict[str, list[Call]]) -> Iterator[None]:
     """Cut the graph behind every layer, so that gradients end at its output, and note its calls."""
 
     def hook(path: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
         def note(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
             leaf = output.detach().requires_grad_()
             # squared here and now: what comes later may change the input in place
-            calls[path].append(Call(inputs[0].detach().square(), leaf))
+            calls[path].append(Call(layer, inputs[0].detach().square(), leaf))
             return leaf.clone()  # a leaf itself could not be changed in place
 
         return note
 
     with ExitStack() as stack:
-        for path, layer in layers.items():
-            handle = layer.register_forward_hook(hook(path))
-            stack.callback(handle.remove)
+        for path, modules in layers.items():
+            for layer in modules:
+                handle = layer.register_forward_hook(hook(path))
+                stack.callback(handle.remove)
         yield

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from ..errors import SettingsError
+from .reach import refuse_unreached
 
 Masks = dict[str, Tensor]  # module path → bool, of the weight's shape, True where the weight stays
 
@@ -45,11 +46,43 @@ def weighted_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def prunable(model: nn.Module, *, spare_first: bool = True) -> dict[str, nn.Parameter]:
-    """Weights of `weighted_layers`, without the first layer's (Han et al. leave it dense)."""
+    """Weights of `weighted_layers`, without the first layer's (Han et al. leave it dense).
+
+    Raises `SettingsError` for a layer that computes with something else than its weight.
+    """
     layers = weighted_layers(model)
     if spare_first and len(layers) > 1:
         del layers[next(iter(layers))]
+    for path, layer in layers.items():
+        refuse_unreached(path, layer)
     return {path: layer.weight for path, layer in layers.items()}  # type: ignore[misc]
+
+
+def unknown_weights(model: nn.Module) -> list[str]:
+    """Names of weights of two dimensions and more outside convolutions and linear layers.
+
+    Such as timm's CondConv2d and attention's `in_proj_weight`; embeddings and norms do not count.
+    """
+    known = {id(layer.weight) for layer in weighted_layers(model).values()}
+    return [
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        if not isinstance(module, nn.Embedding | nn.EmbeddingBag)
+        and "norm" not in type(module).__name__.lower()
+        for name, value in module.named_parameters(recurse=False)
+        if "weight" in name and sum(n > 1 for n in value.shape) > 1 and id(value) not in known
+    ]
+
+
+def sharing(model: nn.Module) -> dict[str, list[nn.Module]]:
+    """By path of each of `weighted_layers`, all modules that have its weight."""
+    layers = weighted_layers(model)
+    paths = {id(layer.weight): path for path, layer in layers.items()}
+    found: dict[str, list[nn.Module]] = {path: [] for path in layers}
+    for module in model.modules():
+        if isinstance(module, _ConvNd | nn.Linear):
+            found[paths[id(module.weight)]].append(module)
+    return found
 
 
 def sparsity(model: nn.Module) -> Sparsity:
@@ -68,12 +101,13 @@ def apply_masks(model: nn.Module, masks: Masks) -> None:
     """Set the weights to zero where their mask is off, in place.
 
     Raises `SettingsError` for a mask of a layer that the model lacks, of another shape, or that
-    leaves a layer without any weight.
+    leaves a layer without any weight, and for a layer that computes with something else.
     """
     layers = weighted_layers(model)
     for path, keep in masks.items():
         if path not in layers or layers[path].weight.shape != keep.shape:
             raise SettingsError(f"the mask of {path!r} belongs to no layer of this model")
+        refuse_unreached(path, layers[path])
         if not bool(keep.any()):
             raise SettingsError(
                 f"the mask would prune every weight of {path}: lower the ratio or the price"

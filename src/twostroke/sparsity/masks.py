@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..data import ExampleSource, draw_integers
 from ..errors import SettingsError
 from .carried import calls_of, carried
-from .layers import Masks, prunable, weighted_layers
+from .layers import Masks, prunable
 from .units import Units
 
 Per = Literal["batch", "instance"]
@@ -80,8 +80,9 @@ class Connections:
     stays if any one example keeps it by eq. 36.
 
     `price` is relative to the mean of that quantity over a layer's weights; one number serves every
-    layer, and how many weights go is an outcome, not a setting. (For normally distributed weights
-    and inputs of equal energy, 0.15 prunes 30 %.) The first layer is spared.
+    layer, and how many weights go is an outcome, not a setting: for normally distributed weights
+    and inputs of equal energy 0.15 prunes 30 %, and in nets whose units differ much in energy, such
+    as VGG and GoogLeNet, it pruned 69 to 83 %. Look at `sparsity`. The first layer is spared.
     """
 
     per: Per = "batch"
@@ -105,12 +106,18 @@ class Connections:
         for path in prunable(model, spare_first=self.spare_first):
             if path not in energy:  # never called: nothing is known of it
                 continue
-            masks[path] = energy[path] > self.price * energy[path].mean()
+            mean = energy[path].mean()
+            if mean == 0:
+                raise SettingsError(
+                    f"{path} carries nothing in any of {min(self.examples, len(source))} examples: its "
+                    "units, or all that lead to it, are never on. Train the dense phase anew at a "
+                    "lower learning rate, or use mask='magnitude'"
+                )
+            masks[path] = energy[path] > self.price * mean
         return masks
 
     def energies(self, model: nn.Module, source: ExampleSource, *, seed: int) -> Masks:
         """Mean (batch) or largest (instance) energy that each weight carries, by module path."""
-        layers = weighted_layers(model)
         device = next(model.parameters()).device
         found: dict[str, Tensor] = {}
         batch_size = self.batch_size if self.per == "batch" else 1
@@ -120,7 +127,7 @@ class Connections:
             for path, calls in calls_of(model, x.to(device)).items():
                 if not calls:
                     continue
-                some = torch.stack([carried(layers[path], call) for call in calls]).sum(0)
+                some = torch.stack([carried(call) for call in calls]).sum(0)
                 before = found.get(path)
                 if before is None:
                     found[path] = some

@@ -79,8 +79,17 @@ class Units(Alternation):
         x: Tensor,  # (batch, ...)
     ) -> Share:
         """Share of the units that the mask leaves on, for a batch, overall and by site."""
+        on: list[Tensor] = []
+
+        def rule(q: Tensor) -> Tensor:
+            on.append(self.rule(q))
+            return on[-1].expand(q.shape)  # not shared: a ReLU6 has a mask of its own an example
+
         with evaluating(model):
-            return record(model, x, rule=self.rule, gated=True).density()
+            sites = record(model, x, rule=rule, gated=True).sites
+        counts = {site: int(mask.sum()) for site, mask in zip(sites, on, strict=True)}
+        units = {site: mask.numel() for site, mask in zip(sites, on, strict=True)}
+        return Share.of(counts, units)
 
 
 class _Resting(BatchWiseAlternator):

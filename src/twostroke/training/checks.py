@@ -18,7 +18,7 @@ def check_output(model: nn.Module, source: ExampleSource, loss: Loss, seed: int)
     with torch.no_grad(), evaluating(model):
         try:
             output = model(x.to(next(model.parameters()).device))
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, AssertionError) as error:
             raise SettingsError(
                 f"the model does not take images of shape {tuple(x.shape[1:])}: {error}"
             ) from error
@@ -32,6 +32,15 @@ def check_output(model: nn.Module, source: ExampleSource, loss: Loss, seed: int)
         raise SettingsError(
             f"the model gives {tuple(output.shape[1:])} outputs an image and the data has "
             f"{classes} classes: build the model with classes={classes}"
+        )
+
+
+def check_batch(batch_size: int, examples: int) -> None:
+    """`SettingsError` for a batch of more examples than there are."""
+    if batch_size > examples:
+        raise SettingsError(
+            f"a batch of {batch_size} is larger than the {examples} training examples: set batch_size "
+            f"to {examples} or less"
         )
 
 

@@ -20,7 +20,7 @@ from ..data import Data, announce, as_data
 from ..errors import SettingsError
 from ..support.modes import evaluating
 from .checkpoint import Checkpoint, epoch_seed, good_weights
-from .checks import check_output, check_weighting
+from .checks import check_batch, check_output, check_weighting
 from .engine import processes_of
 from .evaluate import Loss
 from .history import EpochRecord, FitResult, History, Status
@@ -179,11 +179,7 @@ class _Run:
         self.processes = processes
         self.first_loss = math.inf  # before training
         examples = len(data.train)
-        if settings.batch_size > examples:
-            raise SettingsError(
-                f"a batch of {settings.batch_size} is larger than the {examples} training examples: "
-                f"set batch_size to {examples} or less"
-            )
+        check_batch(settings.batch_size, examples)
         if settings.batch_size // settings.accumulate < processes.count:
             raise SettingsError(
                 f"a batch of {settings.batch_size} in {settings.accumulate} parts gives nothing to "

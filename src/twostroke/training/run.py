@@ -42,8 +42,7 @@ class RunFolder:
         run = cls(path)
         if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
             raise RunFolderError(
-                f"{run.path} already holds something: choose another --out, remove it, or go on with "
-                f"the run in it by `twostroke train --resume {run.path}`"
+                f"{run.path} already holds something: choose another --out or remove it{run._resume()}"
             )
         try:
             run.path.mkdir(parents=True, exist_ok=True)
@@ -55,6 +54,16 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"{run.path} cannot be written: {error}") from error
         return run
+
+    def _resume(self) -> str:
+        """How to go on with the run in the folder, if there is one that can be resumed."""
+        with suppress(RunFolderError):
+            command = self.config().get("command", "train")
+            if command in ("train", "dsd"):
+                return (
+                    f", or go on with the run in it by `twostroke {command} --resume {self.path}`"
+                )
+        return ""
 
     def discard(self) -> None:
         """Undo `create` for a run that was refused before it began."""
