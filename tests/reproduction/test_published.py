@@ -71,7 +71,8 @@ def test_nin_learns_at_the_published_relative_rates():
 
 
 def test_arms():
-    assert alternation("instance", 350) == InstanceWise(warmup=10, gap=4)
-    assert alternation("instance", 3) == InstanceWise(warmup=1, gap=1)
+    strict = {"drift": 0.04, "checks": 16}
+    assert alternation("instance", 350) == InstanceWise(warmup=10, gap=4, **strict)
+    assert alternation("instance", 3) == InstanceWise(warmup=1, gap=1, **strict)
     assert alternation("batch", 350) == BatchWise(warmup=10)
     assert isinstance(alternation("vote", 350).rule, MajorityVote)
