@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from dataclasses import fields, replace
 from typing import NamedTuple
 
 import torch
@@ -65,6 +66,20 @@ def paired(values: list[float], others: list[float]) -> tuple[float, float]:
 
 def history_of(result: dict) -> ts.History:
     return ts.History(ts.EpochRecord(**record) for record in result["history"])
+
+
+def mean_history(results: list[dict]) -> ts.History:
+    """Epoch by epoch the mean over seeds of whatever is a real number in all of them."""
+    epochs = []
+    for records in zip(*map(history_of, results), strict=False):  # as far as all of them came
+        values = {f.name: [getattr(r, f.name) for r in records] for f in fields(records[0])}
+        means = {
+            name: statistics.fmean(some)
+            for name, some in values.items()
+            if all(isinstance(value, float) for value in some)
+        }
+        epochs.append(replace(records[0], **means))
+    return ts.History(epochs)
 
 
 def last(result: dict, key: str) -> float:
@@ -214,5 +229,5 @@ def report(options, data, chosen, runs) -> None:
         "tuning": tuning_of(options),
     }
     (options.out / "table.json").write_text(json.dumps(document, indent=1) + "\n")
-    first = {name: history_of(results[0]) for name, results in runs.items()}
-    draw_curves(first, options.out / "curves.png", title=data.note, note="seed 0 of each arm")
+    curves = {name: mean_history(results) for name, results in runs.items()}
+    draw_curves(curves, options.out / "curves.png", title=data.note, note="means over seeds")
