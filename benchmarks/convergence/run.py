@@ -94,8 +94,9 @@ def cell(options, folder: Path, name: str, arm: Arm, data, choice: Choice, seed:
         print(f" {score(result):.2f} %", flush=True)
     result = json.loads(file.read_text())
     for key, value in settings.items():
-        if result["settings"][key] != value:
-            sys.exit(f"{file} has {key} {result['settings'][key]}, not {value}: use another --out")
+        found = result.get("settings", {}).get(key)
+        if found != value:
+            sys.exit(f"{file} has {key} {found}, not {value}: use another --out")
     return result
 
 

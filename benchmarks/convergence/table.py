@@ -110,7 +110,7 @@ def backward(options, data) -> list[int]:
 def saved(result: dict, costs: list[int]) -> float:
     """Share of the backward passes' operations that were not done because layers rested."""
     done = sum(e["visits"] * costs[e["resting"]] for e in result["history"])
-    return 1 - done / (total(result, "visits") * costs[0])
+    return 1 - done / (total(result, "visits") * costs[0]) if done else math.nan
 
 
 def plus(difference: tuple[float, float] | None, digits: int) -> str:

@@ -169,3 +169,9 @@ ONE, ZERO = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
 def test_what_it_cannot_follow_is_named(model, culprit):
     with pytest.raises(UnholdableError, match=culprit):
         ts.DriftCertificate(model, torch.randn(2, 2, 6, 6))
+
+
+def test_what_is_frozen_moves_nothing():
+    model = scaled_input()
+    model.scale.requires_grad_(False)
+    ts.DriftCertificate(model, torch.randn(2, 2, 6, 6))

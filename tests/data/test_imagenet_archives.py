@@ -80,34 +80,52 @@ def test_a_split_that_is_missing_is_unpacked(root: Path) -> None:
 
 def test_what_was_interrupted_is_gone_on_with(root: Path) -> None:
     check(root)
-    # torchvision: a class whose archive is still there, of which one picture is cut off
-    (root / "train" / "n02.tar").write_bytes(b"part of it")
     (root / "train" / "n02" / "n02_1.JPEG").write_bytes(jpeg(1)[:9])
-    (root / "train" / "n01" / "n01.tar").touch()
-    # and validation pictures that are not in their classes yet
-    (root / "val" / "n01" / "ILSVRC2012_val_00000002.JPEG").rename(
-        root / "val" / "ILSVRC2012_val_00000002.JPEG"
-    )
-    kept = (root / "train" / "n01" / "n01_0.JPEG").stat()
-    check(root)
-    assert (root / "train" / "n02" / "n02_1.JPEG").read_bytes() == jpeg(1)
-    assert (root / "train" / "n01" / "n01_0.JPEG").stat().st_mtime_ns == kept.st_mtime_ns
-    # our own
+    (root / "train").rename(root / "train.unpacking")
+    kept = (root / "train.unpacking" / "n01" / "n01_0.JPEG").stat()
     (root / "val" / "n02" / "ILSVRC2012_val_00000004.JPEG").unlink()
     (root / "val").rename(root / "val.unpacking")
     check(root)
+    assert (root / "train" / "n02" / "n02_1.JPEG").read_bytes() == jpeg(1)
+    assert (root / "train" / "n01" / "n01_0.JPEG").stat().st_mtime_ns == kept.st_mtime_ns
 
 
-def test_what_cannot_be_gone_on_with_is_named(root: Path) -> None:
+def test_archives_beside_unpacked_classes_are_passed_over(root: Path) -> None:
     check(root)
-    (root / "train" / "n02.tar").touch()
+    for archive in ("n01.tar", "n02/labels.tar"):
+        (root / "train" / archive).write_bytes(b"mine")
+    for name in (TRAIN, VAL):
+        (root / name).unlink()
+    assert "passed over: 1 .tar, 1 outside class folders" in load("imagenet", root=root).note
+
+
+def test_folders_of_others_are_not_touched(root: Path) -> None:
+    check(root)
+    shutil.rmtree(root / "train" / "n02")
+    (root / "train" / "n02.tar").write_bytes(b"of another program")
+    (root / "train" / "n01" / "n01_0.JPEG").write_bytes(b"resized")
+    with pytest.raises(DataError, match=r"n02.tar is not in its class: move .*train away"):
+        load("imagenet", root=root)
+    assert (root / "train" / "n02.tar").read_bytes() == b"of another program"
+    assert (root / "train" / "n01" / "n01_0.JPEG").read_bytes() == b"resized"
+    shutil.rmtree(root / "train")
+    (root / "val" / "n01" / "ILSVRC2012_val_00000002.JPEG").rename(
+        root / "val" / "ILSVRC2012_val_00000002.JPEG"
+    )
+    with pytest.raises(DataError, match=r"ILSVRC2012_val_00000002.JPEG is not in its class: move"):
+        load("imagenet", root=root)
+
+
+def test_archives_that_are_damaged_or_missing_are_named(root: Path) -> None:
+    check(root)
+    shutil.rmtree(root / "train")
     (root / TRAIN).write_bytes(b"damaged")
     with pytest.raises(DataError, match=rf"{TRAIN} is damaged: its MD5 is not"):
         load("imagenet", root=root)
     (root / TRAIN).unlink()
-    with pytest.raises(DataError, match=rf"half unpacked: .*n02.tar, and to .* lacks {TRAIN}"):
+    with pytest.raises(DataError, match=rf"no folder train, and to .* lacks {TRAIN}"):
         load("imagenet", root=root)
-    (root / "train" / "n02.tar").unlink()
+    (root / "train" / "n01").mkdir(parents=True)
     shutil.rmtree(root / "val")
     (root / VAL).write_bytes(b"no archive")
     imagenet_archives.ARCHIVES[VAL] = hashlib.md5(b"no archive").hexdigest()

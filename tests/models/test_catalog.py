@@ -155,6 +155,12 @@ def test_published_weights_with_another_head(name, published):
     assert all(torch.equal(state[key], published["state"][key]) for key in same)
 
 
+def test_options_that_do_not_fit_the_weights_are_named(published):
+    published["state"] = torchvision.models.mobilenet_v2().state_dict()
+    with pytest.raises(SettingsError, match=r"width_mult=0.5 does not fit its weights"):
+        create_model("torchvision/mobilenet_v2", weights="DEFAULT", width_mult=0.5)
+
+
 def test_published_weights_of_googlenet_give_one_tensor(published):
     source = torchvision.models.googlenet(init_weights=False, aux_logits=True)
     published["state"] = source.state_dict()

@@ -197,9 +197,25 @@ def test_a_folder_belongs_to_one_run(tmp_path):
     assert other.name == toy_data().name
     with pytest.raises(RunFolderError, match="another examples"):
         ts.dense_sparse_dense(toy_net(), other, phases=SHORT, folder=tmp_path)
+    about = tmp_path / "dense-sparse-dense.json"
+    kept = json.loads(about.read_text())
+    about.write_text(json.dumps({k: v for k, v in kept.items() if k != "examples"}))
+    with pytest.raises(
+        RunFolderError, match="of an earlier version, which did not note its examples"
+    ):
+        ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
+    about.write_text(json.dumps(kept))
     (tmp_path / "1-dense" / "phase.json").write_text(json.dumps({"name": "dense"}))
     with pytest.raises(RunFolderError, match="no record of a phase"):
         ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
+
+
+def test_several_processes_are_refused_before_anything(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(SettingsError, match="in one process, and this run has 2"):
+        ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_bad_requests_are_refused_before_training():

@@ -163,6 +163,7 @@ def test_layers_that_compute_other_weights_from_their_own_refuse():
         Padded(4, 4, 1, groups=4, padding_mode="circular"),
     ):
         assert list(Magnitude().find(net(layer), source, seed=0)) == ["2"]
+        assert list(prunable(net(layer).to(memory_format=torch.channels_last))) == ["2"]
 
 
 def test_layers_of_timm():

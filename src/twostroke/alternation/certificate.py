@@ -176,7 +176,10 @@ def _folded(module: nn.Conv2d | nn.Linear, norm: Any) -> tuple[Tensor, Tensor]:
 
 
 def _refuse_strangers(model: nn.Module, layers: list[_Layer]) -> None:
-    """Raise `UnholdableError` for a parameter that could move units unseen, such as a scale that is 1 now."""
+    """Raise `UnholdableError` for a parameter that could move units unseen, such as a scale that is 1 now.
+
+    Frozen ones stay what they are.
+    """
     followed = {
         p
         for layer in layers
@@ -185,7 +188,7 @@ def _refuse_strangers(model: nn.Module, layers: list[_Layer]) -> None:
         for p in module.parameters()
     }
     for name, p in model.named_parameters():
-        if p not in followed:
+        if p.requires_grad and p not in followed:
             raise UnholdableError(
                 f"parameter {name!r} is of no layer that a drift certificate follows (Conv2d, Linear, "
                 "batch norm behind them): put it into one, or tell the drift by a probe"

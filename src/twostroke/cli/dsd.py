@@ -25,10 +25,12 @@ from ..sparsity import (
     recipe,
 )
 from ..sparsity.kept import begun
+from ..sparsity.masked import in_one_process
 from ..training import RunFolder, Status
+from ..training.engine import launched
 from .config import checked, made, plain, refuse_beside_resume
 from .dsd_tables import EXPLANATION, layer_table, phase_table
-from .dsd_weights import fresh_layers, network, other_data
+from .dsd_weights import check_origin, fresh_layers, network
 from .progress import RunBars
 from .train import stoppable, torch_seed
 
@@ -84,7 +86,7 @@ class DsdConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 computes in bfloat16 where that is safe."""
 
-    def masks(self) -> WeightMask | Units:
+    def weight_mask(self) -> WeightMask | Units:
         """The mask of that name with its number; a number that it does not have is refused."""
         mask = MASKS[self.mask]()
         if self.ratio is not None:
@@ -139,17 +141,18 @@ def dsd(
     other nets). Run the control, --mask none, beside it: the same epochs without any mask. The
     model that comes out is a plain one, in model.safetensors.
     """
+    in_one_process(launched())
     if options.resume is not None:
         refuse_beside_resume(replace(options, resume=None), what)
         run = RunFolder(options.resume)
         what = _options_of(run)
     elif options.out is None:
         raise SettingsError("say where the run is to go: --out runs/NAME")
-    mask = what.masks()
-    fresh_run = options.resume is None or not begun(options.resume / "phases")
-    notes = []
-    if fresh_run and (note := other_data(what.weights, data=what.data, preprocess=what.preprocess)):
-        notes.append(note)
+    mask = what.weight_mask()
+    under_way = options.resume is not None and begun(options.resume / "phases")
+    notes = (
+        [] if under_way else check_origin(what.weights, data=what.data, preprocess=what.preprocess)
+    )
     examples = load(
         what.data,
         root=what.data_root,
@@ -159,9 +162,9 @@ def dsd(
     fresh = fresh_layers(what.model, what.weights, examples)
     plan = what.plan(fresh=bool(fresh))
     if fresh:
-        notes.append(_of_fresh(fresh, plan))
+        notes.append(_note_on_new_layers(fresh, plan))
     torch_seed(what.seed)
-    net = network(what.model, what.weights, examples, begun=not fresh_run)
+    net = network(what.model, what.weights, examples, begun=under_way)
     if options.resume is None:
         assert options.out is not None
         run = RunFolder.create(options.out, {"command": "dsd"} | plain(what))
@@ -203,7 +206,7 @@ def dsd(
     return _finish(console, run, result, f"{what.model}, {what.mask}")
 
 
-def _of_fresh(layers: list[str], plan: Recipe) -> str:
+def _note_on_new_layers(layers: list[str], plan: Recipe) -> str:
     """What follows from layers that are drawn anew."""
     text = f"drawn anew: {' and '.join(layers)}; "
     epochs = plan.whole()[0]

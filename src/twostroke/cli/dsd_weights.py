@@ -34,7 +34,7 @@ def fresh_layers(model: str, weights: str | None, data: Data) -> list[str]:
     return drawn_anew(name, PUBLISHED, classes=len(data.classes), in_channels=data.train.shape[0])
 
 
-def other_data(weights: str | None, *, data: str, preprocess: str) -> str | None:
+def check_origin(weights: str | None, *, data: str, preprocess: str) -> list[str]:
     """What is worth knowing of the run that the weights are of: that it had other data.
 
     Raises `SettingsError` where that run prepared its images in another way.
@@ -47,10 +47,10 @@ def other_data(weights: str | None, *, data: str, preprocess: str) -> str | None
             f"--preprocess {preprocess}: give --preprocess {theirs}"
         )
     if config.get("data", data) != data:
-        return (
+        return [
             f"the weights in {weights} were trained on {config['data']}, and this run is on {data}"
-        )
-    return None
+        ]
+    return []
 
 
 def network(model: str, weights: str | None, data: Data, *, begun: bool) -> nn.Module:

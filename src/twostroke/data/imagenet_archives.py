@@ -1,7 +1,8 @@
 """ImageNet's archives: whether a split is all unpacked, and unpacking what is not.
 
 A split is unpacked in a folder of its own, SPLIT.unpacking, which gets the split's name when all is
-there. What was interrupted is gone on with: files that are there in their full size stay.
+there. What was interrupted there is gone on with: files that are there in their full size stay. A folder
+that is called like the split and was not made here is never written to.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import shutil
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -31,17 +33,25 @@ def unfinished(place: Path, split: str) -> str | None:
     if not any(entry.is_dir() for entry in folder.iterdir()):
         return f"{folder} has no class folders"
     left = next(_left(folder), None)
-    return None if left is None else f"{folder} is only half unpacked: it still holds {left}"
+    return None if left is None else f"{folder} is only half unpacked: {left} is not in its class"
 
 
 def unpack(place: Path, split: str) -> None:
     """Unpack a split from its archives in `place`, or go on with it.
 
     Raises:
-        DataError: an archive is damaged or cannot be read, or there is no room.
+        DataError: something else is in the split's place, an archive is damaged or cannot be read, or
+            there is no room.
     """
     from torchvision.datasets.utils import check_integrity
 
+    with suppress(OSError):  # an empty folder is in nobody's way
+        (place / split).rmdir()
+    if (place / split).exists():
+        raise DataError(
+            f"{unfinished(place, split)}: move {place / split} away, or remove it, to have it unpacked anew "
+            "from the archives"
+        )
     for name in SPLITS[split]:
         if not check_integrity(place / name, ARCHIVES[name]):
             raise DataError(
@@ -49,12 +59,8 @@ def unpack(place: Path, split: str) -> None:
             )
     work = place / f"{split}.unpacking"
     try:
-        if (place / split).is_dir():
-            (place / split).rename(work)
         work.mkdir(exist_ok=True)
         (_unpack_train if split == "train" else _unpack_val)(place, work)
-        for left in list(_left(work)):  # whose pictures are all in their class folders now
-            left.unlink()
         work.rename(place / split)
     except Exception as error:  # those of tarfile, torchvision, SciPy and the disk
         raise DataError(
@@ -64,9 +70,12 @@ def unpack(place: Path, split: str) -> None:
 
 
 def _left(folder: Path) -> Iterator[Path]:
-    """What unpacking leaves behind when it is interrupted: class archives, pictures of no class."""
-    for pattern in ("*.tar", "*/*.tar", "ILSVRC2012_val_*.JPEG"):
-        yield from folder.glob(pattern)
+    """What other programs leave behind when they are interrupted: archives and pictures without a class."""
+    for archive in folder.glob("*.tar"):
+        pictures = archive.with_suffix("")
+        if not pictures.is_dir() or not any(pictures.iterdir()):
+            yield archive
+    yield from folder.glob("ILSVRC2012_val_*.JPEG")
 
 
 def _unpack_train(place: Path, work: Path) -> None:

@@ -109,7 +109,7 @@ def look_over(files: Sequence[Path], good: Path) -> None:
         for lines in pool.map(_states, parts):
             state.update(lines)
         with suppress(OSError):
-            if good.read_text() == state.hexdigest():
+            if good.read_bytes() == state.hexdigest().encode():
                 return
         bad = [fault for faults in pool.map(_faults, parts) for fault in faults]
     if bad:
@@ -147,9 +147,8 @@ def _fault(file: Path) -> str | None:
         return f"{file} cannot be read: {error.strerror}"
     if not head:
         return f"{file} is empty; replace or delete it"
-    if (
-        head == _JPEG
-    ):  # nearly all of ImageNet, and a JPEG has 8 bits; Pillow takes ten times as long
+    # nearly all of ImageNet, and a JPEG has 8 bits; Pillow takes ten times as long
+    if head == _JPEG:
         return None
     try:
         with opened(file):

@@ -82,7 +82,7 @@ def create_model(
         SettingsError: `classes` or `in_channels` is below 1; the model has no such weights; one of
             our models does not know an option.
         UnknownNameError: no model has this name, or it is timm's and timm is not installed.
-        WeightsError: the weights could not be downloaded, or their file is damaged.
+        WeightsError: torchvision's weights could not be downloaded, or their file is damaged.
     """
     sizes = {"classes": classes, "in_channels": in_channels}
     require_positive(**{size: number for size, number in sizes.items() if number is not None})

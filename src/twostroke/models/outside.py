@@ -61,7 +61,7 @@ def torchvision_model(
     their auxiliary outputs, so that they return one tensor, unless `options` ask for them.
 
     Raises:
-        SettingsError: the model has no weights of that name.
+        SettingsError: the model has no weights of that name, or `options` make it one that they do not fit.
         WeightsError: they could not be downloaded, or the file in torch's cache is damaged.
     """
     import torchvision
@@ -78,9 +78,18 @@ def torchvision_model(
     else:
         entry = _published(name, weights)
         try:
-            model = torchvision.models.get_model(name, weights=entry, **options)
+            entry.get_state_dict(
+                check_hash=True
+            )  # into torch's cache, where the next line finds it
         except (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError) as error:
             raise _unavailable(name, entry.url, error) from error
+        try:
+            model = torchvision.models.get_model(name, weights=entry, **options)
+        except (RuntimeError, ValueError) as error:
+            raise SettingsError(
+                f"{name} with {_told(options)} does not fit its weights {weights} ({_line(error)}): leave "
+                "out one or the other"
+            ) from error
     if weights is not None and classes is not None:
         _change_classes(model, classes)
     if in_channels is not None:
@@ -125,6 +134,10 @@ def _unavailable(name: str, url: str, error: Exception) -> WeightsError:
         f"the weights of {name} could not be downloaded ({_line(error)}): fetch {url} where there is "
         f"a network and put it at {file}"
     )
+
+
+def _told(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in options.items()) or "no options"
 
 
 def _line(error: Exception) -> str:

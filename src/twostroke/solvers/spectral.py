@@ -43,9 +43,11 @@ def orthogonalise(
     if tall:
         x = x.mT
     x = x / x.flatten(1).norm(dim=1).clamp(min=1e-7).view(-1, 1, 1)
-    # half precision has not the digits for the squares of small singular values
-    long = x.shape[-1] >= 2 * x.shape[-2] and torch.finfo(x.dtype).bits >= 32
-    x = _by_gram(x, steps) if long else _by_steps(x, steps)
+    # Half precision has not the digits for the squares of small singular values. And where these are
+    # but rounding, and so may be below 0, every step makes them twelve times as large.
+    exact = torch.finfo(x.dtype).bits >= 32 and steps <= 5
+    long = x.shape[-1] >= 2 * x.shape[-2]
+    x = _by_gram(x, steps) if long and exact else _by_steps(x, steps)
     return (x.mT if tall else x).to(matrices.dtype)
 
 

@@ -16,6 +16,7 @@ from ..data import Data, ExampleSource, as_data
 from ..errors import SettingsError
 from ..training import EpochRecord, Progress, Settings, Status, evaluate, fit
 from ..training.checks import check_batch, check_output
+from ..training.engine import launched
 from .kept import examples_of, own, read_beginning, read_phase, write_beginning, write_phase
 from .layers import (
     Masks,
@@ -26,7 +27,7 @@ from .layers import (
     unknown_weights,
     weighted_layers,
 )
-from .masked import Masked
+from .masked import Masked, in_one_process
 from .masks import MASKS, NoMask, WeightMask, some_examples
 from .recipes import Recipe
 from .result import DenseSparseDenseResult, PhaseResult
@@ -71,6 +72,7 @@ def dense_sparse_dense(
     unknown mask, or layers that cannot be pruned, and what `fit` raises. That a mask would leave
     nothing of a layer shows when it is found: after the dense phase, which a `folder` keeps.
     """
+    in_one_process(launched())
     data = as_data(data)
     mask = _mask(mask)
     phases = phases or Recipe()
@@ -185,9 +187,6 @@ class _Run:
             raise SettingsError(
                 f"{error}. The dense phase is not lost: `twostroke dsd --weights {dense}` begins with it"
             ) from error
-        if not isinstance(mask, NoMask):
-            never = [path for path in prunable(self.model) if path not in masks]
-            self._note("no mask was found for", never)
         return masks
 
     def phase(self, number: int, epochs: int, lr: float) -> tuple[PhaseResult, str]:
@@ -215,6 +214,9 @@ class _Run:
                 write_beginning(place, self.model, masks, looks)
         else:
             masks, looks = kept
+        if number == 1 and not isinstance(self.mask, NoMask | Units):
+            never = [path for path in prunable(self.model) if path not in masks]
+            self._note("no mask was found for", never)
         alternation: Alternation = Live()
         if number == 1:
             alternation = self.mask if isinstance(self.mask, Units) else Masked(masks=masks)

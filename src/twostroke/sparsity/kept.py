@@ -43,10 +43,15 @@ def own(folder: Path, identity: Mapping[str, Any]) -> None:
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{file} cannot be read: {error}") from error
     for name, value in identity.items():
-        if kept.get(name) != value:
+        if name not in kept:
             raise RunFolderError(
-                f"{folder} holds a run with another {name}: {kept.get(name)}, not {value}; "
-                "choose another folder"
+                f"{folder} holds a run of an earlier version, which did not note its {name}; choose "
+                "another folder"
+            )
+        if kept[name] != value:
+            told = "" if name == "examples" else f": {kept[name]}, not {value}"
+            raise RunFolderError(
+                f"{folder} holds a run with another {name}{told}; choose another folder"
             )
 
 

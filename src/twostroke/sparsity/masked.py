@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..alternation import Alternation, Alternator, Given, Processes
+from ..alternation import Alternation, Alternator, Given
 from ..errors import SettingsError
 from .layers import Masks, apply_masks, weighted_layers
 
@@ -24,16 +24,16 @@ class Masked(Alternation):
 
     def machine(self, given: Given) -> Alternator:
         """See `alternation.Alternation.start`."""
-        in_one_process(given.processes)
+        in_one_process(given.processes.count)
         return _Masked(given, self.masks)
 
 
-def in_one_process(processes: Processes) -> None:
+def in_one_process(count: int) -> None:
     """Raise `SettingsError` for a run of several processes."""
-    if processes.count > 1:
+    if count > 1:
         raise SettingsError(
-            f"dense-sparse-dense training runs in one process, and this run has {processes.count}: start "
-            "it without torchrun or accelerate launch"
+            f"dense-sparse-dense training runs in one process, and this run has {count}: start it without "
+            "torchrun or accelerate launch"
         )
 
 

@@ -39,7 +39,7 @@ def _multiplies_by_its_weight(layer: nn.Module) -> bool:
         with torch.no_grad():
             weight.zero_()
             bias = probe(x)
-            weight.view(-1)[0] = 2
+            weight[(0,) * weight.ndim] = 2
             change = (probe(x) - bias) / 2
     except Exception:  # whatever the forward pass of a layer that we know nothing of may raise
         return False

@@ -68,7 +68,7 @@ class Units(Alternation):
 
     def machine(self, given: Given) -> Alternator:
         """See `alternation.Alternation.start`."""
-        in_one_process(given.processes)
+        in_one_process(given.processes.count)
         if given.optimizer is None:
             raise SettingsError("masking units needs the optimiser: start(..., optimizer=...)")
         return _Resting(given, BatchWise(rule=self.rule))
