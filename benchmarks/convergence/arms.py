@@ -34,7 +34,7 @@ class Arm:
 SHORT = 5 / 12
 MUON_LRS = (0.02, 0.05, 0.1)
 MUON_DECAYS = (0.03, 0.1, 0.3)  # decoupled: a share of the weights, times the learning rate, a step
-OWN = {"lrs": (0.02, 0.05), "decays": (0.1, 0.3), "warms": (0.25,)}  # a small grid, which grows
+OWN = {"lrs": (0.05,), "decays": (0.1, 0.3), "warms": (0.25,)}  # a small grid, which grows
 
 
 def late(**options) -> Callable[[int], Alternation]:

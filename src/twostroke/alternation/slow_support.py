@@ -24,7 +24,7 @@ class SlowSupport(Alternation):
     """Hold, for each batch, the support that an exponential average of the weights gives it.
 
     A third kind beside the paper's two: nothing is stored, and nothing is held for epochs. The
-    support lags behind the weights by about `1 / (1 - decay)` steps, which acts as a regulariser. It
+    support lags behind the weights by about `1 / (1 - decay)` steps. It
     costs a forward pass without gradient at every step, for which the batch is fetched once more.
 
     decay: share of the average that stays at each step.
