@@ -70,7 +70,7 @@ def test_the_sweep_stores_what_record_gives_and_the_step_holds_it():
     alternator = start(ts.InstanceWise(warmup=0, drift=None), model, data)
     alternator.begin_epoch(0)
     x, _ = data.train.batch(ALL)
-    assert alternator.store.read(ALL, "cpu") == ts.record(model, x)
+    assert alternator.masks.store.read(ALL, "cpu") == ts.record(model, x)
     before = [p.clone() for p in model.parameters()]
     with torch.no_grad():  # move the weights: the held network must keep the old masks
         for p in model.parameters():
@@ -104,7 +104,7 @@ def test_a_sweep_that_keeps_sites_mixes_old_masks_and_new(tmp_path, store, keep)
         alternator.begin_epoch(0)
         x, _ = data.train.batch(ALL, view=0, seed=0)
         old = ts.record(model, x)
-        assert alternator.store.read(ALL, "cpu") == old
+        assert alternator.masks.store.read(ALL, "cpu") == old
         with torch.no_grad():  # the second site moves by far more than the first
             model[0].weight.add_(0.02 * torch.randn(6, 1, 3, 3))
             model[4].weight.add_(0.5 * torch.randn(8, 6, 3, 3))
@@ -116,7 +116,7 @@ def test_a_sweep_that_keeps_sites_mixes_old_masks_and_new(tmp_path, store, keep)
         shares.append(list(drift.by_site.values()))
         moved = [site for site in old.sites if drift.by_site[site] > limit]
         assert len(moved) == {0.0: 2, 0.99: 0}.get(limit, 1)
-        stored = alternator.store.read(ALL, "cpu")
+        stored = alternator.masks.store.read(ALL, "cpu")
         for site in old.sites:
             assert torch.equal(stored[site], (new if site in moved else old)[site])
         assert torch.equal(alternator.example_drift, old.drift_by_example(stored))
@@ -132,7 +132,7 @@ def test_sites_that_all_moved_are_renewed_as_by_a_whole_sweep():
         alternator = start(kind, model)
         for number in range(4):
             epoch(alternator, model, number, lr=0.3)
-        runs.append((model.state_dict(), alternator.store.read(ALL, "cpu")))
+        runs.append((model.state_dict(), alternator.masks.store.read(ALL, "cpu")))
     (one, masks), (two, same) = runs
     assert masks == same
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -144,7 +144,7 @@ def test_online_records_while_an_ordinary_epoch_runs():
     phases = [str(epoch(alternator, model, n)[0]) for n in range(5)]
     assert phases == ["live", "recording", "held", "recording", "held"]
     x, _ = alternator.source.batch(ALL)
-    assert alternator.store.read(ALL, "cpu") == ts.record(model, x)  # lr 0: nothing moved
+    assert alternator.masks.store.read(ALL, "cpu") == ts.record(model, x)  # lr 0: nothing moved
 
 
 def test_running_holds_at_each_visit_what_the_one_before_noted():
@@ -154,7 +154,7 @@ def test_running_holds_at_each_visit_what_the_one_before_noted():
     phases = [str(epoch(alternator, model, n)[0]) for n in range(2)]
     assert phases == ["live", "recording"]
     x, _ = alternator.source.batch(ALL)
-    first = alternator.store.read(ALL, "cpu")
+    first = alternator.masks.store.read(ALL, "cpu")
     assert first == ts.record(model, x)  # lr 0: nothing moved
     with torch.no_grad():
         for p in model.parameters():
@@ -172,12 +172,12 @@ def test_running_holds_at_each_visit_what_the_one_before_noted():
         hook.remove()
     with ts.hold(model, first[some]):
         assert torch.equal(held, model(x[some]))
-    noted = alternator.store.read(some, "cpu")
+    noted = alternator.masks.store.read(some, "cpu")
     for site, before in zip(noted.sites, q, strict=True):
         assert torch.equal(noted[site], before > 0)
     assert noted != first[some]
     rest = torch.tensor([i for i in ALL.tolist() if i not in some.tolist()])
-    assert alternator.store.read(rest, "cpu") == first[rest]
+    assert alternator.masks.store.read(rest, "cpu") == first[rest]
 
 
 def test_drift_beyond_the_limit_ends_the_stroke_at_once_and_the_rest_is_live():
@@ -271,7 +271,7 @@ def test_penalty_is_the_weighted_inconsistency():
     with alternator.step(ALL[:7]):
         model(x)
         penalty = alternator.penalty()
-    with ts.hold(model, alternator.store.read(ALL[:7], "cpu"), penalty=True) as held:
+    with ts.hold(model, alternator.masks.store.read(ALL[:7], "cpu"), penalty=True) as held:
         model(x)
     assert penalty.item() == pytest.approx(0.5 * held.inconsistency.item())
     assert penalty.item() > 0
@@ -288,7 +288,7 @@ def test_a_round_keeps_the_view_that_its_masks_were_recorded_from():
         views.append(alternator.view)
     assert views == [0, 1, 1, 3, 3]
     x, _ = data.train.batch(ALL, view=3, seed=0)
-    assert alternator.store.read(ALL, "cpu") == ts.record(model, x)
+    assert alternator.masks.store.read(ALL, "cpu") == ts.record(model, x)
 
 
 def test_augmentation_that_cannot_be_replayed_is_refused():

@@ -85,7 +85,7 @@ class _Counting:
 
     def start(self, *args, **options):
         alternator = self.kind.start(*args, **options)
-        self.stored.append(alternator.store)
+        self.stored.append(alternator.masks.store)
         return alternator
 
 

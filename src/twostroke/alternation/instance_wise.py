@@ -14,13 +14,14 @@ from torch import Tensor
 
 from ..data import announce, check_replayable
 from ..errors import SettingsError
-from ..store import FileStore, Kind, Origin, check_kind, make_store
+from ..store import Kind, Origin, check_kind
 from ..support import Held, Rule, Share, Site, Support, hold, record, recording, sites
 from ..support.modes import evaluating
 from .alternator import Alternation, Alternator, Given, Phase, check_warmup
 from .certificate import DriftCertificate
 from .ends import Plateau
 from .fingerprint import data_fingerprint, model_fingerprint
+from .owned_masks import OwnedMasks
 
 # examples that a drift certificate keeps margins of, a float a unit
 CERTIFIED = 64
@@ -164,21 +165,16 @@ class InstanceWiseAlternator(Alternator):
             raise SettingsError(
                 "the model has no site that could be held (no ReLU, no max pooling)"
             )
-        self._of = Origin(model_fingerprint(model), data_fingerprint(source, self.seed), self.seed)
-        self._folder = given.folder if kind.store_path is None else Path(kind.store_path)
-        self.store, why = make_store(
+        self.masks = OwnedMasks(
             kind.store,
+            given.folder if kind.store_path is None else Path(kind.store_path),
             found,
-            len(self.owned),
+            examples,
+            processes,
             self.device,
-            self._share_folder(processes.index, processes.count),
-            self._of,
-            here=processes.here,
+            Origin(model_fingerprint(model), data_fingerprint(source, self.seed), self.seed),
+            note=self.notes.append,
         )
-        self._left: list[
-            FileStore
-        ] = []  # of another number of processes, until the next checkpoint
-        self.notes.append(f"masks are kept in {why}")
         self._certificate: DriftCertificate | None = None
         if kind.watch == "certificate":
             self._certify()  # what it cannot follow is refused before any work
@@ -198,8 +194,8 @@ class InstanceWiseAlternator(Alternator):
     def begin_epoch(self, epoch: int) -> None:
         """Begins a round when one is due: by a sweep here, or by recording the coming epoch."""
         super().begin_epoch(epoch)
-        if self.round == 0 and isinstance(self.store, FileStore):
-            self.store.check_vacant()  # before the warm-up, not after it
+        if self.round == 0:
+            self.masks.check_vacant()  # before the warm-up, not after it
         kept_view = self.view
         if self.phase is Phase.LIVE and not self._due:
             self._due = self._warm(self.kind.warmup, epoch)
@@ -219,10 +215,10 @@ class InstanceWiseAlternator(Alternator):
                 self.phase = Phase.HELD
             elif self._running and self.round > 1 and self.phase is Phase.HELD:
                 # the masks were noted while the last epoch ran
-                self.store.begin(self.round, self._round_view, keep=True)
+                self.masks.store.begin(self.round, self._round_view, keep=True)
                 self._noting = True
             else:
-                self.store.begin(self.round, self._round_view)
+                self.masks.store.begin(self.round, self._round_view)
                 self.phase = Phase.RECORDING
         # a mask belongs to the view it was recorded from
         self.view = kept_view if self.phase is Phase.LIVE else self._round_view
@@ -239,15 +235,15 @@ class InstanceWiseAlternator(Alternator):
         drifts = []
         parts = self.owned.split(batch_size) if moved is None or moved else ()
         announce(self.source, parts, view=self._round_view, seed=self.seed)
-        self.store.begin(self.round, self._round_view, keep=True)
+        self.masks.store.begin(self.round, self._round_view, keep=True)
         for indices in parts:
             support = self._record(indices, self._round_view, moved)
             if moved is not None:
-                support = self._read(indices).renewed(support)
+                support = self.masks.read(indices).renewed(support)
             if self.wants_example_drift and self.round > 1:
-                drifts.append(self._read(indices).drift_by_example(support).cpu())
-            self._write(indices, support)
-        self.store.publish()
+                drifts.append(self.masks.read(indices).drift_by_example(support).cpu())
+            self.masks.write(indices, support)
+        self.masks.store.publish()
         if self.wants_example_drift and self.round > 1:
             drift = torch.zeros(len(self.source))
             if drifts:
@@ -260,13 +256,13 @@ class InstanceWiseAlternator(Alternator):
         if self.kind.keep is None or self.round == 1:
             return None
         drift = self._measured().by_site
-        return [site for site in self.store.sites if drift[site] > self.kind.keep]
+        return [site for site in self.masks.store.sites if drift[site] > self.kind.keep]
 
     def _measured(self) -> Share:
         """Drift of the probe: its held masks against what they would be now."""
         with self.processes.taking(self.probe) as probe:
             now = self._record(probe, self._round_view)
-            return self.processes.whole(self._read(probe).drift(now))
+            return self.processes.whole(self.masks.read(probe).drift(now))
 
     def _certify(self) -> None:
         start = time.perf_counter()
@@ -286,12 +282,6 @@ class InstanceWiseAlternator(Alternator):
                 self.model, x, rule=kind.rule, pooling=kind.pooling, gated=kind.gated, only=only
             )
 
-    def _write(self, indices: Tensor, support: Support) -> None:
-        self.store.write(self.processes.row(indices), support)
-
-    def _read(self, indices: Tensor) -> Support:
-        return self.store.read(self.processes.row(indices), self.device)
-
     @contextmanager
     def step(self, indices: Tensor, progress: float = 0.0) -> Iterator[None]:
         """Live, recording, or held; asks for the drift first when it is time to."""
@@ -300,7 +290,7 @@ class InstanceWiseAlternator(Alternator):
             self._next_check += 1 / self.kind.checks
             self._check_drift()
         if self.phase is Phase.HELD:
-            support = self._read(indices)
+            support = self.masks.read(indices)
             kind = self.kind
             with hold(
                 self.model,
@@ -312,20 +302,20 @@ class InstanceWiseAlternator(Alternator):
                 self._held = held
                 yield
             if self._running and not self.processes.idle:
-                self._write(indices, held.recorded)
+                self.masks.write(indices, held.recorded)
             self._held = None
         elif self.phase is Phase.RECORDING:
             with recording(self.model, pooling=self.kind.pooling) as recorder:
                 yield
             if not self.processes.idle:
-                self._write(indices, recorder.support)
+                self.masks.write(indices, recorder.support)
         else:
             yield
 
     def expect(self, batches: Iterable[Tensor]) -> None:
         """Masks of these batches are read ahead, where they come from a file."""
         if self.phase is Phase.HELD:
-            self.store.expect(self.processes.row(indices) for indices in batches)
+            self.masks.expect(batches)
 
     def penalty(self) -> Tensor | None:
         """`penalty * inconsistency` of the step under way; call it inside of `step`."""
@@ -352,10 +342,10 @@ class InstanceWiseAlternator(Alternator):
         """Decides whether the weight stroke ends here."""
         super().end_epoch(loss)
         if self._noting:
-            self.store.publish()
+            self.masks.store.publish()
             self._noting = False
         if self.phase is Phase.RECORDING:
-            self.store.publish()
+            self.masks.store.publish()
             self.phase = Phase.HELD
             self._due = self._running  # the masks change from the next epoch's first step on
         elif self.phase is Phase.HELD:
@@ -377,7 +367,7 @@ class InstanceWiseAlternator(Alternator):
         """Stored masks of these examples, those of the last support stroke."""
         if self.round == 0 or self.phase is Phase.RECORDING:
             return None
-        return self._read(indices)
+        return self.masks.read(indices)
 
     def stroke_over(self) -> bool:
         """Whether the drift limit is reached; measures the drift of the probe."""
@@ -392,11 +382,9 @@ class InstanceWiseAlternator(Alternator):
         if self.round == 0:
             return values, None
         values["round_view"] = self._round_view
-        reference = self.store.reference()
-        digests = self.processes.each(reference["digest"] if reference else "")
-        if reference is None or not all(digests):  # another process has its masks in memory
-            return values, self.store.whole()
-        references = [reference | {"digest": digest} for digest in digests]
+        references = self.masks.references()
+        if references is None:
+            return values, self.masks.store.whole()
         return values | {"store": references}, None
 
     def tensors(self) -> dict[str, Tensor]:
@@ -405,77 +393,20 @@ class InstanceWiseAlternator(Alternator):
 
     def saved(self) -> None:
         """Files of rounds that only earlier checkpoints refer to are deleted."""
-        self.store.settle()
-        for left in self._left:
-            if self.processes.main:
-                left.discard()
-            left.close()
-        self._left = []
+        self.masks.settle()
 
     def restore(
         self, values: Mapping[str, Any], support: Support | None, tensors: Mapping[str, Tensor]
     ) -> None:
         """Go on from what `state` and `tensors` gave."""
         self._round_view = int(values.get("round_view", 0))
-        self._restore_store(int(values["round"]), values.get("store", []), support)
+        self.masks.restore(int(values["round"]), self._round_view, values.get("store", []), support)
         super().restore(values, support, tensors)
         if self._certificate is not None and tensors:
             self._certificate.restore(tensors)
         self._since = [float(loss) for loss in values["since"]]
         self._due = bool(values["due"])
 
-    def _restore_store(
-        self,
-        round_: int,
-        references: Sequence[Mapping[str, Any]],  # of each process's file
-        support: Support | None,
-    ) -> None:
-        """Take up a round, whichever kind of store and number of processes it was kept by."""
-        file = self.store if isinstance(self.store, FileStore) else None
-        same = len(references) == self.processes.count
-        if file is not None:
-            file.reopen(references[self.processes.index] if same else None)
-        if round_ == 0 or (file is not None and same):
-            return
-        self.store.begin(round_, self._round_view)
-        if references:
-            self._cut_anew(references)
-        elif support is not None:
-            self.store.write(torch.arange(len(self.store)), support)
-        else:
-            raise SettingsError("there are no masks to go on with in what state() gave")
-        self.store.publish()
-
-    def _cut_anew(self, references: Sequence[Mapping[str, Any]]) -> None:
-        """Copy this process's rows from the files of every process that there was."""
-        count = len(references)
-        for index, reference in enumerate(references):
-            folder = self._share_folder(index, count)
-            if folder is None:
-                raise SettingsError(
-                    f"the masks are in {reference['file']}: say in which folder it is (store_path=...)"
-                )
-            examples = torch.arange(index, len(self.source), count)  # see `Processes`
-            left = FileStore(self.store.sites, len(examples), folder, self._of)
-            self._left.append(left)
-            left.reopen(reference)
-            mine = examples % self.processes.count == self.processes.index
-            for rows in mine.nonzero().view(-1).split(256):
-                self._write(examples[rows], left.read(rows, "cpu"))
-        if count != self.processes.count:
-            self.notes.append(
-                f"the stored supports of {count} process{'es' * (count > 1)} were cut anew for "
-                f"{self.processes.count}; none was estimated again"
-            )
-
-    def _share_folder(self, index: int, count: int) -> Path | None:
-        """Where process `index` of `count` keeps its file; None is a temporary folder of its own."""
-        if self._folder is None or count == 1:
-            return self._folder
-        return self._folder / f"process-{index + 1}-of-{count}"
-
     def close(self) -> None:
         """Give back the store's files and threads; what no checkpoint refers to is deleted."""
-        self.store.close()
-        for left in self._left:
-            left.close()
+        self.masks.close()

@@ -1,0 +1,147 @@
+"""The stored masks of a run, of which each process keeps those of its own examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import SettingsError
+from ..store import FileStore, Kind, Origin, make_store
+from ..support import Site, Support
+from .processes import Processes
+
+
+class OwnedMasks:
+    """This process's store, addressed by examples (`Processes` says which are its own).
+
+    A file lies in `folder`, or in one for each process below it where there are several, so that a run
+    may be gone on with by another number of processes: each then reads its examples from all files.
+    `note` receives what is worth telling.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        folder: Path | None,
+        sites: list[Site],
+        examples: int,
+        processes: Processes,
+        device: torch.device,
+        origin: Origin,
+        note: Callable[[str], None],
+    ) -> None:
+        self.examples, self.processes, self.device = examples, processes, device
+        self._folder, self._origin, self._note = folder, origin, note
+        self.store, why = make_store(
+            kind,
+            sites,
+            len(processes.owned(examples)),
+            device,
+            self._own_folder(processes.index, processes.count),
+            origin,
+            here=processes.here,
+        )
+        note(f"masks are kept in {why}")
+        self._left: list[
+            FileStore
+        ] = []  # of another number of processes, until the next checkpoint
+
+    @property
+    def _file(self) -> FileStore | None:
+        return self.store if isinstance(self.store, FileStore) else None
+
+    def check_vacant(self) -> None:
+        """Raise `StoreError` if files of another run are where this one's are to go."""
+        if self._file is not None:
+            self._file.check_vacant()
+
+    def write(self, indices: Tensor, support: Support) -> None:
+        """Keep the masks of these examples, which are this process's own, in the round under way."""
+        self.store.write(self.processes.row(indices), support)
+
+    def read(self, indices: Tensor) -> Support:
+        """Masks of these examples, which are this process's own, on the device."""
+        return self.store.read(self.processes.row(indices), self.device)
+
+    def expect(self, batches: Iterable[Tensor]) -> None:
+        """Masks of these batches are read ahead, where they come from a file."""
+        self.store.expect(self.processes.row(indices) for indices in batches)
+
+    # -- checkpoints -------------------------------------------------------------------------
+
+    def references(self) -> list[dict[str, Any]] | None:
+        """What a checkpoint says of the files of all processes; None where any has its masks in memory."""
+        reference = self.store.reference()
+        digests = self.processes.each(reference["digest"] if reference else "")
+        if reference is None or not all(digests):
+            return None
+        return [reference | {"digest": digest} for digest in digests]
+
+    def restore(
+        self,
+        round_: int,
+        view: int,
+        references: Sequence[Mapping[str, Any]],  # of each process's file
+        support: Support | None,
+    ) -> None:
+        """Take up a round, whichever kind of store and number of processes it was kept by."""
+        same = len(references) == self.processes.count
+        if self._file is not None:
+            self._file.reopen(references[self.processes.index] if same else None)
+        if round_ == 0 or (self._file is not None and same):
+            return
+        self.store.begin(round_, view)
+        if references:
+            self._cut_anew(references)
+        elif support is not None:
+            self.store.write(torch.arange(len(self.store)), support)
+        else:
+            raise SettingsError("there are no masks to go on with in what state() gave")
+        self.store.publish()
+
+    def _cut_anew(self, references: Sequence[Mapping[str, Any]]) -> None:
+        """Copy this process's rows from the files of every process that there was."""
+        count = len(references)
+        for index, reference in enumerate(references):
+            folder = self._own_folder(index, count)
+            if folder is None:
+                raise SettingsError(
+                    f"the masks are in {reference['file']}: say in which folder it is (store_path=...)"
+                )
+            examples = torch.arange(index, self.examples, count)  # see `Processes`
+            left = FileStore(self.store.sites, len(examples), folder, self._origin)
+            self._left.append(left)
+            left.reopen(reference)
+            mine = examples % self.processes.count == self.processes.index
+            for rows in mine.nonzero().view(-1).split(256):
+                self.write(examples[rows], left.read(rows, "cpu"))
+        if count != self.processes.count:
+            self._note(
+                f"the stored supports of {count} process{'es' * (count > 1)} were cut anew for "
+                f"{self.processes.count}; none was estimated again"
+            )
+
+    def _own_folder(self, index: int, count: int) -> Path | None:
+        """Where process `index` of `count` keeps its file; None is a temporary folder of its own."""
+        if self._folder is None or count == 1:
+            return self._folder
+        return self._folder / f"process-{index + 1}-of-{count}"
+
+    def settle(self) -> None:
+        """A checkpoint is written: files of rounds that only earlier ones refer to are deleted."""
+        self.store.settle()
+        for left in self._left:
+            if self.processes.main:
+                left.discard()
+            left.close()
+        self._left = []
+
+    def close(self) -> None:
+        """Give back files and threads; what no checkpoint refers to is deleted."""
+        self.store.close()
+        for left in self._left:
+            left.close()
