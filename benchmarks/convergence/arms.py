@@ -62,8 +62,8 @@ def batch(epochs: int) -> Alternation:
 
 ARMS = {
     "sgd": Arm(),
-    "sgd at 5/6": Arm(length=5 / 6, tuned_as="sgd"),
-    "sgd at 2/3": Arm(length=2 / 3, tuned_as="sgd"),
+    "sgd at 0.83": Arm(length=5 / 6, tuned_as="sgd"),
+    "sgd at 0.67": Arm(length=2 / 3, tuned_as="sgd"),
     "sgd short": Arm(length=SHORT),
     "sgd short + selective": Arm(visits=ts.Selective(), length=2 / 3, tuned_as="sgd short"),
     "sgd + instance-wise": Arm(alternation=late(), tuned_as="sgd"),
