@@ -402,3 +402,20 @@ def test_demo_shows_its_four_arms(capsys, tmp_path):
     }
     lines = [line for line in out.splitlines() if "fast" in line and "│" in line]
     assert any(" 1 │" in line for line in lines)  # one epoch against two
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["trian"], "there is no command 'trian', did you mean 'train'?"),
+        (["xyz"], "there is no command 'xyz': there are demo, train"),
+        (["models", "--pattern", "resnt*"], "no model matches 'resnt*'"),
+        (["train", "--data", "nowhere", "--model", "alcnn-c"], "no model 'alcnn-c'"),
+        (["train", "--optimizer", "moun"], "did you mean 'muon'?"),
+        (["train"], "say where the run is to go"),
+    ],
+)
+def test_slips_are_told_before_anything_else(capsys, arguments, text):
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert text in err

@@ -74,7 +74,7 @@ class DsdConfig:
     batch_size: int | None = None
     """Examples a step, by default the recipe's."""
     augment: str = "none"
-    """Augmentation, replayable: none, shift, flip-shift; for imagenet resized-crop."""
+    """Augmentation, replayable: none, shift, flip-shift, or resized-crop (imagenet only, as published)."""
     preprocess: str = "none"
     """none is per-channel normalisation; raw, unit, gcn, gcn-zca, lcn."""
     data_root: Path | None = None
@@ -126,7 +126,7 @@ class DsdOptions:
     """Where a run goes and where it comes from."""
 
     out: Path | None = None
-    """Folder for the run; must not hold one already."""
+    """Folder for the run, needed unless --resume is given; must not hold one already."""
     resume: Path | None = None
     """Folder of a run that was stopped: go on with it, with its own settings."""
 

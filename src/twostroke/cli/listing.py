@@ -70,11 +70,17 @@ def models(
         pattern: Only names that match, like 'res*' or 'torchvision/*'.
         all: List torchvision's and timm's too; without it they are only counted.
     """
+    from ..errors import UnknownNameError
     from ..models import MODELS, list_models
 
     console = Console()
     if pattern or all:
-        for name in list_models(pattern or "*"):
+        names = list_models(pattern or "*")
+        if not names:
+            raise UnknownNameError(
+                f"no model matches {pattern!r}; twostroke models --all lists them"
+            )
+        for name in names:
             console.print(name, highlight=False)
         return
     table = Table()

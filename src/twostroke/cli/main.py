@@ -7,13 +7,14 @@ processes one prints, unless another one is lost.
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from .._version import __version__
-from ..errors import ElsewhereError, ProcessError, TwostrokeError
+from ..errors import ElsewhereError, ProcessError, TwostrokeError, UnknownNameError
 
 DESCRIPTION = """Train convolutional networks in two alternating strokes: find the binary support of every \
 unit for every training example, then hold it, so that the network is linear, and descend on the weights."""
@@ -53,6 +54,14 @@ def _speaks() -> bool:
     return speaks()
 
 
+def _check_name(given: Sequence[str], commands: Collection[str]) -> None:
+    """Raise `UnknownNameError` with the near match for a command that there is not."""
+    if given and not given[0].startswith("-") and given[0] not in commands:
+        near = difflib.get_close_matches(given[0], commands, 1)
+        hint = f", did you mean {near[0]!r}?" if near else f": there are {', '.join(commands)}"
+        raise UnknownNameError(f"there is no command {given[0]!r}{hint}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code."""
     import tyro
@@ -63,12 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     loud = _speaks()
     try:
+        commands = _commands()
+        _check_name(given, commands)
         if given[:1] == ["train"]:
             from .train import spelled_out
 
             given = ["train", *spelled_out(given[1:])]
         code = tyro.extras.subcommand_cli_from_dict(
-            _commands(),
+            commands,
             prog="twostroke",
             description=DESCRIPTION,
             args=given or ["--help"],

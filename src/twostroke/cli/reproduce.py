@@ -53,7 +53,7 @@ def reproduce(
         data: Other data in the place of the published ones: NAME for all, or SET=NAME for one, as in
             mnist=mnist-12k or cifar10=npz:cifar10.npz. The tables say so.
         data_root: Where named data sets lie or are downloaded to.
-        only: Leave out all but the tasks that begin so, such as mnist or imagenet-resnet18.
+        only: Only tasks whose names begin so, such as mnist or imagenet-resnet18.
         out: Folder for tables, pictures and finished runs.
     """
     console = Console()

@@ -17,6 +17,7 @@ from ..alternation import Alternation, BatchWise, InstanceWise, Live, Plateau
 from ..data import Data, load
 from ..errors import RunFolderError, SettingsError, TwostrokeError
 from ..models import create_model
+from ..models.catalog import origin
 from ..report import draw_curves
 from ..training import RunFolder, Selective, Settings, Settled, Status, fit
 from ..training.checkpoint import Checkpoint
@@ -35,7 +36,7 @@ class TrainConfig:
     data_root: Path | None = None
     """Where named data sets lie or are downloaded to."""
     augment: str = "none"
-    """Augmentation, replayable: none, shift, flip-shift; for imagenet resized-crop."""
+    """Augmentation, replayable: none, shift, flip-shift, or resized-crop (imagenet only, as published)."""
     preprocess: str = "none"
     """none is per-channel normalisation; raw, unit, gcn, gcn-zca (CIFAR as published), lcn (SVHN)."""
     model: str = "allcnn-mini"
@@ -57,7 +58,8 @@ class TrainConfig:
     momentum: float = 0.9
     """Momentum of sgd and muon."""
     weight_decay: float | None = None
-    """Left out, 5e-4 for sgd, 0.01 for adamw, 0.3 for muon; times the learning rate but for sgd."""
+    """Left out, 5e-4 for sgd, 0.01 for adamw, 0.3 for muon; for these two it is decoupled, times the learning
+    rate."""
     clip: float | None = None
     """Largest norm of the gradient."""
     average: float | None = None
@@ -86,7 +88,7 @@ class TrainConfig:
     channels_last: bool = False
     """Keep images channels-last in memory, which GPUs prefer."""
     warmup: str = "2"
-    """Epochs of ordinary training before the first support stroke, or 'plateau'."""
+    """instance, batch: epochs of ordinary training before the first support stroke, or 'plateau'."""
     gap: int = 2
     """instance: length of a weight stroke, in epochs at most."""
     drift: float = 0.08
@@ -100,7 +102,7 @@ class TrainConfig:
     penalty: float = 0.0
     """instance: weight of the term that keeps pre-activations on their held side."""
     gated: bool | None = None
-    """Hold m ∘ ReLU(q) instead of m ∘ q; left out, it is on for batch and off for instance."""
+    """instance, batch: hold m ∘ ReLU(q) instead of m ∘ q; left out, it is on for batch and off for instance."""
     store: Literal["auto", "device", "host", "file"] = "auto"
     """instance: where masks live: beside the model, in host memory, in a file of the run's folder."""
     density: float = 0.9
@@ -144,7 +146,7 @@ class TrainOptions:
     """Where a run goes and where it comes from."""
 
     out: Path | None = None
-    """Folder for the run; must not hold one already."""
+    """Folder for the run, needed unless --resume is given; must not hold one already."""
     preset: Literal["none", "fast"] = "none"
     """fast: --optimizer muon --average 0.98, under whatever else is given; left alone, muon goes by --lr 0.05
     and --weight-decay 0.3. About half the epochs then do."""
@@ -158,7 +160,7 @@ def train(
     options: Annotated[TrainOptions, tyro.conf.arg(name="")] = TrainOptions(),
     what: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),
 ) -> int:
-    """Train a model, by alternation or by plain SGD, and keep the run in a folder.
+    """Train a model, by alternation or by an ordinary optimiser, and keep the run in a folder.
 
     Ctrl-C stops after the step under way; `twostroke train --resume FOLDER` goes on from the last
     whole epoch, and so it does after a crash or a kill. Exit codes: 0 finished, 1 diverged, 2 bad input,
@@ -172,10 +174,10 @@ def train(
         refuse_beside_resume(replace(options, resume=None), what)
         run = RunFolder(options.resume)
         what = from_toml(run.config_file, TrainConfig)
-    else:
-        if options.out is None:
-            raise SettingsError("say where the run is to go: --out runs/NAME")
     settings, kind = what.settings(), what.kind()
+    origin(what.model)  # a slip in a name is told before data are fetched
+    if options.resume is None and options.out is None:
+        raise SettingsError("say where the run is to go: --out runs/NAME")
     processes = processes_of(settings)
     console = Console(quiet=not processes.main)
     with processes.together():
