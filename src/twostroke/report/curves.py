@@ -115,13 +115,14 @@ def draw_training(
 
 
 def _mark_rounds(axes: Any, history: History, colour: str, column: str = "error") -> None:
+    every = 1 + max(record.round for record in history) // 12 if history else 1  # numbers need room
     before = 0
     for record in history:
         height = getattr(record, column)
         if record.round > before and height is not None:
             axes.plot(record.epoch, height, "o", color=colour, ms=4)
             axes.annotate(
-                str(record.round),
+                str(record.round) if (record.round - 1) % every == 0 else "",
                 (record.epoch, height),
                 textcoords="offset points",
                 xytext=(0, 5),
