@@ -150,6 +150,9 @@ def check(options) -> None:
     for name in options.arms:
         if name not in ARMS:
             sys.exit(f"no arm {name!r}: there are {', '.join(map(repr, ARMS))}")
+    for name in options.draw or ():
+        if name not in options.arms:
+            sys.exit(f"{name!r} is to be drawn: add it to --arms")
     for name in options.arms:
         needs = {"sgd", base_of(name), ARMS[name].tuned_as or name} - set(options.arms)
         if needs:
@@ -171,6 +174,7 @@ def main() -> None:
     parser.add_argument("--average", type=float, default=0.98, help="0 for none")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arms", nargs="+", default=list(ARMS))
+    parser.add_argument("--draw", nargs="+", help="arms of the picture, by default all")
     parser.add_argument("--augmentation", help="such as flip-shift")
     parser.add_argument("--choices", type=Path, help="a table.json whose choices to take")
     parser.add_argument("--train-examples", type=int, help="use the first so many only")

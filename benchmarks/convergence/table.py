@@ -229,5 +229,6 @@ def report(options, data, chosen, runs) -> None:
         "tuning": tuning_of(options),
     }
     (options.out / "table.json").write_text(json.dumps(document, indent=1) + "\n")
-    curves = {name: mean_history(results) for name, results in runs.items()}
+    drawn = options.draw or options.arms
+    curves = {name: mean_history(runs[name]) for name in drawn}
     draw_curves(curves, options.out / "curves.png", title=data.note, note="means over seeds")

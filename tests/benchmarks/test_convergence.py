@@ -60,8 +60,11 @@ def test_arms_come_with_what_they_are_compared_with(run):
         (["sgd", "muon", "muon long + running"], "'muon long': add"),
     ):
         with pytest.raises(SystemExit, match=text):
-            run.check(Namespace(arms=arms))
-    run.check(Namespace(arms=["sgd", "muon", "muon long", "muon long + running"]))
+            run.check(Namespace(arms=arms, draw=None))
+    whole = ["sgd", "muon", "muon long", "muon long + running"]
+    run.check(Namespace(arms=whole, draw=["muon"]))
+    with pytest.raises(SystemExit, match="'sgd short' is to be drawn"):
+        run.check(Namespace(arms=whole, draw=["sgd short"]))
 
 
 def test_a_cell_is_trained_once_and_belongs_to_its_settings(run, tmp_path):
