@@ -18,8 +18,11 @@ from .wrapped import DatasetExamples
 
 
 @runtime_checkable
-class _Divisible(Protocol):
-    def subset(self, indices: Tensor) -> ExampleSource: ...
+class Divisible(Protocol):
+    """A source of which a part can be had."""
+
+    def subset(self, indices: Tensor) -> ExampleSource:
+        """These examples only."""
 
 
 @runtime_checkable
@@ -95,7 +98,7 @@ class Data:
             raise SettingsError(
                 f"cannot set {count:,} of {total:,} training examples aside: both parts need some"
             )
-        if not isinstance(self.train, _Divisible):
+        if not isinstance(self.train, Divisible):
             raise DataError(
                 f"{type(self.train).__name__} cannot be split: give it a method subset(indices)"
             )

@@ -1,18 +1,16 @@
 """ImageNet's archives: whether a split is all unpacked, and unpacking what is not.
 
 A split is unpacked in a folder of its own, SPLIT.unpacking, which gets the split's name when all is
-there. What was interrupted there is gone on with: files that are there in their full size stay. A folder
-that is called like the split and was not made here is never written to.
+there; what was interrupted is begun anew. A folder that is called like the split and was not made here is
+never written to.
 """
 
 from __future__ import annotations
 
 import shutil
-import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from ..errors import DataError
 
@@ -37,13 +35,13 @@ def unfinished(place: Path, split: str) -> str | None:
 
 
 def unpack(place: Path, split: str) -> None:
-    """Unpack a split from its archives in `place`, or go on with it.
+    """Unpack a split from its archives in `place`, by torchvision.
 
     Raises:
         DataError: something else is in the split's place, an archive is damaged or cannot be read, or
             there is no room.
     """
-    from torchvision.datasets.utils import check_integrity
+    from torchvision.datasets import imagenet
 
     with suppress(OSError):  # an empty folder is in nobody's way
         (place / split).rmdir()
@@ -52,20 +50,21 @@ def unpack(place: Path, split: str) -> None:
             f"{unfinished(place, split)}: move {place / split} away, or remove it, to have it unpacked anew "
             "from the archives"
         )
-    for name in SPLITS[split]:
-        if not check_integrity(place / name, ARCHIVES[name]):
-            raise DataError(
-                f"{place / name} is damaged: its MD5 is not {ARCHIVES[name]}; fetch it again"
-            )
     work = place / f"{split}.unpacking"
     try:
-        work.mkdir(exist_ok=True)
-        (_unpack_train if split == "train" else _unpack_val)(place, work)
+        if work.exists():  # torchvision does not go on with what was interrupted
+            shutil.rmtree(work)
+        if split == "train":
+            imagenet.parse_train_archive(place, folder=work.name)
+        else:
+            if not (place / imagenet.META_FILE).is_file():
+                imagenet.parse_devkit_archive(place)
+            imagenet.parse_val_archive(place, folder=work.name)
         work.rename(place / split)
     except Exception as error:  # those of tarfile, torchvision, SciPy and the disk
         raise DataError(
             f"{split} of ImageNet could not be unpacked in {place} ({type(error).__name__}: {error}); "
-            "load it again to go on"
+            "mend that and load it again"
         ) from error
 
 
@@ -76,42 +75,3 @@ def _left(folder: Path) -> Iterator[Path]:
         if not pictures.is_dir() or not any(pictures.iterdir()):
             yield archive
     yield from folder.glob("ILSVRC2012_val_*.JPEG")
-
-
-def _unpack_train(place: Path, work: Path) -> None:
-    with tarfile.open(place / _TRAIN) as whole:
-        for member, content in _files(whole):  # one archive per class
-            with tarfile.open(fileobj=content) as archive:
-                for picture, pixels in _files(archive):
-                    _write(pixels, picture.size, work / _stem(member) / Path(picture.name).name)
-
-
-def _unpack_val(place: Path, work: Path) -> None:
-    from torchvision.datasets import imagenet
-
-    if not (place / imagenet.META_FILE).is_file():
-        imagenet.parse_devkit_archive(place)
-    _, wnids = imagenet.load_meta_file(place)  # of the pictures in the order of their numbers
-    with tarfile.open(place / _VAL) as archive:
-        for picture, pixels in _files(archive):
-            number = int(_stem(picture).rpartition("_")[2])
-            _write(pixels, picture.size, work / wnids[number - 1] / Path(picture.name).name)
-
-
-def _files(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
-    for member in archive:
-        content = archive.extractfile(member)
-        if content is not None:  # as it is for a folder
-            yield member, content
-
-
-def _stem(member: tarfile.TarInfo) -> str:
-    return Path(member.name).stem
-
-
-def _write(content: IO[bytes], size: int, file: Path) -> None:
-    if file.is_file() and file.stat().st_size == size:
-        return
-    file.parent.mkdir(exist_ok=True)
-    with file.open("wb") as out:
-        shutil.copyfileobj(content, out)

@@ -75,10 +75,10 @@ def opened(file: Path) -> Iterator[Image]:
         DataError: not a picture, a broken one, or one of more than 8 bits per channel, which
             Pillow would cut off at white.
     """
-    from PIL import Image as pillow  # noqa: N813 (here, not above: only pictures need it)
+    import PIL.Image  # here, not above: only pictures need it
 
     try:
-        with pillow.open(file) as image:
+        with PIL.Image.open(file) as image:
             if image.mode not in GREY | _COLOUR:
                 raise DataError(
                     f"{file} has pixels of mode {image.mode}; convert it to 8 bits per channel"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,20 +71,17 @@ def faults(file: VisionFile, root: Path) -> list[str]:
 def _damage(path: Path, md5: str | None) -> str | None:
     if md5 is None:
         return _idx_damage(path)
-    with path.open("rb") as content:
-        digest = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
-    found = digest.hexdigest()
+    from torchvision.datasets.utils import calculate_md5
+
+    found = calculate_md5(path)
     return None if found == md5 else f"its MD5 is {found}, not {md5}"
 
 
 def _idx_damage(path: Path) -> str | None:
-    """An idx file of bytes begins with 0, 0, 8 and how many sizes follow, of 4 bytes each."""
-    with path.open("rb") as content:
-        head = content.read(4)
-        if len(head) < 4 or head[:3] != b"\0\0\x08":
-            return "it is not an idx file of bytes"
-        sizes = content.read(4 * head[3])
-    expected = 4 + 4 * head[3]
-    expected += math.prod(int.from_bytes(sizes[k : k + 4], "big") for k in range(0, 4 * head[3], 4))
-    size = path.stat().st_size
-    return None if size == expected else f"it has {size:,} bytes, not {expected:,}"
+    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
+
+    try:
+        read_sn3_pascalvincent_tensor(str(path))
+    except Exception:  # assertions without a word, and whatever cut off bytes lead to
+        return "it is not an idx file, or is cut off"
+    return None

@@ -20,6 +20,7 @@ from torch import nn
 
 from ..errors import SettingsError, UnknownNameError, WeightsError
 
+_UNREADABLE = (OSError, HTTPException, RuntimeError, ValueError, EOFError, UnpicklingError)
 TIMM_MISSING = "timm is not installed: pip install 'twostroke[timm]'"
 
 
@@ -78,14 +79,13 @@ def torchvision_model(
     else:
         entry = _published(name, weights)
         try:
-            entry.get_state_dict(
-                check_hash=True
-            )  # into torch's cache, where the next line finds it
-        except (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError) as error:
-            raise _unavailable(name, entry.url, error) from error
-        try:
             model = torchvision.models.get_model(name, weights=entry, **options)
-        except (RuntimeError, ValueError) as error:
+        except _UNREADABLE as error:
+            try:
+                entry.get_state_dict(check_hash=True)
+            except _UNREADABLE as fault:
+                raise _unavailable(name, entry.url, fault) from fault
+            # the weights are there and whole, so it is the options
             raise SettingsError(
                 f"{name} with {_told(options)} does not fit its weights {weights} ({_line(error)}): leave "
                 "out one or the other"
