@@ -45,7 +45,7 @@ def layer_table(result: DenseSparseDenseResult, file: Path) -> Table | None:
     """
     if not result.sparse_sparsity:
         return None
-    sizes = {path: layer.weight.numel() for path, layer in weighted_layers(result.model).items()}  # type: ignore[operator]
+    sizes = {path: layer.weight.numel() for path, layer in weighted_layers(result.model).items()}
     shares = sorted(result.sparse_sparsity.by_layer.items(), key=lambda item: -item[1])
     shown = Table(title="zeros after the sparse phase", title_justify="left")
     shown.add_column("layer")

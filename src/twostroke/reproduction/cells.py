@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ..data import Data, draw_integers
+from ..data.bundle import Divisible
 from ..errors import RunFolderError
 from ..models import create_model
 from ..sparsity import Recipe, dense_sparse_dense, recipe
@@ -285,7 +286,8 @@ def part_of(data: Data, train: int, test: int) -> Data:
             continue
         draws = draw_integers(torch.arange(len(source)), (1 << 31) - 1, seed=0, view=0)
         chosen = torch.argsort(draws, stable=True)[:count].sort().values
-        parts.append(source.subset(chosen))  # type: ignore[attr-defined]
+        assert isinstance(source, Divisible)  # as all sources of `data.load` are
+        parts.append(source.subset(chosen))
     note = f"a subset, {len(parts[0]):,} + {len(parts[1]):,} of {data.note}"
     return Data(data.name, parts[0], parts[1], data.classes, note)
 

@@ -16,7 +16,7 @@ from ..training.settings import Precision
 from . import cells, render
 from .cells import Cell
 from .published import EXPERIMENTS, Experiment
-from .tasks import PUBLISHED, SCALES, TASKS
+from .tasks import PUBLISHED, SCALES, TASKS, trains
 
 SEEDS = {"smoke": 1, "short": 3, "full": 5}
 
@@ -106,7 +106,7 @@ def reproduce(
             channels_last=channels_last,
         )
         for task, arm in experiment.cells
-        if not (scale == "smoke" and arm.endswith("-units"))
+        if trains(arm, scale)
         for seed in range(seeds)
     ]
     folder = Path(out) / "cells"
@@ -129,9 +129,9 @@ def reproduce(
         results.setdefault((cell.task, cell.arm), []).append(result)
     notes = {task: _note(task, some) for task, some in sets.items()}
     remarks = {task: remark for task, some in sets.items() if (remark := _remark(task, some.data))}
-    left_out = [task for task, _ in EXPERIMENTS[name].cells if task not in sets]
+    left_out = dict.fromkeys(task for task, _ in EXPERIMENTS[name].cells if task not in sets)
     files = render.write(
-        Path(out), name, experiment, scale, results, notes, remarks, sorted(set(left_out))
+        Path(out), name, experiment, scale, results, notes, remarks, list(left_out)
     )
     return Reproduction(files, results)
 

@@ -15,7 +15,7 @@ from ..training import EpochRecord, History, versions
 from ..training.files import save_text
 from .published import Experiment
 from .summary import Convergence, Results, Row, convergence, rows
-from .tasks import TASKS
+from .tasks import TASKS, trains
 
 
 def write(
@@ -90,7 +90,7 @@ def markdown(
     lines += [f"- {task}: {note}" for task, note in notes.items()]
     if left_out:
         lines += [f"- left out (--only): {', '.join(left_out)}"]
-    if scale == "smoke" and any(line.arm.endswith("-units") for line in experiment.lines):
+    if not all(trains(line.arm, scale) for line in experiment.lines):
         lines += ["- masks of units are not trained at this scale"]
     # of the runs, which may come from several machines, and not of the one that writes this page
     machines = dict.fromkeys(_machine(run) for runs in results.values() for run in runs)

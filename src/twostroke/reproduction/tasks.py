@@ -63,6 +63,11 @@ class Task:
         return self.settings.but(epochs=self.epochs_at(scale), **small)
 
 
+def trains(arm: str, scale: str) -> bool:
+    """Whether a scale has this arm: masks of units take too long for smoke."""
+    return not (scale == "smoke" and arm.endswith("-units"))
+
+
 def alternation(arm: str, epochs: int) -> Alternation:
     """The kind of alternation of an arm.
 

@@ -138,7 +138,8 @@ class HeldLoss:
         """Output of the held network for one part, with some parameters replaced."""
         frozen = {name: p.detach() for name, p in self.weights.items()}
         with hold(self.model, part.support):
-            return functional_call(self.model, frozen | changed, (part.x,))  # type: ignore[no-any-return]
+            output: Tensor = functional_call(self.model, frozen | changed, (part.x,))
+            return output
 
     def look(
         self, names: Sequence[str] | None = None, *, at: dict[str, Tensor] | None = None

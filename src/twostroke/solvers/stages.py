@@ -38,7 +38,8 @@ class Stage:
     def run(self, z: Tensor, weights: dict[str, Tensor]) -> Tensor:
         """`q` with the trained weights replaced by these, of the whole model's."""
         own = {name.rpartition(".")[2]: weights[name] for name in self.names}
-        return functional_call(self.layer, own, (z,))  # type: ignore[no-any-return]
+        q: Tensor = functional_call(self.layer, own, (z,))
+        return q
 
     def between(self, q: Tensor) -> Tensor:
         """What the next layer meets."""
@@ -64,7 +65,7 @@ def stages(problem: HeldLoss) -> Stages:
     Raises `UnholdableError` for anything else, by name.
     """
     parts = [problem.parts[i] for i in range(len(problem.parts))]
-    x, y = (torch.cat([part[k] for part in parts]) for k in (0, 1))  # type: ignore[misc]
+    x, y = torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
     support = Support(parts[0].support.sites, torch.cat([part.support.rows for part in parts]))
     begun: list[tuple[str, nn.Module]] = []
     after: list[list[Callable[[Tensor], Tensor]]] = [[]]

@@ -24,14 +24,14 @@ from torch.func import functional_call
 from ..support.activations import Activation
 from ..support.intercept import Intercept
 from ..support.modes import evaluating
-from .layers import sharing
+from .layers import Weighted, sharing
 
 
 @dataclass
 class Call:
     """One call of `layer`: the square of what went in, a stand-in for what came out, and its mask."""
 
-    layer: nn.Module
+    layer: Weighted
     squared: Tensor  # (batch, ...)
     output: Tensor  # (batch, ...), a leaf
     mask: Tensor = field(
@@ -41,7 +41,7 @@ class Call:
 
 def carried(call: Call) -> Tensor:
     """Energy that each weight of the layer carries in one call, summed over the batch: its shape."""
-    weight = call.layer.weight.detach().requires_grad_()  # type: ignore[operator]
+    weight = call.layer.weight.detach().requires_grad_()
     with torch.enable_grad():
         output = functional_call(call.layer, {"weight": weight}, (call.squared,))
         (places,) = torch.autograd.grad(output, weight, call.mask.to(output.dtype))
@@ -96,11 +96,11 @@ class _Sites:
 
 
 @contextmanager
-def _watched(layers: dict[str, list[nn.Module]], calls: dict[str, list[Call]]) -> Iterator[None]:
+def _watched(layers: dict[str, list[Weighted]], calls: dict[str, list[Call]]) -> Iterator[None]:
     """Cut the graph behind every layer, so that gradients end at its output, and note its calls."""
 
-    def hook(path: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-        def note(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    def hook(path: str) -> Callable[[Weighted, Any, Tensor], Tensor]:
+        def note(layer: Weighted, inputs: Any, output: Tensor) -> Tensor:
             leaf = output.detach().requires_grad_()
             # squared here and now: what comes later may change the input in place
             calls[path].append(Call(layer, inputs[0].detach().square(), leaf))

@@ -147,7 +147,7 @@ class _Run:
         if isinstance(mask, Units):  # what cannot be held refuses now, not after the dense phase
             mask.density(model, _probe(data.train, model, 1, settings.seed))
         elif not isinstance(mask, NoMask):
-            prunable(model)
+            self.prunable = list(prunable(model))
             self._note("no mask reaches", unknown_weights(model))
         if self.folder is not None:
             own(self.folder, self._identity(phases))
@@ -215,7 +215,7 @@ class _Run:
         else:
             masks, looks = kept
         if number == 1 and not isinstance(self.mask, NoMask | Units):
-            never = [path for path in prunable(self.model) if path not in masks]
+            never = [path for path in self.prunable if path not in masks]
             self._note("no mask was found for", never)
         alternation: Alternation = Live()
         if number == 1:

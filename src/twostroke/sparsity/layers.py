@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from ..errors import SettingsError
 from .reach import refuse_unreached
 
+Weighted = _ConvNd | nn.Linear
 Masks = dict[str, Tensor]  # module path → bool, of the weight's shape, True where the weight stays
 
 
@@ -20,13 +21,13 @@ class Sparsity(float):
     by_layer: Mapping[str, float]
 
 
-def weighted_layers(model: nn.Module) -> dict[str, nn.Module]:
+def weighted_layers(model: nn.Module) -> dict[str, Weighted]:
     """Convolutions of any kind and linear layers by module path, in the order of registration.
 
     A weight that several modules share is listed once. Raises `SettingsError` for a layer whose
     weight is made by a parametrisation, which a mask could not reach.
     """
-    found: dict[str, nn.Module] = {}
+    found: dict[str, Weighted] = {}
     seen: set[int] = set()
     for path, module in model.named_modules():
         if not isinstance(module, _ConvNd | nn.Linear):
@@ -45,7 +46,7 @@ def weighted_layers(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def prunable(model: nn.Module, *, spare_first: bool = True) -> dict[str, nn.Parameter]:
+def prunable(model: nn.Module, *, spare_first: bool = True) -> dict[str, Tensor]:
     """Weights of `weighted_layers`, without the first layer's (Han et al. leave it dense).
 
     Raises `SettingsError` for a layer that computes with something else than its weight.
@@ -55,7 +56,7 @@ def prunable(model: nn.Module, *, spare_first: bool = True) -> dict[str, nn.Para
         del layers[next(iter(layers))]
     for path, layer in layers.items():
         refuse_unreached(path, layer)
-    return {path: layer.weight for path, layer in layers.items()}  # type: ignore[misc]
+    return {path: layer.weight for path, layer in layers.items()}
 
 
 def unknown_weights(model: nn.Module) -> list[str]:
@@ -74,11 +75,11 @@ def unknown_weights(model: nn.Module) -> list[str]:
     ]
 
 
-def sharing(model: nn.Module) -> dict[str, list[nn.Module]]:
+def sharing(model: nn.Module) -> dict[str, list[Weighted]]:
     """By path of each of `weighted_layers`, all modules that have its weight."""
     layers = weighted_layers(model)
     paths = {id(layer.weight): path for path, layer in layers.items()}
-    found: dict[str, list[nn.Module]] = {path: [] for path in layers}
+    found: dict[str, list[Weighted]] = {path: [] for path in layers}
     for module in model.modules():
         if isinstance(module, _ConvNd | nn.Linear):
             found[paths[id(module.weight)]].append(module)
@@ -89,9 +90,8 @@ def sparsity(model: nn.Module) -> Sparsity:
     """Share of weights that are exactly zero, in all convolutions and linear layers."""
     zeros, sizes = {}, {}
     for path, layer in weighted_layers(model).items():
-        weight: Tensor = layer.weight  # type: ignore[assignment]
-        sizes[path] = weight.numel()
-        zeros[path] = sizes[path] - int(torch.count_nonzero(weight))
+        sizes[path] = layer.weight.numel()
+        zeros[path] = sizes[path] - int(torch.count_nonzero(layer.weight))
     share = Sparsity(sum(zeros.values()) / max(1, sum(sizes.values())))
     share.by_layer = {path: zeros[path] / max(1, sizes[path]) for path in sizes}
     return share
@@ -114,5 +114,5 @@ def apply_masks(model: nn.Module, masks: Masks) -> None:
             )
     with torch.no_grad():
         for path, keep in masks.items():
-            weight: Tensor = layers[path].weight  # type: ignore[assignment]
+            weight = layers[path].weight
             weight.masked_fill_(~keep.to(weight.device), 0)

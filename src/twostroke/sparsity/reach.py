@@ -13,7 +13,7 @@ from ..errors import SettingsError
 _TWO = 1.0, 1.375  # inputs of the probe: sums and means of many of them are something else
 
 
-def refuse_unreached(path: str, layer: nn.Module) -> None:
+def refuse_unreached(path: str, layer: _ConvNd | nn.Linear) -> None:
     """Raise `SettingsError` for a layer that multiplies by something else than its weight."""
     if not _multiplies_by_its_weight(layer):
         raise SettingsError(
@@ -23,7 +23,7 @@ def refuse_unreached(path: str, layer: nn.Module) -> None:
         )
 
 
-def _multiplies_by_its_weight(layer: nn.Module) -> bool:
+def _multiplies_by_its_weight(layer: _ConvNd | nn.Linear) -> bool:
     """Whether a single weight of 2 adds twice some input to some outputs, and nothing to others.
 
     PyTorch's own layers do. Others are tried, on a copy: they may pad in their own way (timm's
@@ -34,7 +34,7 @@ def _multiplies_by_its_weight(layer: nn.Module) -> bool:
         return True
     try:
         probe = copy.deepcopy(layer).cpu().double().eval()
-        weight: torch.Tensor = probe.weight  # type: ignore[assignment]
+        weight = probe.weight
         x = _input(probe)
         with torch.no_grad():
             weight.zero_()
@@ -48,14 +48,13 @@ def _multiplies_by_its_weight(layer: nn.Module) -> bool:
     return bool(near.all() and change.any())
 
 
-def _input(layer: nn.Module) -> torch.Tensor:
+def _input(layer: _ConvNd | nn.Linear) -> torch.Tensor:
     """One example for the layer, twice as large as its kernel reaches, made of two values."""
     shape: tuple[int, ...]
     if isinstance(layer, _ConvNd):
         reach = zip(layer.kernel_size, layer.dilation, strict=True)
         shape = (1, layer.in_channels, *(2 * (d * (k - 1) + 1) for k, d in reach))
     else:
-        assert isinstance(layer, nn.Linear)
         shape = (1, layer.in_features)
     draw = torch.Generator().manual_seed(0)
     low, high = _TWO

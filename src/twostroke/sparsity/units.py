@@ -98,10 +98,7 @@ class _Resting(BatchWiseAlternator):
     def __init__(self, given: Given, kind: BatchWise) -> None:
         super().__init__(given, kind)
         assert self.optimizer is not None
-        self._weights: list[Tensor] = [
-            layer.weight  # type: ignore[misc]
-            for layer in weighted_layers(self.model).values()
-        ]
+        self._weights = [layer.weight for layer in weighted_layers(self.model).values()]
         self._resting: list[tuple[Tensor, Tensor, dict[str, Tensor]]] = []
         self.optimizer.register_step_pre_hook(self._before)
 

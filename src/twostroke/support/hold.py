@@ -71,7 +71,9 @@ class Held:
             raise SettingsError(
                 "no inconsistency was measured: hold with penalty=True and call the model first"
             )
-        return sum(v for v, _ in self._violations) / sum(n for _, n in self._violations)  # type: ignore[return-value]
+        above, units = zip(*self._violations, strict=True)
+        mean: Tensor = torch.stack(above).sum() / sum(units)
+        return mean
 
     def begin(self) -> None:
         """A forward pass begins."""

@@ -260,14 +260,17 @@ class Intercept(TorchFunctionMode):
 
 
 def _within_checkpoint() -> bool:
-    frame = sys._getframe()
-    while frame := frame.f_back:  # type: ignore[assignment]
+    frame = sys._getframe().f_back
+    while frame is not None:
         if frame.f_globals.get("__name__") == "torch.utils.checkpoint":
             return True
+        frame = frame.f_back
     return False
 
 
-def read(reader: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Activation | None:
+def read(
+    reader: Callable[..., Activation | None], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Activation | None:
     """The activation of a call, or None where it is none that can be held."""
     if kwargs.get("out") is not None:
         return None
@@ -280,4 +283,4 @@ def read(reader: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Activati
         return None
     # F.relu(x, inplace=True) and torch.relu_(x) arrive here as two functions
     inplace = kwargs.pop("inplace", False)
-    return reader(*args, **kwargs, **({"inplace": True} if inplace else {}))  # type: ignore[no-any-return]
+    return reader(*args, **kwargs, **({"inplace": True} if inplace else {}))

@@ -30,8 +30,8 @@ _scaled_dot_product_attention_math _scaled_dot_product_efficient_attention
 _scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu
 _scaled_dot_product_cudnn_attention _thnn_fused_lstm_cell _thnn_fused_gru_cell lstm mkldnn_rnn_layer
 adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d _cudnn_rnn
-""".split()  # noqa: SIM905
-NONLINEAR = frozenset(_NAMES)
+"""
+NONLINEAR = frozenset(_NAMES.split())
 # as a model's very last operation these belong to the loss, not to the network
 HEADS = frozenset(("softmax", "log_softmax", "sigmoid", "tanh", "softplus", "log_sigmoid_forward"))
 

@@ -143,7 +143,7 @@ def chain(model: nn.Module, support: Support, x: Tensor) -> Chain:
     names: list[str] = []
     biased: list[bool] = []
     flat = x.detach().flatten(1)
-    image: tuple[int, int, int] | None = x.shape[1:] if x.ndim == 4 else None  # type: ignore[assignment]
+    image = (x.shape[1], x.shape[2], x.shape[3]) if x.ndim == 4 else None
     calls: dict[str, int] = {}
     for name, module in _leaves(model):
         if isinstance(module, nn.Linear | nn.Conv2d):

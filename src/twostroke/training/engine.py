@@ -6,6 +6,7 @@ Nothing here is used, nor Accelerate imported, where there is one process.
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import os
 import time
 import warnings
@@ -79,13 +80,11 @@ def processes_of(settings: Settings) -> Processes:
             "sync_batch_norm works between GPUs only: leave it out, and each process takes its own "
             "statistics"
         )
-    try:
-        import accelerate  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("accelerate") is None:
         raise SettingsError(
             f"this is one of {count} processes (WORLD_SIZE={count}), for which accelerate is needed: "
             "pip install 'twostroke[scale]', or launch one process"
-        ) from None
+        )
     return Several(cpu=cpu, timeout=settings.timeout, sync_batch_norm=settings.sync_batch_norm)
 
 
