@@ -230,6 +230,8 @@ def test_nothing_stands_in_unasked(tmp_path, monkeypatch):
         reproduce("table5", out=tmp_path)
     with pytest.raises(DataError, match="--data imagenet=folder:PATH"):
         reproduce("table8", out=tmp_path)
+    with pytest.raises(DataError, match=r"^npz:mine\.npz is not there$"):  # which was asked for
+        reproduce("table5", out=tmp_path, data="npz:mine.npz")
     assert not list(tmp_path.iterdir())
 
 

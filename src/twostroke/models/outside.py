@@ -20,7 +20,7 @@ from torch import nn
 
 from ..errors import SettingsError, UnknownNameError, WeightsError
 
-_UNREADABLE = (OSError, HTTPException, RuntimeError, ValueError, EOFError, UnpicklingError)
+_UNREADABLE = (RuntimeError, ValueError, EOFError, UnpicklingError)
 TIMM_MISSING = "timm is not installed: pip install 'twostroke[timm]'"
 
 
@@ -80,6 +80,8 @@ def torchvision_model(
         entry = _published(name, weights)
         try:
             model = torchvision.models.get_model(name, weights=entry, **options)
+        except (OSError, HTTPException) as error:
+            raise _unavailable(name, entry.url, error) from error
         except _UNREADABLE as error:
             try:
                 entry.get_state_dict(check_hash=True)

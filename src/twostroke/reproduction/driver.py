@@ -192,6 +192,8 @@ def _load(
                     name, root=root, augmentation=None if augment == "none" else augment
                 )
             except DataError as error:
+                if name != spec.dataset:  # named by whoever asks
+                    raise
                 raise DataError(
                     f"{error}\nNothing stands in for it unasked. To use other data, name it: --data "
                     f"{spec.dataset}={_suggestion(spec.dataset)}; the tables will say so. --only leaves "
