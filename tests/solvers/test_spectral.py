@@ -128,6 +128,8 @@ def test_settings_are_checked():
     for wrong in wrongs:
         with pytest.raises(SettingsError, match=next(iter(wrong))):
             Muon([nn.Parameter(torch.ones(2, 2))], **wrong)
+        with pytest.raises(SettingsError, match=next(iter(wrong))):  # a group's own
+            Muon([{"params": [nn.Parameter(torch.ones(2, 2))], **wrong}])
 
 
 def test_fit_takes_it_by_name_and_state_survives_a_checkpoint(tmp_path):

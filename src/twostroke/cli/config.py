@@ -47,7 +47,7 @@ def _made(value: Any, wanted: Any) -> Any:
 
 def checked(values: dict[str, Any], kind: type, path: Path) -> dict[str, Any]:
     """The values; an unknown or ill-typed option raises `SettingsError` with the near match."""
-    known = {f.name: str(f.type) for f in fields(kind)}
+    known = [f.name for f in fields(kind)]
     hints = get_type_hints(kind)
     for name, value in values.items():
         if name not in known:
@@ -55,10 +55,28 @@ def checked(values: dict[str, Any], kind: type, path: Path) -> dict[str, Any]:
             hint = f", did you mean {near[0]!r}?" if near else f": there are {', '.join(known)}"
             raise SettingsError(f"{path}: there is no option {name!r}{hint}")
         if not _fits(value, hints[name]):
-            choices = get_args(hints[name]) if get_origin(hints[name]) is Literal else ()
-            wanted = f"one of {', '.join(choices)}" if choices else known[name]
-            raise SettingsError(f"{path}: {name} is {value!r}, where {wanted} is wanted")
+            raise SettingsError(
+                f"{path}: {name} is {value!r}, where {_in_words(hints[name])} is wanted"
+            )
     return values
+
+
+def _in_words(wanted: Any) -> str:
+    parts = get_args(wanted)
+    if get_origin(wanted) is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if get_origin(wanted) is tuple:
+        return f"a list of {len(parts)}, each {_in_words(parts[0])}"
+    if parts:
+        return " or ".join(_in_words(part) for part in parts if part is not type(None))
+    words = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        Path: "a path in quotes",
+        str: "text in quotes",
+    }
+    return words[wanted]
 
 
 def _fits(value: Any, wanted: Any) -> bool:

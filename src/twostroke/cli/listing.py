@@ -30,7 +30,7 @@ def sites(
     """
     import torch
 
-    from ..errors import SettingsError
+    from ..errors import SettingsError, UnholdableError
     from ..models import create_model
     from ..support import sites as find_sites
 
@@ -41,6 +41,8 @@ def sites(
         found = find_sites(
             net, torch.zeros(2, channels, image, image), pooling=pooling, strict=strict
         )
+    except UnholdableError as error:
+        raise UnholdableError(f"{error}; --no-strict lists the rest") from error
     except RuntimeError as error:
         raise SettingsError(
             f"{model} does not take images of {channels}×{image}×{image}: {error}"

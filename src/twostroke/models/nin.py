@@ -47,10 +47,9 @@ class NIN(nn.Module):
 
     `final_relu=True` is the original: every convolution is followed by a ReLU, the last included,
     so that no logit is negative. A class whose logits are all zero gets no gradient any more, which
-    without `final_bias` happens to some within an epoch: `final_bias`, ours, is what the last layer's
-    biases start with where a ReLU follows. The original lets that layer learn at a tenth of the rate.
+    steps that are too large do to some within an epoch: train it with clipped gradients.
 
-    Weights start as published: normal, mostly of std 0.05, and zero bias before. That is small, and counts
+    Weights start as published: normal, mostly of std 0.05, and zero bias. That is small, and counts
     on inputs of the published scale, which for MNIST is pixels of 0 to 255: on images of unit
     variance "mnist" starts with logits near zero and may never leave chance level.
 
@@ -67,7 +66,6 @@ class NIN(nn.Module):
         classes: int = 10,
         dropout: float = 0.5,
         final_relu: bool = True,
-        final_bias: float = 0.5,
     ) -> None:
         super().__init__()
         if variant not in PLANS:
@@ -89,8 +87,6 @@ class NIN(nn.Module):
         for layer, std in zip(layers, stds, strict=True):
             nn.init.normal_(layer.weight, std=std)
             zero_bias(layer)
-        if final_relu and layers[-1].bias is not None:
-            nn.init.constant_(layers[-1].bias, final_bias)
 
     def forward(
         self,

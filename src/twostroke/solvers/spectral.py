@@ -98,13 +98,6 @@ class Muon(Optimizer):
         rest: float = 1.0,
         steps: int = 5,
     ) -> None:
-        for name, value in (("lr", lr), ("weight_decay", weight_decay), ("rest", rest)):
-            if not 0 <= value < math.inf:
-                raise SettingsError(f"{name} must be a number of 0 or more, not {value}")
-        if not isinstance(steps, int) or steps < 1:
-            raise SettingsError(f"steps must be a whole number of at least 1, not {steps!r}")
-        if not 0 <= momentum < 1:
-            raise SettingsError(f"momentum must be in [0, 1), not {momentum}")
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -112,7 +105,13 @@ class Muon(Optimizer):
             "rest": rest,
             "steps": steps,
         }
+        _check(defaults)
         super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with settings of their own; raises `SettingsError` for values out of range."""
+        _check({**self.defaults, **param_group})
+        super().add_param_group(param_group)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -155,3 +154,14 @@ class Muon(Optimizer):
             for i, move in zip(members, moves, strict=True):
                 moving[i].mul_(1 - lr * group["weight_decay"])
                 moving[i].add_(move.view_as(moving[i]), alpha=size)
+
+
+def _check(group: dict[str, Any]) -> None:
+    for name in ("lr", "weight_decay", "rest"):
+        if not 0 <= group[name] < math.inf:
+            raise SettingsError(f"{name} must be a number of 0 or more, not {group[name]}")
+    steps, momentum = group["steps"], group["momentum"]
+    if not isinstance(steps, int) or steps < 1:
+        raise SettingsError(f"steps must be a whole number of at least 1, not {steps!r}")
+    if not 0 <= momentum < 1:
+        raise SettingsError(f"momentum must be in [0, 1), not {momentum}")

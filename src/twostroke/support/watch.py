@@ -96,18 +96,17 @@ class Watch(TorchDispatchMode):
         if output is None:
             return
         last = output.data_ptr() if isinstance(output, Tensor) else None
-        culprits = [
-            f"{name} in {path or 'the model itself'}"
-            for path, name, head in self._culprits
-            if head is None or head.data_ptr() != last
-        ]
+        culprits: dict[str, list[str]] = {}  # name, where it ran
+        for path, name, head in self._culprits:
+            if head is None or head.data_ptr() != last:
+                culprits.setdefault(name, []).append(path or "the model itself")
         self._culprits.clear()
         if culprits:
             raise UnholdableError(
                 "no support can be held for: "
-                + "; ".join(dict.fromkeys(culprits))
-                + ". Replace them by ReLU, ReLU6, LeakyReLU, PReLU or HardThreshold, or pass "
-                "strict=False to hold the rest and leave these as they are"
+                + "; ".join(f"{name} in {_some(paths)}" for name, paths in culprits.items())
+                + ". Replace them by ReLU, ReLU6, LeakyReLU, PReLU or HardThreshold; record and hold "
+                "with strict=False leave them as they are and hold the rest"
             )
         _passed[self._model] = self._fingerprint
 
@@ -139,3 +138,9 @@ class Watch(TorchDispatchMode):
                 # a head is kept alive, so that no later tensor can lie in its place
                 self._culprits.append((path, name, first if name in HEADS else None))
         return result
+
+
+def _some(paths: Iterable[str], most: int = 3) -> str:
+    every = list(dict.fromkeys(paths))
+    more = len(every) - most
+    return ", ".join(every[:most]) + (f" and {more} more" if more > 0 else "")
