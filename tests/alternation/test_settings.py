@@ -31,7 +31,15 @@ def test_instance_wise_settings_are_checked_at_construction(wrong):
         ts.InstanceWise(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"warmup": -1}, {"density": 0.0}, {"density": 1.1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"warmup": -1},
+        {"density": 0.0},
+        {"density": 1.1},
+        {"density": 0.5, "rule": ts.MajorityVote()},
+    ],
+)
 def test_batch_wise_settings_are_checked_at_construction(wrong):
     with pytest.raises(SettingsError):
         ts.BatchWise(**wrong)

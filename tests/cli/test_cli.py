@@ -172,6 +172,8 @@ def test_sites_and_models(capsys):
     code, _, err = run(capsys, "sites", "vit_b_16", "--image", 224)
     assert code == 2
     assert "gelu" in err
+    assert "and 9 more" in err  # twelve blocks, three named
+    assert "--no-strict lists the rest" in err
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,10 @@ def test_resume_takes_no_options_and_checks_the_file(capsys, digits, tmp_path): 
     file = a / "config.toml"
     text = file.read_text()
     for change, message in [
-        (text.replace("seed = 0", 'seed = "zero"'), "seed is 'zero', where a whole number is wanted"),
+        (
+            text.replace("seed = 0", 'seed = "zero"'),
+            "seed is 'zero', where a whole number is wanted",
+        ),
         (
             text.replace('mask = "magnitude"', 'mask = "x"'),
             "mask is 'x', where one of magnitude, batch-connections,",

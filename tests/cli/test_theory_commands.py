@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
+import twostroke as ts
 from tests.toy import toy_net, toy_tensors
 from twostroke.cli import explain, theory
 from twostroke.errors import SettingsError
@@ -31,6 +33,33 @@ def test_explain_adds_up_to_the_logit_and_draws(capsys, digits, tmp_path):  # no
     assert whole == pytest.approx(values["sum and bias"], abs=3e-6)
     assert values["gap"] < 1e-9
     assert out.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_explain_meets_what_the_run_was_trained_on(capsys, digits, tmp_path):  # noqa: F811
+    folder = tmp_path / "a"
+    run(capsys, "train", "--data", digits, "--preprocess", "gcn", *QUICK, "--out", folder)
+    code, text, _ = run(
+        capsys, "explain", "--run", folder, "--index", 3, "--out", tmp_path / "x.png"
+    )
+    assert code == 0
+    data = ts.data.load(digits, preprocess="gcn")
+    net = ts.models.create_model("allcnn-mini", in_channels=1, classes=len(data.classes))
+    net.load_state_dict(load_file(folder / "model.safetensors"))
+    with torch.no_grad():
+        logits = net.double().eval()(data.test.batch(torch.tensor([3]))[0].double())[0]
+    assert (
+        f"highest logits: {data.classes[int(logits.argmax())]} ({float(logits.max()):.2f})" in text
+    )
+    file = tmp_path / "seven.png"
+    Image.fromarray(np.zeros((6, 6), np.uint8)).save(file)
+    other = tmp_path / "other.npz"
+    for wrong, word in (
+        ([file], "--index 0"),
+        (["--index", 1, "--data", other], "leave --data out"),
+    ):
+        code, _, err = run(capsys, "explain", "--run", folder, *wrong, "--out", tmp_path / "y.png")
+        assert code == 2
+        assert word in " ".join(err.split())
 
 
 def test_explain_refuses_what_it_cannot_find(capsys, digits, tmp_path):  # noqa: F811
@@ -146,7 +175,7 @@ def test_a_file_is_brought_to_the_size_and_scale_of_the_data(tmp_path):
     data = from_tensors(x, y, x, y)
     Image.fromarray(x[7, 0].numpy()).save(tmp_path / "seven.png")
     subject = explain.read(tmp_path / "seven.png", 1, None, data)
-    known = explain.example(data, 7)
+    known = explain.example(data, 7, data)
     torch.testing.assert_close(subject.x, known.x)
     torch.testing.assert_close(subject.shown, x[7] / 255)
     torch.testing.assert_close(known.shown, x[7] / 255)
@@ -162,7 +191,7 @@ def test_explain_hands_the_picture_what_it_prints(tmp_path, monkeypatch):
 
     x, y = toy_tensors(40)
     data = from_tensors(x, y, x, y)
-    net, subject = toy_net(norm=True).double().eval(), explain.example(data, 2)
+    net, subject = toy_net(norm=True).double().eval(), explain.example(data, 2, data)
     drawn = []
     monkeypatch.setattr(saliency, "draw_contributions", lambda *a, **k: drawn.append(a))
     from rich.console import Console

@@ -33,6 +33,9 @@ KINDS = {
     "without bias": lambda: nn.Sequential(
         nn.Conv2d(2, 4, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3, bias=False)
     ),
+    "one relu, twice": lambda: nn.Sequential(
+        nn.Flatten(), nn.Linear(32, 6), (relu := nn.ReLU()), nn.Linear(6, 5), relu, nn.Linear(5, 3)
+    ),
     "batch norm": lambda: nn.Sequential(
         nn.Conv2d(2, 4, 3, padding=1), batch_norm(4), nn.ReLU(), nn.AvgPool2d(2),
         nn.Conv2d(4, 5, 2), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(5, 3),
@@ -46,7 +49,7 @@ KINDS = {
         nn.PReLU(), nn.Flatten(), nn.Linear(4, 3),
     ),
 }  # fmt: skip
-CHAINS = ("fully connected", "without bias", "batch norm")
+CHAINS = ("fully connected", "without bias", "one relu, twice", "batch norm")
 
 
 def made(kind: str, seed: int = 0, count: int = 40) -> tuple[nn.Module, ts.Support, Tensor, Tensor]:

@@ -103,8 +103,11 @@ class Scaled(nn.Sequential):
 
 
 def test_a_forward_of_its_own_is_found_out():
-    model = Scaled(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
-    assert "forward of its own" in refusal(model, torch.randn(3, 4).double())
+    layers = nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)
+    assert "(Scaled)" in refusal(Scaled(*layers), torch.randn(3, 4).double())
+    hooked = nn.Sequential(*layers)
+    hooked.register_forward_hook(lambda module, inputs, output: 2 * output)
+    assert "a hook" in refusal(hooked, torch.randn(3, 4).double())
 
 
 def test_frozen_layers_stay():

@@ -115,6 +115,14 @@ REFUSED: dict[str, tuple[str, Callable[[], nn.Module]]] = {
     "exp": ("exp in 2", lambda: Call(torch.exp)),
     "sine": ("sin in 2", lambda: Call(torch.sin)),
     "arctangent": ("atan in 2", lambda: Call(torch.atan)),
+    "up to whole": ("ceil in 2", lambda: Call(torch.ceil)),
+    "rest of a division": ("remainder in 2", lambda: Call(lambda x: x.remainder(0.5))),
+    "arcsine": ("asinh in 2", lambda: Call(torch.asinh)),
+    "sign of another": ("copysign in 2", lambda: Call(lambda x: x.copysign(x + 1))),
+    "quantised": (
+        "fake_quantize_per_tensor_affine",
+        lambda: Call(lambda x: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, -8, 7)),
+    ),
     "rounded": ("round in 2", lambda: Call(lambda x: x + (x.round() - x).detach())),
     "upper clamp": ("clamp", lambda: Call(lambda x: x.clamp(max=0.5))),
 }

@@ -15,6 +15,18 @@ def linear(*sizes):
     return nn.Sequential(*layers[:-1])
 
 
+def switched_by_one():
+    relu = nn.ReLU()
+    return nn.Sequential(
+        nn.Linear(3, 4), relu, nn.Sequential(nn.Linear(4, 4), relu), nn.Linear(4, 2)
+    )
+
+
+def repeated():
+    layer = nn.Linear(3, 3)
+    return nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU(), nn.Linear(3, 2))
+
+
 def conv(**options):
     first = nn.Conv2d(2, 3, 3, bias=False, **options)
     return nn.Sequential(first, nn.ReLU(), nn.Conv2d(3, 2, 2, bias=False))
@@ -80,6 +92,8 @@ NETWORKS = {
         nn.Sequential(nn.Conv2d(2, 4, 2, groups=2), nn.ReLU(), nn.Conv2d(4, 2, 1, bias=False)),
         (2, 3, 3),
     ),
+    "one relu, twice": lambda: (switched_by_one(), (3,)),
+    "one layer, twice": lambda: (repeated(), (3,)),
     "masked output": lambda: (nn.Sequential(*linear(3, 3, 2), nn.ReLU()), (3,)),
 }
 

@@ -6,7 +6,7 @@ the drift that needs no forward pass · `processes` whose example it is where th
 `owned_masks` where its mask is kept · `fingerprint` what a mask is of. Each kind is a class of settings,
 checked at construction, and the state machine that its `start` makes.
 
-A loop of one's own asks it at five places:
+A loop of one's own asks it at these places:
 
     alternator = ts.InstanceWise(warmup=2, gap=3).start(model, source)
     for epoch in range(epochs):
@@ -15,9 +15,12 @@ A loop of one's own asks it at five places:
             x, y = source.batch(indices, view=alternator.view)
             with alternator.step(indices, step / len(batches)):
                 loss = loss_fn(model(x), y)
+                if (penalty := alternator.penalty()) is not None:
+                    loss = loss + penalty
             ...
             alternator.after_step()
         alternator.end_epoch(mean_loss)
+    alternator.close()
 """
 
 from .alternator import Alternation, Alternator, Given, Live, Phase

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ..data import Data
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
 
 @dataclass(frozen=True)
@@ -76,13 +75,19 @@ def explain(
         )
     if index is not None and run is None and data is None:
         raise SettingsError("--index counts the examples of a data set: add --data NAME or --run")
-    model_name, net, source = build(model_name, run, data, data_root)
+    model_name, net, source, taken = build(model_name, run, data, data_root)
     if file is not None:
+        if taken is not source:
+            raise SettingsError(
+                f"the run in {run} takes preprocessed images, as its data set's are and a file is not: "
+                "explain an example of the data, --index 0"
+            )
         subject = read(file, channels_of(model_name, source), image, source)
     else:
         assert source is not None
         assert index is not None
-        subject = example(source, index)
+        assert taken is not None
+        subject = example(source, index, taken)
     console = Console()
     if run is None:
         console.print(
@@ -115,14 +120,16 @@ def split(what: tuple[str, ...], *, run: bool, index: int | None) -> tuple[str |
 
 def build(
     name: str | None, run: Path | None, data_name: str | None, root: Path | None
-) -> tuple[str, Any, Data | None]:
-    """The network in evaluation mode and float64, with its name and its data, if any is known."""
-    from ..data import load
+) -> tuple[str, Any, Data | None, Data | None]:
+    """The name of the network, itself in evaluation mode and float64, and the data, if any is known:
+    as loaded, and as the run's preprocessing leaves them."""
+    from ..data import default_root, load
+    from ..data import preprocess as preprocessed
     from ..models import create_model
     from ..training import RunFolder
     from .train import torch_seed
 
-    folder = None if run is None else RunFolder(run)
+    folder, preprocess = None if run is None else RunFolder(run), "none"
     if folder is not None:
         if not folder.path.is_dir():
             raise RunFolderError(f"{folder.path}: there is no such folder")
@@ -133,10 +140,17 @@ def build(
             raise SettingsError(
                 f"{run} holds a run of {config['model']}, not of {name}: leave the model out"
             )
+        preprocess = config.get("preprocess", "none")
+        if preprocess != "none" and data_name not in (None, config["data"]):
+            raise SettingsError(
+                f"the run in {run} takes {config['data']} preprocessed by {preprocess}: leave --data out"
+            )
         name, data_name = config["model"], data_name or config["data"]
         root = root or (Path(config["data_root"]) if "data_root" in config else None)
     assert name is not None
-    source = None if data_name is None else load(data_name, root=root)
+    taken = source = None if data_name is None else load(data_name, root=root)
+    if source is not None:
+        taken = preprocessed(source, preprocess, cache=(root or default_root()) / "preprocessed")
     torch_seed(0)
     net = create_model(
         name,
@@ -145,7 +159,7 @@ def build(
     )
     if folder is not None:
         folder.load_model(net)
-    return name, net.double().eval(), source
+    return name, net.double().eval(), source, taken
 
 
 def channels_of(name: str, source: Data | None) -> int:
@@ -161,24 +175,18 @@ def read(file: Path, channels: int, side: int | None, source: Data | None) -> Su
     """An image file, brought to size and normalised as the data's examples are."""
     import numpy as np
     import torch
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
+
+    from ..data.picture_files import opened
 
     if channels not in (1, 3):
         raise SettingsError(
             f"the network takes {channels} channels, and a file has 1 or 3: use --index"
         )
-    try:
-        with Image.open(file) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode not in MODES:
-                raise DataError(
-                    f"{file} has pixels of mode {picture.mode}; convert it to 8 bits per channel"
-                )
-            picture = picture.convert("L" if channels == 1 else "RGB")
-    except FileNotFoundError:
-        raise DataError(f"{file}: there is no such file") from None
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        raise DataError(f"{file} is not a picture, or is broken: {error}") from error
+    if not file.is_file():
+        raise DataError(f"{file}: there is no such file")
+    with opened(file) as image:
+        picture = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
     size = None if source is None else source.train.shape[1:]
     height, width = (side, side) if side else size or (picture.height, picture.width)
     if (picture.height, picture.width) != (height, width):
@@ -189,8 +197,8 @@ def read(file: Path, channels: int, side: int | None, source: Data | None) -> Su
     return Subject(file.name, shown, (shown - mean) / std, zero)
 
 
-def example(source: Data, index: int) -> Subject:
-    """An example of the test set."""
+def example(source: Data, index: int, taken: Data) -> Subject:
+    """An example of the test set, shown as `source` has it and read as `taken` does."""
     import torch
 
     if not 0 <= index < len(source.test):
@@ -198,15 +206,15 @@ def example(source: Data, index: int) -> Subject:
             f"--index {index}: the test set of {source.name} has the examples 0 to "
             f"{len(source.test) - 1:,}"
         )
-    x, y = source.test.batch(torch.tensor([index]))
+    one = torch.tensor([index])
+    x, y = source.test.batch(one)
     mean, std = scale_of(source, len(x[0]))
-    return Subject(
-        f"{source.name}, test example {index}",
-        x[0].cpu() * std + mean,
-        x[0].cpu(),
-        "the mean pixel of the training images",
-        source.classes[int(y[0])],
-    )
+    shown, zero = x[0].cpu() * std + mean, "the mean pixel of the training images"
+    if taken is not source:
+        x, _ = taken.test.batch(one)
+        zero = "a pixel that is 0 after preprocessing"
+    truth = source.classes[int(y[0])]
+    return Subject(f"{source.name}, test example {index}", shown, x[0].cpu(), zero, truth)
 
 
 def scale_of(source: Data | None, channels: int) -> tuple[Tensor, Tensor]:

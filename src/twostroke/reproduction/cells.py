@@ -33,7 +33,8 @@ from ..training import (
     fit,
     versions,
 )
-from ..training.files import save_text
+from ..training.checkpoint import CHECKPOINT
+from ..training.files import make_folder, save_text
 from ..training.settings import Precision
 from .tasks import Task, alternation
 
@@ -151,7 +152,7 @@ def train(
 
     `callback` and `progress` get the phase of dense-sparse-dense first, or "". Raises `Stopped` on Ctrl-C.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     begun = folder / f"{cell.name}.unfinished"
     torch.manual_seed(cell.seed)
     model = create_model(
@@ -178,7 +179,7 @@ def _train(
     settings = cell.settings.but(device=device)
     keeps = cell.scale != "smoke"  # minutes of work are not worth a checkpoint an epoch
     if keeps:
-        begun.mkdir(parents=True, exist_ok=True)
+        make_folder(begun)
     result = fit(
         model,
         cell.data,
@@ -187,7 +188,7 @@ def _train(
         callback=None if callback is None else partial(callback, ""),
         progress=None if progress is None else partial(progress, ""),
         folder=begun if keeps else None,
-        resume=(begun / "checkpoint.safetensors").exists(),
+        resume=(begun / CHECKPOINT).exists(),
         identity={"cell": cell.name},
     )
     numbers = {"error": result.error}
@@ -231,7 +232,7 @@ def _train_sparse(
         folder=begun,
     )
     if cell.arm == "dense" and result.status is Status.FINISHED:
-        weights.path.mkdir(parents=True, exist_ok=True)
+        make_folder(weights.path)
         weights.save_model(model)
     numbers = {"error": result.error, "sparsity": float(result.sparse_sparsity)}
     units = [phase.units_on for phase in result.phases if phase.units_on is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from ..errors import UnholdableError
 from ..support import HardThreshold, Support
+from ..support.watch import in_sequence
 from .held_loss import HeldLoss
 
 _LAYERS = (
@@ -70,7 +71,7 @@ def stages(problem: HeldLoss) -> Stages:
     begun: list[tuple[str, nn.Module]] = []
     after: list[list[Callable[[Tensor], Tensor]]] = [[]]
     calls: dict[str, int] = {}
-    for path, module in _leaves(problem.model):
+    for path, module in in_sequence(problem.model):
         if isinstance(module, _LAYERS):
             begun.append((path, module))
             after.append([])
@@ -108,12 +109,3 @@ def _masked(mask: Tensor) -> Callable[[Tensor], Tensor]:
 
 def _trained(path: str, problem: HeldLoss) -> tuple[str, ...]:
     return tuple(n for n in problem.weights if n.rpartition(".")[0] == path)
-
-
-def _leaves(model: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
-    if not isinstance(model, nn.Sequential):
-        yield path, model
-        return
-    for name, child in model._modules.items():  # a module that stands twice is met twice
-        assert child is not None
-        yield from _leaves(child, f"{path}.{name}" if path else name)

@@ -15,6 +15,7 @@ from ..alternation import Alternation, Live
 from ..data import Data, ExampleSource, as_data
 from ..errors import SettingsError
 from ..training import EpochRecord, Progress, Settings, Status, evaluate, fit
+from ..training.checkpoint import CHECKPOINT
 from ..training.checks import check_batch, check_output
 from ..training.engine import launched
 from .kept import examples_of, own, read_beginning, read_phase, write_beginning, write_phase
@@ -221,7 +222,7 @@ class _Run:
         if number == 1:
             alternation = self.mask if isinstance(self.mask, Units) else Masked(masks=masks)
         callback, progress = self.callback, self.progress
-        resume = place is not None and (place / "checkpoint.safetensors").exists()
+        resume = place is not None and (place / CHECKPOINT).exists()
         result = fit(
             self.model,
             self.data,

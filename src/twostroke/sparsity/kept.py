@@ -19,7 +19,8 @@ from ..alternation.fingerprint import data_fingerprint
 from ..data import ExampleSource, check_replayable
 from ..errors import NotReplayableError, RunFolderError
 from ..training import EpochRecord, History, Status
-from ..training.files import read_tensors, save_tensors, save_text
+from ..training.checkpoint import CHECKPOINT
+from ..training.files import make_folder, read_tensors, save_tensors, save_text
 from ..training.run import load_weights
 from .layers import Masks
 from .result import PhaseResult
@@ -35,7 +36,7 @@ def own(folder: Path, identity: Mapping[str, Any]) -> None:
     identity = json.loads(json.dumps(identity))
     file = folder / "dense-sparse-dense.json"
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         save_text(file, json.dumps(identity, indent=1) + "\n")
         return
     try:
@@ -66,7 +67,7 @@ def examples_of(source: ExampleSource) -> str:
 
 def write_beginning(place: Path, model: nn.Module, masks: Masks, looks: list[float]) -> None:
     """Keep the weights, masks and evaluations that a phase begins with."""
-    place.mkdir(parents=True, exist_ok=True)
+    make_folder(place)
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"mask.{path}": keep.byte() for path, keep in masks.items()}
     save_tensors(place / "begin.safetensors", tensors, {"errors": json.dumps(looks)})
@@ -97,7 +98,7 @@ def write_phase(place: Path, phase: PhaseResult, model: nn.Module) -> None:
         "history": [asdict(record) for record in phase.history],
     }
     save_text(place / "phase.json", json.dumps(plain, indent=1) + "\n")
-    for name in ("checkpoint.safetensors", "begin.safetensors"):
+    for name in (CHECKPOINT, "begin.safetensors"):
         (place / name).unlink(missing_ok=True)
 
 

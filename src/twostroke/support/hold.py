@@ -151,13 +151,15 @@ def hold(
     `support` is what `record` returned for the batch that the model is going to meet, or a rule, in
     which case masks are made on the fly from each batch (the paper's B-alternation with
     `BatchEnergy`, its MaskT with `Energy`). `gated=True` computes `m ∘ ReLU(q)` instead: the
-    activation stays and the mask stands on top of it. Held activations keep only the packed bits
+    activation stays and the mask stands on top of it. A unit that a rule switches off gives what its
+    function gives below: 0 for ReLU, `slope · q` for LeakyReLU, the lower end of a clamp; `gated`, always 0.
+    Held activations keep only the packed bits
     for the backward pass.
 
     The model is not changed, not even while it is held: parameters, buffers and their names are the
     same, and an exception leaves nothing behind. `penalty=True` also measures
-    `held.inconsistency`, which may be added to the loss; `record=True` also notes, at no forward pass,
-    which units would be on by their own rule (`held.recorded`).
+    `held.inconsistency`, which may be added to the loss; `record=True` also notes, without a further
+    forward pass, which units would be on by their own rule (`held.recorded`).
 
     Raises `SupportMismatchError` at the first site that the support does not fit, `UnholdableError`
     as `record` does, and `NestedHoldError` where the model is held already.

@@ -17,15 +17,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import UnholdableError
 
-# the usual activations and gates, under every name that ATen has for them
+# The usual activations and gates, under every name that ATen has for them. Not floor: stochastic depth,
+# as it is often written, floors random numbers.
 _NAMES = """
-abs absolute amax amin aminmax argmax argmin atan celu clamp clamp_max clamp_min clip cos cosh
-cummax cummin elu erf erfc exp exp2 expm1 fmax fmin frac gelu glu hardshrink hardsigmoid hardswish
-hardtanh heaviside kthvalue leaky_relu log log10 log1p log2 log_sigmoid log_sigmoid_forward
-logaddexp logcumsumexp logsumexp max max_pool2d_with_indices max_pool3d_with_indices maximum median
-min minimum mish ge gt le lt pow prelu _prelu_kernel reciprocal relu relu6 rrelu rrelu_with_noise
-_rrelu_with_noise round selu sgn sigmoid sign silu sin sinh softmax _softmax _safe_softmax
-log_softmax _log_softmax softplus softshrink sort square tan tanh threshold topk
+abs absolute acos acosh amax amin aminmax argmax argmin asin asinh atan atan2 atanh ceil celu clamp
+clamp_max clamp_min clip copysign cos cosh cummax cummin elu erf erfc erfinv exp exp2 expm1
+fake_quantize_per_channel_affine_cachemask fake_quantize_per_tensor_affine_cachemask fmax fmin fmod
+frac gelu glu hardshrink hardsigmoid hardswish hardtanh heaviside hypot kthvalue leaky_relu lgamma
+log log10 log1p log2 log_sigmoid log_sigmoid_forward logaddexp logaddexp2 logcumsumexp logit
+logsumexp max max_pool2d_with_indices max_pool3d_with_indices maximum median min minimum mish ge gt
+le lt pow prelu _prelu_kernel reciprocal relu relu6 remainder renorm rrelu rrelu_with_noise
+_rrelu_with_noise round selu sgn sigmoid sign silu sin sinc sinh softmax _softmax _safe_softmax
+log_softmax _log_softmax softplus softshrink sort square tan tanh threshold topk trunc
 _scaled_dot_product_attention_math _scaled_dot_product_efficient_attention
 _scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu
 _scaled_dot_product_cudnn_attention _thnn_fused_lstm_cell _thnn_fused_gru_cell lstm mkldnn_rnn_layer
@@ -56,6 +59,23 @@ def walk(model: nn.Module) -> dict[nn.Module, str]:
 
     visit(model, "")
     return names
+
+
+def in_sequence(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """What an `nn.Sequential`, nested ones too, runs one after another, under the paths of sites.
+
+    A module that stands there twice is met twice, both times under its first path.
+    """
+    names = walk(model)
+
+    def visit(module: nn.Module) -> Iterator[tuple[str, Any]]:
+        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+            for child in module:
+                yield from visit(child)
+        else:
+            yield names[module], module
+
+    return visit(model)
 
 
 class Watch(TorchDispatchMode):

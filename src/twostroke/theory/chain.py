@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import UnholdableError
 from ..support import HardThreshold, Support
+from ..support.watch import in_sequence
 from .lifting import lift, vec
 
 
@@ -145,7 +145,7 @@ def chain(model: nn.Module, support: Support, x: Tensor) -> Chain:
     flat = x.detach().flatten(1)
     image = (x.shape[1], x.shape[2], x.shape[3]) if x.ndim == 4 else None
     calls: dict[str, int] = {}
-    for name, module in _leaves(model):
+    for name, module in in_sequence(model):
         if isinstance(module, nn.Linear | nn.Conv2d):
             _refuse(name, module, flat if not links else masks[-1], image)
             if isinstance(module, nn.Conv2d):
@@ -220,7 +220,7 @@ def weight_vectors(model: nn.Module) -> tuple[Tensor, ...]:
 
     It is `vec` of the weight, then the bias, then the 1 of a constant that is handed on.
     """
-    layers = [m for _, m in _leaves(model) if isinstance(m, nn.Linear | nn.Conv2d)]
+    layers = [m for _, m in in_sequence(model) if isinstance(m, nn.Linear | nn.Conv2d)]
     last = max((n for n, layer in enumerate(layers) if layer.bias is not None), default=-1)
     vectors = []
     for n, layer in enumerate(layers):
@@ -231,14 +231,6 @@ def weight_vectors(model: nn.Module) -> tuple[Tensor, ...]:
             w.append(w[0].new_ones(1))
         vectors.append(torch.cat(w))
     return tuple(vectors)
-
-
-def _leaves(model: nn.Module, path: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(model, nn.Sequential):
-        yield path, model
-        return
-    for name, child in model.named_children():
-        yield from _leaves(child, f"{path}.{name}" if path else name)
 
 
 def _refuse(name: str, module: nn.Linear | nn.Conv2d, z: Tensor, image: object) -> None:

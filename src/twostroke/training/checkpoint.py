@@ -23,12 +23,13 @@ from .._files import sweep_partials
 from ..alternation import ONE, Alternator, Processes
 from ..errors import RunFolderError, SupportFileError
 from ..support import Support
-from .files import read_tensors, save_tensors
+from .files import make_folder, read_tensors, save_tensors
 from .history import EpochRecord, History
 from .rest import Rest
 from .shares import checksum_of, load_share, save_share, support_file
 from .visits import Visits
 
+CHECKPOINT = "checkpoint.safetensors"  # its file in the folder
 _FORMAT = "twostroke-checkpoint"
 _VERSION = 3  # 2: checksums, and supports in a store's file; 3: in one for each process
 
@@ -56,14 +57,11 @@ class Checkpoint:
 
     def __init__(self, folder: Path, processes: Processes = ONE) -> None:
         self.folder = folder
-        self.file = folder / "checkpoint.safetensors"
+        self.file = folder / CHECKPOINT
         self.notes: list[str] = []
         self._processes = processes
         self._copied: tuple[int, list[int]] | None = None  # round, and each share's checksum
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunFolderError(f"{folder} cannot be written: {error}") from error
+        make_folder(folder)
 
     def save(self, run: Resumable, history: History, identity: Mapping[str, Any]) -> None:
         """Keep the state after the last epoch of `history`; `identity` must be equal at resume."""

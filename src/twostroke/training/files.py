@@ -18,6 +18,14 @@ from ..errors import RunFolderError
 _CHECKSUM = "twostroke-checksum"
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there; `RunFolderError` where that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be made: {error}") from error
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Write safetensors and a checksum of all of it to a file beside, then put it in place.
 

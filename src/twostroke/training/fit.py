@@ -17,9 +17,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..alternation import Alternation, Alternator, Live, Phase, Processes
 from ..data import Data, announce, as_data
-from ..errors import SettingsError
+from ..errors import RunFolderError, SettingsError
 from ..support.modes import evaluating
-from .checkpoint import Checkpoint, epoch_seed, good_weights
+from .checkpoint import CHECKPOINT, Checkpoint, epoch_seed, good_weights
 from .checks import check_batch, check_output, check_weighting
 from .engine import processes_of
 from .evaluate import Loss
@@ -33,7 +33,7 @@ from .visits import Visits, refuse_visits
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: `step` of `steps` in `epoch` of `epochs` (all but `step` counted from 0)."""
+    """Where a run is: step `step` of `steps`, counted from 1, in epoch `epoch` of `epochs`, from 0."""
 
     epoch: int
     epochs: int
@@ -64,8 +64,9 @@ def fit(
     """Train `model`, in place, and say how it went; it is left in evaluation mode.
 
     `data` is a `Data`, `(x, y)` or `(x, y, x_test, y_test)` tensors, or a pair of map-style data sets.
-    `alternation` is `InstanceWise(...)`, `BatchWise(...)` or None for ordinary training. `settings`
-    say how to train; single ones may be given by name: `fit(model, data, epochs=5, lr=0.2)`.
+    `alternation` is `InstanceWise(...)`, `BatchWise(...)`, `SlowSupport(...)`, a kind of your own, or
+    None for ordinary training. `settings` say how to train; single ones may be given by name:
+    `fit(model, data, epochs=5, lr=0.2)`.
 
     Launched as several processes (`torchrun`, `accelerate launch`), each calls `fit` with the same
     arguments and gets the same result: the run is the one that a single process would make. Then
@@ -73,9 +74,9 @@ def fit(
 
     `callback` receives an `EpochRecord` after each epoch, `progress` a `Progress` after each step.
     With a `folder`, a checkpoint is written there after each epoch, and `resume=True` goes on from it,
-    exactly (on a CPU); `identity` is whatever must be equal for that to make sense. `notice` receives
-    what is worth knowing before training starts, such as where masks are kept; the result's `notes`
-    have it too.
+    exactly (on a CPU); without it a folder that has a checkpoint is refused. `identity` is whatever
+    must be equal for that to make sense. `notice` receives what is worth knowing before training
+    starts, such as where masks are kept; the result's `notes` have it too.
 
     Ctrl-C ends the run after the step under way with status INTERRUPTED. A loss that is undefined, or
     has grown to more than five times its first value (or log(classes), which is chance, if that is
@@ -94,6 +95,10 @@ def fit(
         callback = progress = notice = None
     with processes.together():
         run = _Run(model, as_data(data), settings, loss, progress, processes)
+        if place is not None and not resume and (place / CHECKPOINT).exists():
+            raise RunFolderError(
+                f"{place} holds a run's checkpoint: go on with it by resume=True, or choose another folder"
+            )
         refuse_solver(run.solver, alternation or Live(), processes)
         refuse_visits(settings.visits, alternation or Live())
     processes.same(model)
@@ -197,12 +202,12 @@ class _Run:
         self.net = self.model = model.to(self.device)
         if settings.channels_last:
             self.model.to(memory_format=torch.channels_last)
-        self.train, self.test = (_on_device(s, self.device) for s in (data.train, data.test))
+        here = data.to(self.device)
+        self.train, self.test = here.train, here.test
         check_output(self.model, self.train, loss, settings.seed)
         self.steps = math.ceil(examples / settings.batch_size)
         draw = torch.Generator().manual_seed(settings.seed)
         probe = torch.randperm(examples, generator=draw)[: settings.probe].sort().values
-        here = Data(data.name, self.train, self.test, data.classes, data.note)
         self.measure = Measure(here, probe, loss, settings.seed, processes)
         x, _ = self.train.batch(probe[:1], view=0, seed=settings.seed)
         self.rest = Rest(settings.rest, self.model, x.to(self.device), settings.epochs)
@@ -428,7 +433,3 @@ class _Run:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-
-
-def _on_device(source: Any, device: torch.device) -> Any:
-    return source.to(device) if hasattr(source, "to") else source

@@ -20,17 +20,20 @@ from ..errors import RunFolderError
 class EpochRecord:
     """One epoch. Losses are means; shares are 0 to 1; errors are in %; times in seconds.
 
+    `epoch` counts from 1. `lr` is that of the step after the epoch, 0 after the last of a one-cycle run.
     `loss_train` is the mean over the epoch of what was descended on, held or live. `loss_live` and
     `loss_held` are those of the epoch's last weights on the same probe of training examples, by the
     network itself and under the held masks (None where nothing is held): they part when supports are
-    held for too long; `error_live` and `error_held` are the errors beside them. `error` and
-    `loss_test` are the live network's on the test set, `loss_average` and `error_average` those of
-    the average of its weights, where one is kept. `drift` is the share of the probe's units whose
-    mask, estimated anew, differs from the held one. `steps` are the optimiser's so far; `visits` the
-    examples that went forward and backward in this epoch, and `stroke_visits` those that went forward
-    only, in support strokes and drift checks. `passes` are the visits in units of the epoch's examples,
-    1 but where a stroke-wise solver was at work; `optimality` is then the norm of the held
-    objective's gradient after the epoch, relative to before. `resting` is how many sites rested.
+    held for too long; `error_live` and `error_held` are the errors beside them. `error` and `loss_test`
+    are the live network's on the test set, `loss_average` and `error_average` those of the average of
+    its weights, where one is kept. `density` is the share of units that are on, on the first 256
+    examples of the probe. `drift` is the share of units whose mask, estimated anew, differs from the
+    held one, on examples that the alternation watches (`InstanceWise.probe`). `steps` are the
+    optimiser's so far; `visits` the examples that went forward and backward in this epoch, and
+    `stroke_visits` those that went forward only, in support strokes and drift checks. `passes` are the
+    visits in units of the epoch's examples, 1 but where a stroke-wise solver was at work; `optimality`
+    is then the norm of the held objective's gradient after the epoch, relative to before. `resting` is
+    how many sites rested.
     """
 
     epoch: int
@@ -135,11 +138,11 @@ class Status(Enum):
 class FitResult:
     """What `fit` returns: always this, whatever happened.
 
-    `model` is the module that was given, trained in place; nothing wraps it. `detail` says in which
-    epoch and step a run diverged or was stopped. `notes` say how the last weight stroke of a stroke-wise
-    solver ended, with advice, and which layers' problems were singular. `average` is a copy of the model
-    with the average of its weights, of which `loss_average` and `error_average` tell, where
-    `Settings.average` asked for one.
+    `model` is the module that was given, trained in place; nothing wraps it. `detail` says in which epoch
+    and step a run diverged or was stopped. `notes` say where masks are kept, how the last weight stroke
+    of a stroke-wise solver ended, with advice, and which layers' problems were singular. `average` is a
+    copy of the model with the average of its weights, of which `loss_average` and `error_average` tell,
+    where `Settings.average` asked for one.
     """
 
     status: Status

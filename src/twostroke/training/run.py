@@ -84,6 +84,12 @@ class RunFolder:
         sweep_partials(self.path)
         for path in self.path.glob("support-*"):
             path.unlink(missing_ok=True)
+        for process in self.path.glob("process-*-of-*"):  # where each of several stored its masks
+            sweep_partials(process)
+            for path in process.glob("support-*"):
+                path.unlink(missing_ok=True)
+            with suppress(OSError):  # whatever else is in it stays
+                process.rmdir()
 
     @property
     def config_file(self) -> Path:

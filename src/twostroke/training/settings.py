@@ -48,7 +48,7 @@ class Settings:
         average is then evaluated too, and is `FitResult.average`. It changes nothing in the training.
     visits: `Selective(...)` to visit settled examples less often; None visits every one each epoch.
     rest: `Settled(...)` to freeze the layers below supports that no longer move; None trains all.
-    probe: training examples on which held and live loss, density and drift are watched.
+    probe: training examples on which held and live loss are watched, and density on the first 256.
     target_error: stop when the live test error (in %) is this or lower.
     order: "shuffle", or "balanced", which gives 2, 4, 8, ... processes equal shares of each batch where
         supports are stored; one order for any number of processes, both of them.
