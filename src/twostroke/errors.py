@@ -6,6 +6,9 @@ purpose; each class also derives from the built-in that a caller would expect.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class TwostrokeError(Exception):
     """Base of all errors raised on purpose by this package.
@@ -78,3 +81,14 @@ class TooLargeError(TwostrokeError, MemoryError):
 
 class NotRankOneError(TwostrokeError, ValueError):
     """A lifted vector is no product of weights; the text gives the share that is not."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """The message for a name that is not known: the nearest that is, and all where they are few."""
+    names, text = list(known), f"there is no {what} {name!r}"
+    near = difflib.get_close_matches(name.lower(), names, 1)
+    if near:
+        text += f", did you mean {near[0]!r}?"
+    if not near or len(names) <= 10:
+        text += f"{' There' if near else ': there'} are {', '.join(names)}"
+    return text

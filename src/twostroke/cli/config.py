@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from ..errors import SettingsError
+from ..errors import SettingsError, unknown
 from ..training.run import read_toml
 
 Config = TypeVar("Config")
@@ -51,9 +50,7 @@ def checked(values: dict[str, Any], kind: type, path: Path) -> dict[str, Any]:
     hints = get_type_hints(kind)
     for name, value in values.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f", did you mean {near[0]!r}?" if near else f": there are {', '.join(known)}"
-            raise SettingsError(f"{path}: there is no option {name!r}{hint}")
+            raise SettingsError(f"{path}: {unknown('option', name, known)}")
         if not _fits(value, hints[name]):
             raise SettingsError(
                 f"{path}: {name} is {value!r}, where {_in_words(hints[name])} is wanted"

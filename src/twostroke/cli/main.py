@@ -7,14 +7,13 @@ processes one prints, unless another one is lost.
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from .._version import __version__
-from ..errors import ElsewhereError, ProcessError, TwostrokeError, UnknownNameError
+from ..errors import ElsewhereError, ProcessError, TwostrokeError, UnknownNameError, unknown
 
 DESCRIPTION = """Train convolutional networks in two alternating strokes: find the binary support of every \
 unit for every training example, then hold it, so that the network is linear, and descend on the weights."""
@@ -57,9 +56,7 @@ def _speaks() -> bool:
 def _check_name(given: Sequence[str], commands: Collection[str]) -> None:
     """Raise `UnknownNameError` with the near match for a command that there is not."""
     if given and not given[0].startswith("-") and given[0] not in commands:
-        near = difflib.get_close_matches(given[0], commands, 1)
-        hint = f", did you mean {near[0]!r}?" if near else f": there are {', '.join(commands)}"
-        raise UnknownNameError(f"there is no command {given[0]!r}{hint}")
+        raise UnknownNameError(unknown("command", given[0], commands))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

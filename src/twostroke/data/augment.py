@@ -14,7 +14,6 @@ and multiplication wrap around on the CPU and on CUDA alike.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..errors import DataError, SettingsError, UnknownNameError
+from ..errors import DataError, SettingsError, UnknownNameError, unknown
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST = 0xBF58476D1CE4E5B9
@@ -153,9 +152,7 @@ def augmentation(name: str) -> Augmentation | None:
         UnknownNameError: no augmentation has this name.
     """
     if name not in _BY_NAME:
-        near = difflib.get_close_matches(name.lower(), _BY_NAME, n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise UnknownNameError(f"no augmentation {name!r}: there are {', '.join(_BY_NAME)}{meant}")
+        raise UnknownNameError(unknown("augmentation", name, _BY_NAME))
     return _BY_NAME[name]()
 
 

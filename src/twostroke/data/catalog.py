@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import SettingsError, UnknownNameError
+from ..errors import SettingsError, UnknownNameError, unknown
 from . import augment
 from .bundle import Data
 from .examples import Examples
@@ -61,9 +61,7 @@ def load(
         DataError: the data are missing, damaged or malformed; the text names file and fix.
     """
     if preprocess not in PREPROCESSING:
-        raise UnknownNameError(
-            f"no preprocessing {preprocess!r}: there are {', '.join(PREPROCESSING)}"
-        )
+        raise UnknownNameError(unknown("preprocessing", preprocess, PREPROCESSING))
     if name == "imagenet":
         if augmentation not in (None, "none", "resized-crop"):
             raise SettingsError(f"imagenet has the augmentation resized-crop, not {augmentation!r}")

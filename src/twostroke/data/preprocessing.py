@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .._files import replacing
-from ..errors import DataError, SettingsError, UnknownNameError
+from ..errors import DataError, SettingsError, UnknownNameError, unknown
 from .bundle import Data
 from .checks import chunks
 from .examples import Examples
@@ -169,7 +169,7 @@ def preprocess(
         DataError: images that are not in memory (`Examples`).
     """
     if name not in PREPROCESSING:
-        raise UnknownNameError(f"no preprocessing {name!r}: there are {', '.join(PREPROCESSING)}")
+        raise UnknownNameError(unknown("preprocessing", name, PREPROCESSING))
     if name == "none":
         return data
     train, test = data.train, data.test

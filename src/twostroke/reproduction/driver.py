@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Protocol
 
 from ..alternation.fingerprint import data_fingerprint
 from ..data import Data, default_root, load, preprocess
-from ..errors import DataError, SettingsError, UnknownNameError
+from ..errors import DataError, SettingsError, UnknownNameError, unknown
 from ..training import EpochRecord, Progress
 from ..training.settings import Precision
 from . import cells, render
@@ -138,9 +137,7 @@ def reproduce(
 
 def _experiment(name: str, only: Sequence[str]) -> Experiment:
     if name not in EXPERIMENTS:
-        near = difflib.get_close_matches(name, EXPERIMENTS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UnknownNameError(f"no experiment {name!r}: there are {', '.join(EXPERIMENTS)}{hint}")
+        raise UnknownNameError(unknown("experiment", name, EXPERIMENTS))
     experiment = EXPERIMENTS[name]
     if not only:
         return experiment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from ..alternation import Alternation, Live
 from ..data import Data, ExampleSource, as_data
-from ..errors import SettingsError
+from ..errors import SettingsError, unknown
 from ..training import EpochRecord, Progress, Settings, Status, evaluate, fit
 from ..training.checkpoint import CHECKPOINT
 from ..training.checks import check_batch, check_output
@@ -115,9 +114,7 @@ def _mask(mask: str | WeightMask | Units) -> WeightMask | Units:
     if not isinstance(mask, str):
         return mask
     if mask not in MASKS:
-        near = difflib.get_close_matches(mask, MASKS, 1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise SettingsError(f"mask is one of {', '.join(MASKS)}, not {mask!r}{hint}")
+        raise SettingsError(unknown("mask", mask, MASKS))
     return MASKS[mask]()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
@@ -13,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..errors import SettingsError
+from ..errors import SettingsError, unknown
 from ..solvers import LBFGS, AugmentedLagrangian, BlockSweep, Muon, StrokeSolver
 from .order import Order
 from .rest import Settled
@@ -156,9 +155,7 @@ class Settings:
         known = [field.name for field in fields(self)]
         for name in changes:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f", did you mean {near[0]!r}?" if near else f": there are {', '.join(known)}"
-                raise SettingsError(f"there is no setting {name!r}{hint}")
+                raise SettingsError(unknown("setting", name, known))
         return replace(self, **changes)
 
     def torch_device(self) -> torch.device:
@@ -201,9 +198,7 @@ class Settings:
 
 def _choose(name: str, value: object, known: dict[str, Any]) -> None:
     if isinstance(value, str) and value not in known:
-        near = difflib.get_close_matches(value, known, 1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise SettingsError(f"{name} is one of {', '.join(known)}, not {value!r}{hint}")
+        raise SettingsError(unknown(name, value, known))
 
 
 def _sgd(parameters: Iterable[nn.Parameter], lr: float, momentum: float, decay: float) -> Optimizer:
