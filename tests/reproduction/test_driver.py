@@ -238,7 +238,7 @@ def test_nothing_stands_in_unasked(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"name": "table9"}, UnknownNameError, "no experiment 'table9', did you mean 'table8'. There are table2"),
+        ({"name": "table9"}, UnknownNameError, "'table9', did you mean 'table8'.*table2, table3"),
         ({"scale": "tiny"}, SettingsError, "scale is one of smoke, short, full"),
         ({"seeds": 0}, SettingsError, "seeds is a number"),
         ({"only": ["cifar"]}, UnknownNameError, "no task that begins with 'cifar'"),

@@ -44,6 +44,30 @@ def test_other_settings_are_refused_by_name(folder):
         resume(folder, identity={"lr": 0.2})
 
 
+def test_a_new_run_leaves_the_checkpoint_of_another_alone(folder):
+    before = (folder / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(RunFolderError, match="resume=True"):
+        ts.fit(toy_net(), toy_data(), epochs=1, folder=folder, **OPTIONS)
+    assert (folder / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_what_a_run_of_several_processes_left_before_its_first_checkpoint_is_cleared(tmp_path):
+    stored, kept = tmp_path / "process-1-of-2", tmp_path / "process-2-of-2"
+    for process in (stored, kept):
+        process.mkdir()
+        (process / "support-1.store").touch()
+    (kept / "mine.txt").touch()
+    ts.training.RunFolder(tmp_path).clear()
+    assert not stored.exists()
+    assert [p.name for p in kept.iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFolderError, match="run cannot be made"):
+        ts.fit(toy_net(), toy_data(), epochs=1, folder=tmp_path / "file" / "run", **OPTIONS)
+
+
 def test_nothing_to_resume(tmp_path):
     with pytest.raises(RunFolderError, match="no checkpoint"):
         resume(tmp_path)

@@ -251,7 +251,12 @@ def _read(model: nn.Module, calls: list[_Call]) -> Iterator[_Layer]:
                 yield _Layer(**layer)
             layer = _start(name, module, z, out)
         elif isinstance(module, _NORMS) and layer is not None and layer["norm"] is None:
-            if module.running_mean is None or layer["site"] is not None:
+            if module.running_mean is None:
+                raise UnholdableError(
+                    f"{name!r} is a batch norm without running statistics, whose scale is another in every "
+                    "batch: track_running_stats=True, or watch='probe'"
+                )
+            if layer["site"] is not None:
                 raise UnholdableError(f"{name!r} is a batch norm that no layer stands before")
             layer["norm"] = module
             layer["matrix"], layer["shift"] = _folded(layer["module"], module)

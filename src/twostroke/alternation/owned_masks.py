@@ -19,7 +19,7 @@ class OwnedMasks:
     """This process's store, addressed by examples (`Processes` says which are its own).
 
     A file lies in `folder`, or in one for each process below it where there are several, so that a run
-    may be gone on with by another number of processes: each then reads its examples from all files.
+    may be resumed by another number of processes: each then reads its examples from all files.
     `note` receives what is worth telling.
     """
 
@@ -121,8 +121,8 @@ class OwnedMasks:
                 self.write(examples[rows], left.read(rows, "cpu"))
         if count != self.processes.count:
             self._note(
-                f"the stored supports of {count} process{'es' * (count > 1)} were cut anew for "
-                f"{self.processes.count}; none was estimated again"
+                f"the stored supports of {count} process{'es' * (count > 1)} were shared out anew "
+                f"to {self.processes.count}; none was estimated again"
             )
 
     def _own_folder(self, index: int, count: int) -> Path | None:

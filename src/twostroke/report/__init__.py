@@ -1,4 +1,9 @@
-"""Reports: learning curves (Fig. 1 and 3 of the paper) and tables of runs."""
+"""Reports: pictures and tables.
+
+`curves` learning curves (Fig. 1 and 3 of the paper) · `table` runs side by side · `saliency` what a logit
+comes from · `theory` the theorem's condition and recovery · `sheet` text, tables and pictures as Markdown ·
+`figure` what the pictures have in common.
+"""
 
 from .curves import draw_curves, draw_training
 from .table import comparison, to_targets

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
 from ..training import History
+from .figure import new_figure, plain
 
 COLOURS = (
     "#3b6ea8",
@@ -24,6 +26,20 @@ COLOURS = (
 )
 
 
+@dataclass(frozen=True)
+class _Panel:
+    """What one panel shows by epoch: a column of the history, and that under the held masks."""
+
+    column: str
+    label: str
+    held: str | None = None
+    log: bool = True
+    marks: bool = True
+
+
+_LOSS = _Panel("loss_live", "loss on training examples", "loss_held")
+
+
 def draw_curves(
     runs: Mapping[str, History], path: str | PathLike[str], *, title: str = "", note: str = ""
 ) -> None:
@@ -33,37 +49,8 @@ def draw_curves(
     dot with a number marks the epoch at whose beginning a round's support was found. `note` stands
     below, for what a reader must know of the data.
     """
-    # the object interface: no global state of pyplot, no window
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    for (name, history), colour in zip(runs.items(), COLOURS * len(runs), strict=False):
-        epochs = history.column("epoch")
-        left.plot(epochs, history.column("loss_live"), color=colour, label=name)
-        held = [(r.epoch, r.loss_held) for r in history if r.loss_held is not None]
-        if held:
-            left.plot(*zip(*held, strict=True), "--", color=colour, lw=1, label=f"{name}, held")
-        right.plot(epochs, history.column("error"), color=colour, label=name)
-        _mark_rounds(right, history, colour)
-    left.set(ylabel="loss on training examples", yscale="log")
-    right.set(ylabel="error on test examples, live network (%)", yscale="log")
-    _plain_numbers(right)
-    for axes in (left, right):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.25, which="both", lw=0.5)
-        axes.spines[["top", "right"]].set_visible(False)
-        if any(len(history) for history in runs.values()):
-            axes.legend(frameon=False, fontsize=8)
-    if title:
-        figure.suptitle(title, fontsize=11)
-    if note:
-        figure.supxlabel(note, fontsize=7.5, color="#555555")
-    figure.savefig(path, dpi=130)
+    error = _Panel("error", "error on test examples, live network (%)")
+    _draw(runs, path, (replace(_LOSS, marks=False), error), title, note)
 
 
 def draw_training(
@@ -74,39 +61,43 @@ def draw_training(
     Loss and error of the same training examples, by the network itself (full) and under the held masks
     (dashed), and the live error on the test set; numbers mark the support strokes in all three.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    training = _Panel("error_live", "error on training examples (%)", "error_held", log=False)
+    _draw(runs, path, (_LOSS, training, _Panel("error", "error on test examples (%)")), title, note)
+
+
+def _draw(
+    runs: Mapping[str, History],
+    path: str | PathLike[str],
+    panels: Sequence[_Panel],
+    title: str,
+    note: str,
+) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 3)
-    columns = (("loss_live", "loss_held"), ("error_live", "error_held"), ("error", None))
-    labels = (
-        "loss on training examples",
-        "error on training examples (%)",
-        "error on test examples (%)",
-    )
-    for axes, (live, held), label in zip(panels, columns, labels, strict=True):
+    figure = new_figure((1 + 4.2 * len(panels), 4.2))
+    every = figure.subplots(1, len(panels))
+    for axes, panel in zip(every, panels, strict=True):
         for (name, history), colour in zip(runs.items(), COLOURS * len(runs), strict=False):
-            epochs = history.column("epoch")
-            axes.plot(epochs, history.column(live), color=colour, label=name)
-            under = [(r.epoch, getattr(r, held)) for r in history] if held else []
+            values = history.column(panel.column)
+            axes.plot(history.column("epoch"), values, color=colour, label=name)
+            under = [(r.epoch, getattr(r, panel.held)) for r in history] if panel.held else []
             under = [(epoch, value) for epoch, value in under if value is not None]
             if under:
-                axes.plot(
-                    *zip(*under, strict=True), "--", color=colour, lw=1, label=f"{name}, held"
-                )
-            _mark_rounds(axes, history, colour, live)
-        above = any(value > 0 for history in runs.values() for value in history.column(live))
-        if live != "error_live" and above:  # a loss that is 0 all along has no logarithm
+                label = f"{name}, held"
+                axes.plot(*zip(*under, strict=True), "--", color=colour, lw=1, label=label)
+            if panel.marks:
+                _mark_rounds(axes, history, colour, panel.column)
+        above = any(
+            value > 0 for history in runs.values() for value in history.column(panel.column)
+        )
+        if panel.log and above:  # what is 0 all along has no logarithm
             axes.set_yscale("log")
             _plain_numbers(axes)
-        axes.set(xlabel="epoch", ylabel=label)
+        axes.set(xlabel="epoch", ylabel=panel.label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.25, which="both", lw=0.5)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(frameon=False, fontsize=8)
+        plain(axes)
+    if any(len(history) for history in runs.values()):
+        every[0].legend(frameon=False, fontsize=8)
     if title:
         figure.suptitle(title, fontsize=11)
     if note:
@@ -114,7 +105,7 @@ def draw_training(
     figure.savefig(path, dpi=130)
 
 
-def _mark_rounds(axes: Any, history: History, colour: str, column: str = "error") -> None:
+def _mark_rounds(axes: Any, history: History, colour: str, column: str) -> None:
     every = 1 + max(record.round for record in history) // 12 if history else 1  # numbers need room
     before = 0
     for record in history:

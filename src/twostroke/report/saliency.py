@@ -6,6 +6,8 @@ from os import PathLike
 
 from torch import Tensor
 
+from .figure import new_figure
+
 # share of pixels that the colour scale covers; the few beyond it take the end colours
 COVERED = 0.998
 
@@ -25,10 +27,6 @@ def draw_contributions(
     contributions, and the colour bar shows by an arrow that some lie beyond. The format is the one
     that the path's suffix says.
     """
-    # the object interface: no global state of pyplot, no window
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     pixels = contributions.detach().cpu().double().sum(0)
     reach = float(pixels.abs().max())
     limit = float(pixels.abs().flatten().sort().values[round(COVERED * (pixels.numel() - 1))])
@@ -36,8 +34,7 @@ def draw_contributions(
     height, width = pixels.shape
     # panels of one size whatever the image's shape, and room for title, note and colour bar
     side = min(max(height / width, 0.4), 1.6) * 4.2
-    figure = Figure(figsize=(10, side + 0.85), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((10, side + 0.85))
     left, right = figure.subplots(1, 2)
     shown = image.detach().cpu().float().clamp(0, 1)
     if len(shown) == 3:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..theory import PhaseDiagram, RipReport, TeacherStudent
 from .curves import COLOURS
+from .figure import new_figure, plain
 from .sheet import Sheet
 
 BAND = (0.9, 1.1)  # eq. 29 for ε → 0
@@ -96,7 +97,7 @@ def draw_spectra(
     One line a draw. To the left on a logarithmic axis, where what lies below `FLOOR` is drawn at its
     end; to the right the neighbourhood of the band.
     """
-    figure, save = _figure((12, 4.8))
+    figure = new_figure((12, 4.8))
     left, right = figure.subplots(1, 2)
     for axes in (left, right):
         axes.axhspan(*BAND, color="#e3b505", alpha=0.45, lw=0, label="eq. 29: 0.9 to 1.1")
@@ -109,7 +110,7 @@ def draw_spectra(
                     share, values.clamp_min(FLOOR).tolist(), style, color=colour, lw=1.2, label=label
                 )  # fmt: skip
         axes.set(xlim=(0, 100), xlabel="eigenvalues, smallest first (% of columns)")
-        _plain(axes)
+        plain(axes)
     left.set(yscale="log", ylim=(FLOOR * 0.7, None), ylabel="λ²/m over its mean")
     left.set_title("all of it", fontsize=9.5)
     right.set(ylim=(0, 2))
@@ -119,7 +120,7 @@ def draw_spectra(
     figure.suptitle("Spectra of operators against eq. 29's band", fontsize=11)
     if note:
         figure.supxlabel(note, fontsize=7.5, color="#555555")
-    save(path)
+    figure.savefig(path, dpi=130)
 
 
 def _looks(names: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -140,7 +141,7 @@ def draw_phase(
     """Draw success rate against measurements per degree of freedom, a curve a solver, a panel a problem."""
     columns = min(2, len(diagrams))
     lines = -(-len(diagrams) // columns)
-    figure, save = _figure((3.2 + 4.2 * columns, 0.9 + 3.2 * lines))
+    figure = new_figure((3.2 + 4.2 * columns, 0.9 + 3.2 * lines))
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     solvers = list(dict.fromkeys(p.solver for d in diagrams for p in d.points))
     handles: dict[str, Any] = {}
@@ -162,7 +163,7 @@ def draw_phase(
         axes.set_title(_problem(diagram), fontsize=9.5)
         axes.set(ylim=(-6, 106), xlabel="measurements per degree of freedom")
         axes.set(ylabel="recovered (%)")
-        _plain(axes)
+        plain(axes)
     for axes in panels[len(diagrams) :]:
         axes.set_visible(False)
     figure.legend(
@@ -171,7 +172,7 @@ def draw_phase(
     figure.suptitle("Recovery from Gaussian measurements", fontsize=11)
     if note:
         figure.supxlabel(note, fontsize=7.5, color="#555555")
-    save(path)
+    figure.savefig(path, dpi=130)
 
 
 def draw_students(
@@ -182,7 +183,7 @@ def draw_students(
     The pale top of a bar is those that fit the training examples and miss the held-out ones.
     """
     groups = _grouped(settings)
-    figure, save = _figure((max(7.5, 2.2 + 0.95 * len(groups)), 4.4))
+    figure = new_figure((max(7.5, 2.2 + 0.95 * len(groups)), 4.4))
     axes = figure.subplots()
     for side, support, colour in ((-0.2, "given", COLOURS[0]), (0.2, "unknown", COLOURS[1])):
         for place, by in enumerate(groups.values()):
@@ -206,7 +207,7 @@ def draw_students(
             )  # fmt: skip
     axes.set_xticks(range(len(groups)), [f"depth {d}\n{n} examples" for d, n in groups], fontsize=8)
     axes.set(ylim=(0, 112), ylabel="students (%)", yticks=range(0, 101, 25))
-    _plain(axes)
+    plain(axes)
     axes.grid(visible=False, axis="x")
     axes.tick_params(axis="x", length=0)
     handles, labels = axes.get_legend_handles_labels()
@@ -218,22 +219,7 @@ def draw_students(
     axes.set_title("Teacher and student: support given and unknown", fontsize=11)
     if note:
         axes.set_xlabel(note, fontsize=7.5, color="#555555", labelpad=8)
-    save(path)
-
-
-def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, lambda path: figure.savefig(path, dpi=130)
-
-
-def _plain(axes: Any) -> None:
-    axes.grid(alpha=0.25, lw=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
 
 
 def _grouped(

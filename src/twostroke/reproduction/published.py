@@ -27,7 +27,6 @@ class Experiment:
 
     title: str
     lines: tuple[Line, ...]
-    figure: bool = False
 
     @property
     def cells(self) -> list[tuple[str, str]]:
@@ -156,7 +155,6 @@ EXPERIMENTS = {
     "figure1": Experiment(
         "Figure 1: SGD and alternation on MNIST",
         _pair("mnist-nin", "NIN + Dropout", 0.47, 0.47),
-        figure=True,
     ),
     "figure3": Experiment(
         "Figure 3: SGD and alternation on CIFAR-10 and MNIST",
@@ -164,6 +162,5 @@ EXPERIMENTS = {
             *_pair("cifar10-allcnn-c", "CIFAR-10, ALL-CNN-C", 9.08, 9.12),
             *_pair("mnist-nin", "MNIST, NIN + Dropout", 0.47, 0.47),
         ),
-        figure=True,
     ),
 }

@@ -53,7 +53,8 @@ class FileStore:
                 folder = Path(self._temporary.name)
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{folder} cannot be made: {error.strerror}") from error
+            place = folder or f"a folder in {tempfile.gettempdir()}"
+            raise StoreError(f"{place} cannot be made: {error.strerror}") from error
         self.folder = folder
         sweep_partials(folder, _NAME.format("*") + ".*")
         self._writer: RoundWriter | None = None
@@ -80,7 +81,7 @@ class FileStore:
         strangers = sorted(set(self.folder.glob(_NAME.format("*"))) - self._own)
         if strangers:
             raise StoreError(
-                f"{strangers[0]} is of another run, or of one that this one does not go on with: choose "
+                f"{strangers[0]} is of another run, or of one that this one does not resume: choose "
                 "another folder, resume that run, or delete the file"
             )
 

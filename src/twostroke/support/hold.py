@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import SettingsError, SupportMismatchError, UnholdableError
 from . import bits
-from .activations import Activation
+from .activations import Activation, Relu
 from .intercept import Intercept
 from .rules import Rule, mask_of
 from .sites import Site
@@ -107,7 +107,7 @@ class Held:
             # before the line below, which may change q in place
             q = act.q.clone() if act.inplace else act.q
             z = act.gated(planes) if self._gated else act.held(planes)
-            held = z if not self._gated else type(act)(q).held(planes)
+            held = z if not self._gated else Relu(q).held(planes)
             self._violations.append(((torch.relu(q) - held).sum(), q.numel()))
             return z
         return act.gated(planes) if self._gated else act.held(planes)

@@ -156,7 +156,7 @@ class Checkpoint:
         except SupportFileError as error:
             raise RunFolderError(
                 f"{error}. Weights and optimiser are whole, in {self.file.name}, but this round cannot be "
-                "gone on with: put the file back from a copy"
+                "resumed: put the file back from a copy"
             ) from error
         run.model.load_state_dict(parts["model"])
         run.optimizer.load_state_dict({"state": state, "param_groups": saved.groups})
@@ -194,8 +194,8 @@ class Checkpoint:
                 )
                 if saved_by != self._processes.count:
                     self.notes.append(
-                        f"the stored supports of {saved_by} process{'es' * (saved_by > 1)} were cut "
-                        f"anew for {self._processes.count}; none was estimated again"
+                        f"the stored supports of {saved_by} process{'es' * (saved_by > 1)} were shared "
+                        f"out anew to {self._processes.count}; none was estimated again"
                     )
             return Saved(
                 History(EpochRecord(**record) for record in document["history"]),
@@ -229,7 +229,7 @@ class Saved(NamedTuple):
 
 
 def _compare(file: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
-    for name in saved.keys() | now.keys():
+    for name in sorted(saved.keys() | now.keys()):
         if saved.get(name) != now.get(name):
             raise RunFolderError(
                 f"{file} is of a run with {name} = {saved.get(name)!r}, not {now.get(name)!r}: resume "

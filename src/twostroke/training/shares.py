@@ -44,7 +44,7 @@ def load_share(
     """Supports of this process's examples, in the order of its store's rows.
 
     Where the number of processes is another than it was, every file is read in turn and the rows
-    cut anew; each process must then see all of the files. Raises `SupportFileError` for a file that is
+    shared out anew; each process must then see all of the files. Raises `SupportFileError` for a file that is
     missing or none, `RunFolderError` for one that does not match its checksum.
     """
 

@@ -31,11 +31,11 @@ class AlternatingLeastSquares(Solver):
 
     def step(self, problem: Problem, state: State) -> State:
         """Solve each side once."""
-        A, missing = problem.matrix, 0
+        A = problem.matrix
         Y = torch.linalg.qr(state.factors.Y)[0]
         J = torch.einsum("mhpq,hqr->mhpr", A, Y)
         x, rank = least_norm(J.flatten(1), problem.y)
-        missing = max(missing, len(x) - rank)
+        missing = len(x) - rank
         X = torch.linalg.qr(x.view(J.shape[1:]))[0]
         J = torch.einsum("mhpq,hpr->mhqr", A, X)
         y, rank = least_norm(J.flatten(1), problem.y)
