@@ -21,7 +21,7 @@ def run(error, curve=(), status="FINISHED", **numbers):
         "parameters": 7,
         "device": "cpu",
         "versions": versions(),
-        "identity": {"settings": {"precision": "fp32", "channels_last": False}},
+        "identity": {"scale": "short", "settings": {"precision": "fp32", "channels_last": False}},
         "detail": "in epoch 1",
     }
 
@@ -63,6 +63,32 @@ def test_rows_by_hand():
     assert "about a fifth" in page
     page = markdown(experiment, "short", [other], [], {"t": "toys"}, results)
     assert "| close | 3.00 | 3.00 (1.00) | 3 | +0.00 | stand-in | 10 |" in page
+
+
+def test_a_seed_that_died_counts_is_told_and_leaves_no_verdict():
+    learned = [run(e, (60, 9, e)) for e in (2.0, 3.0)]
+    dead, lost = run(90.0, (91, 40, 90)), run(99.0, (80,), status="DIVERGED")
+    experiment = Experiment("T", (Line("a", 3.0, "t", "sgd"), Line("b", 3.0, "t", "instance")))
+    results = {
+        ("t", "sgd"): [*learned, dead],
+        ("t", "instance"): [*learned, run(2.5, (60, 2.5)), lost],
+    }
+    a, b = rows(experiment, results)
+    assert (a.n, a.dead, a.diverged, a.within) == (3, 1, 0, None)
+    assert a.ours == pytest.approx(95 / 3)
+    assert (b.n, b.dead, b.diverged, b.within) == (3, 0, 1, None)
+    page = markdown(experiment, "short", [a, b], [], {"t": "toys"}, results)
+    assert "31.67 (50.52), 1 at chance | 3 |" in page
+    sgd, instance = convergence(results, {"t": ()})
+    assert sgd.reached == {2.5: (3, 6.0, 1)}  # of the two that learned; the dead one never
+    assert (sgd.n, instance.n) == (3, 4)
+    assert instance.reached[2.5] == (2.5, 5.0, 2)
+
+
+def test_a_target_is_compared_exactly():
+    results = {("t", "sgd"): [run(7 / 3, (9, 7 / 3))]}
+    (sgd,) = convergence(results, {"t": ()})
+    assert sgd.reached == {2.33: (2, 4.0, 1)}
 
 
 def test_convergence_by_hand():

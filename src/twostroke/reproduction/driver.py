@@ -143,14 +143,21 @@ def _experiment(name: str, only: Sequence[str]) -> Experiment:
         return experiment
     tasks = list(dict.fromkeys(task for task, _ in experiment.cells))
     for start in only:
-        if not any(task.startswith(start) for task in tasks):
+        if not any(_begins(task, start) for task in tasks):
             raise UnknownNameError(
                 f"{name} has no task that begins with {start!r}: there are {', '.join(tasks)}"
             )
     kept = tuple(
-        line for line in experiment.lines if not line.task or line.task.startswith(tuple(only))
+        line
+        for line in experiment.lines
+        if not line.task or any(_begins(line.task, start) for start in only)
     )
     return replace(experiment, lines=kept)
+
+
+def _begins(task: str, start: str) -> bool:
+    """Whether a task's name begins with these parts of it, as "cifar10" and not "cifar100" does."""
+    return f"{task}-".startswith(f"{start}-")
 
 
 def _stand_ins(experiment: Experiment, data: Mapping[str, str] | str | None) -> dict[str, str]:

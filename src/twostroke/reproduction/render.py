@@ -104,7 +104,9 @@ def markdown(
     lines += [
         "figure lies within two standard deviations of our mean, with three seeds at least and on"
     ]
-    lines += ["the paper's data; elsewhere the difference is no verdict."]
+    lines += [
+        "the paper's data, none of which died or diverged; elsewhere the difference is no verdict."
+    ]
     if speed:
         lines += ["", "## Convergence", "", *_speed(speed)]
     return "\n".join(lines) + "\n"
@@ -143,6 +145,8 @@ def _table(table: Sequence[Row]) -> Sheet:
         ours = number(row.ours)
         if row.spread is not None:
             ours += f" ({row.spread:.2f})"
+        if row.dead:
+            ours += f", {row.dead} at chance"
         if row.diverged:
             ours += f", {row.diverged} diverged"
         cells = [row.label, number(row.paper), ours, str(row.n or "–")]
@@ -164,8 +168,8 @@ def _table(table: Sequence[Row]) -> Sheet:
 
 def _speed(speed: Sequence[Convergence]) -> Iterable[str]:
     yield "Epochs and training seconds until the live test error was first at most the target: median of the"
-    yield "seeds that reached it (how many of n). The first target is SGD's mean final error; area is the mean"
-    yield "error over the epochs. All arms of a task follow one schedule."
+    yield "seeds that reached it (how many of all). The first target is the mean final error of SGD's seeds that"
+    yield "learned; area is the mean error over the epochs. All arms of a task follow one schedule."
     for task in dict.fromkeys(line.task for line in speed):
         some = [line for line in speed if line.task == task]
         heads = (task, "epochs", "area %", *(f"to {t:g} %" for t in some[0].reached))

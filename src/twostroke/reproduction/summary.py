@@ -18,8 +18,10 @@ Results = dict[tuple[str, str], list[dict[str, Any]]]  # by task and arm, a resu
 class Row:
     """One line of a table. Errors in %; `spread` is the standard deviation over `n` seeds (n - 1).
 
+    `dead` seeds ended where they began, at chance: they count in `n` and in the mean. `diverged` ones have
+    no error and do not.
     `within` says whether the paper's figure lies within two standard deviations of our mean, None
-    where there are fewer than three seeds or nothing to compare. `remark` says that the data are not
+    where there are fewer than three seeds or nothing to compare, or one died or diverged. `remark` says that the data are not
     the paper's ("subset", "stand-in"): then the difference is no verdict, and `within` None.
     """
 
@@ -28,6 +30,7 @@ class Row:
     ours: float | None = None
     spread: float | None = None
     n: int = 0
+    dead: int = 0
     diverged: int = 0
     difference: float | None = None
     within: bool | None = None
@@ -60,6 +63,7 @@ def _row(line: Line, runs: Sequence[dict[str, Any]], remark: str) -> Row:
         label=line.label,
         paper=line.paper,
         n=len(values),
+        dead=sum(map(died, finished)),
         diverged=len(runs) - len(values),
         paper_parameters=line.parameters,
         remark=remark,
@@ -70,7 +74,8 @@ def _row(line: Line, runs: Sequence[dict[str, Any]], remark: str) -> Row:
     spread = statistics.stdev(values) if len(values) > 1 else None
     difference = None if line.paper is None else ours - line.paper
     within = None
-    if difference is not None and spread is not None and len(values) > 2 and not remark:
+    sound = len(values) > 2 and not (row.dead or row.diverged or remark)
+    if difference is not None and spread is not None and sound:
         within = abs(difference) <= 2 * spread
 
     def mean(key: str) -> float | None:
@@ -92,13 +97,21 @@ def _row(line: Line, runs: Sequence[dict[str, Any]], remark: str) -> Row:
     )
 
 
+def died(run: dict[str, Any]) -> bool:
+    """Whether a finished run ended about where it began; at smoke, where most do, it is not asked."""
+    errors = [record["error"] for record in run["history"]]
+    if run["identity"]["scale"] == "smoke" or len(errors) < 2:
+        return False
+    return bool(errors[-1] >= 0.9 * max(errors))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Convergence:
     """How fast one arm of a task learns, over its seeds, all with one schedule.
 
-    `area` is the mean of the live test error over the epochs. `reached` maps a target error to the
-    median epochs and training seconds until it was first reached, and how many seeds of `n` did; the
-    first target is the mean final error of SGD.
+    `area` is the mean of the live test error over the epochs, of seeds that did not diverge. `reached` maps
+    a target error to the median epochs and training seconds until it was first reached, and how many of
+    all `n` seeds did; the first target is the mean final error of SGD's seeds that learned.
     """
 
     task: str
@@ -113,7 +126,12 @@ def convergence(results: Results, targets: dict[str, tuple[float, ...]]) -> list
     """Every arm that shares a task with SGD, against SGD's final error and the fixed targets."""
     found = []
     for (task, arm), runs in results.items():
-        reference = [r for r in results.get((task, "sgd"), []) if r["status"] != "DIVERGED"]
+        reference = [
+            run
+            for run in results.get((task, "sgd"), [])
+            if run["status"] != "DIVERGED" and not died(run)
+        ]
+        every = len(runs)
         runs = [r for r in runs if r["status"] != "DIVERGED" and r["history"]]
         if not reference or not runs:
             continue
@@ -124,9 +142,12 @@ def convergence(results: Results, targets: dict[str, tuple[float, ...]]) -> list
                 task=task,
                 arm=arm,
                 epochs=len(runs[0]["history"]),
-                n=len(runs),
+                n=every,
                 area=statistics.fmean(statistics.fmean(h.column("error")) for h in histories),
-                reached={t: _reached(histories, t) for t in (round(final, 2), *targets[task])},
+                reached={
+                    round(final, 2): _reached(histories, final),
+                    **{t: _reached(histories, t) for t in targets[task]},
+                },
             )
         )
     return found
