@@ -43,6 +43,10 @@ class SettingsError(TwostrokeError, ValueError):
     """A setting is out of range, unknown, or contradicts another."""
 
 
+class DeadLayerError(SettingsError):
+    """A mask would leave nothing of a layer, which carries nothing; the text names it."""
+
+
 class DataError(TwostrokeError, ValueError):
     """A data set is missing, empty, truncated, or holds values it must not hold."""
 

@@ -100,3 +100,11 @@ def test_truncated_and_altered_files_are_named(tmp_path: Path) -> None:
     file.write_bytes(whole[:start] + bytes(20) + whole[start + 20 :])
     with pytest.raises(DataError, match=r"digits.npz: x_train cannot be read"):
         load(name)
+
+
+def test_a_wild_label_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    x, y = np.zeros((20, 1, 6, 6), np.uint8), np.arange(20)
+    wild = np.where(y == 7, 10**9, y)
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=wild, x_test=x, y_test=y)
+    with pytest.raises(DataError, match="the highest label is 1,000,000,000"):
+        load(f"npz:{tmp_path / 'a.npz'}")

@@ -9,7 +9,15 @@ from PIL import Image
 
 from tests.cli.test_cli import digits, run  # noqa: F401
 from tests.toy import toy_tensors
-from twostroke.errors import DataError, RunFolderError, SettingsError, UnknownNameError
+from twostroke.alternation.fingerprint import data_fingerprint
+from twostroke.data import from_tensors
+from twostroke.errors import (
+    DataError,
+    DeadLayerError,
+    RunFolderError,
+    SettingsError,
+    UnknownNameError,
+)
 from twostroke.reproduction import EXPERIMENTS, Stopped, cells, driver, reproduce, tasks
 
 SMALL = dict.fromkeys(tasks.TASKS, "allcnn-mini")
@@ -53,7 +61,7 @@ class Seen:
 ONLY = {
     "table2": ["cifar10-allcnn-a"],
     "table7": ["svhn", "cifar10-aug"],
-    "table8": ["imagenet-vgg"],
+    "table8": ["imagenet-vgg16"],
 }
 
 
@@ -242,6 +250,7 @@ def test_nothing_stands_in_unasked(tmp_path, monkeypatch):
         ({"scale": "tiny"}, SettingsError, "scale is one of smoke, short, full"),
         ({"seeds": 0}, SettingsError, "seeds is a number"),
         ({"only": ["cifar"]}, UnknownNameError, "no task that begins with 'cifar'"),
+        ({"only": [""]}, UnknownNameError, "no task that begins with ''"),
         ({"data": {"cifar10": "x"}}, UnknownNameError, "no data set 'cifar10' to replace"),
     ],
 )
@@ -308,6 +317,40 @@ def test_masks_need_the_weights_of_the_dense_phase(digits, tmp_path, monkeypatch
     dense.write_text(dense.read_text().replace('"FINISHED"', '"DIVERGED"'))
     done = reproduce("table8", **options)
     assert done.results["imagenet-resnet18", "none"][0]["status"] == "DIVERGED"
+
+
+def test_a_layer_that_carries_nothing_ends_its_arm_and_no_other(digits, tmp_path, monkeypatch):  # noqa: F811
+    real = cells.dense_sparse_dense
+
+    def sparse(*args, mask, **options):
+        if mask == "magnitude":
+            raise DeadLayerError("features.3 carries nothing")
+        return real(*args, mask=mask, **options)
+
+    monkeypatch.setattr(cells, "dense_sparse_dense", sparse)
+    done = reproduce("table8", out=tmp_path, data=digits, only=["imagenet-resnet18"])
+    (run,) = done.results["imagenet-resnet18", "magnitude"]
+    assert run["status"] == "DIVERGED"
+    assert "features.3 carries nothing" in run["detail"]
+    assert done.results["imagenet-resnet18", "none"][0]["status"] == "FINISHED"
+
+
+def test_other_labels_or_images_are_other_runs():
+    x, y = toy_tensors(200)
+    told = set()
+    for change in (None, "label", "image"):  # of examples that no sample meets
+        if change == "label":
+            y[101] = (y[101] + 1) % 4
+        if change == "image":
+            x[103, 0, 0, 0] += 1
+        told.add(data_fingerprint(from_tensors(x, y, x, y).train, 0, whole=True))
+    assert len(told) == 3
+
+
+def test_only_takes_whole_parts_of_a_name():
+    tasks_of = lambda only: {t for t, _ in driver._experiment("table7", only).cells}  # noqa: E731
+    assert tasks_of(["cifar10"]) == {"cifar10-allcnn-c", "cifar10-aug-allcnn-c"}
+    assert tasks_of(["cifar100", "mnist"]) == {"cifar100-allcnn-c", "mnist-nin"}
 
 
 def test_the_command(capsys, digits, tmp_path):  # noqa: F811

@@ -89,7 +89,7 @@ class Branches(nn.Module):
         q = self.norm(self.a(x)) if self.kind == "plain" else self.a(x)
         if self.kind == "residual":
             first = q.relu()
-            q = self.norm(self.b(first)) + first
+            q = self.norm(self.b(input=first)) + first
         elif self.kind == "concatenated":
             q = self.norm(torch.cat([q, self.b(q)], 1))
         self.seen = q.detach().clone()

@@ -221,6 +221,9 @@ def test_several_processes_are_refused_before_anything(monkeypatch, tmp_path):
 def test_bad_requests_are_refused_before_training():
     for options, text in [
         ({"mask": "magnitud"}, "did you mean 'magnitude'"),
+        ({"mask": 0.3}, "an object that finds masks, such as .*, not 0.3"),
+        ({"mask": Magnitude}, "an object that finds masks"),
+        ({"phases": (1, 1, 1)}, "phases is a Recipe, such as"),
         ({"epochs": 3}, "epochs belongs to the phases"),
         ({"lr": 0.1}, "lr belongs to the phases"),
         ({"batchsize": 3}, "batch_size"),

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ..data import load
 from ..errors import RunFolderError, SettingsError, TwostrokeError
+from ..models.catalog import origin
 from ..report import draw_curves
 from ..sparsity import (
     MASKS,
@@ -150,6 +151,7 @@ def dsd(
         raise SettingsError("say where the run is to go: --out runs/NAME")
     mask = what.weight_mask()
     under_way = options.resume is not None and begun(options.resume / "phases")
+    origin(what.model)  # a slip in a name is told before data are fetched
     notes = (
         [] if under_way else check_origin(what.weights, data=what.data, preprocess=what.preprocess)
     )

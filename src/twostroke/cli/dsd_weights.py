@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from ..data import Data
-from ..errors import SettingsError
+from ..errors import RunFolderError, SettingsError
 from ..models import create_model
 from ..models.catalog import origin
 from ..models.outside import drawn_anew
@@ -37,8 +37,14 @@ def fresh_layers(model: str, weights: str | None, data: Data) -> list[str]:
 def check_origin(weights: str | None, *, data: str, preprocess: str) -> list[str]:
     """What is worth knowing of the run that the weights are of: that it had other data.
 
-    Raises `SettingsError` where that run prepared its images in another way.
+    Raises `SettingsError` where that run prepared its images in another way, `RunFolderError` where there
+    are no weights.
     """
+    if weights not in (None, TORCHVISION) and not RunFolder(weights).model_file.is_file():
+        what = "is a file" if Path(weights).is_file() else "has no model.safetensors"
+        raise RunFolderError(
+            f"--weights {weights} {what}: give the folder of a run of `twostroke train`, or torchvision"
+        )
     config = {} if weights in (None, TORCHVISION) else _config(Path(weights))
     theirs = config.get("preprocess", preprocess)
     if theirs != preprocess:

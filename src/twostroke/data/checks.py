@@ -35,6 +35,9 @@ def as_indices(
     return indices
 
 
+_MOST_CLASSES = 100_000  # without names: more are a slip, and would fill the memory
+
+
 def class_names(
     names: Sequence[str] | None,
     *,
@@ -43,8 +46,13 @@ def class_names(
     """Return checked class names, or "0", "1", ..., str(highest) where there are none.
 
     Raises:
-        DataError: no name at all, one that is not a string, or the same name twice.
+        DataError: a label that no class can have, no name at all, one that is not a string, or the
+            same name twice.
     """
+    if names is None and highest >= _MOST_CLASSES:
+        raise DataError(
+            f"the highest label is {highest:,}: number the classes from 0 without gaps, or name them"
+        )
     if names is None:
         return tuple(str(label) for label in range(max(highest, 0) + 1))
     if isinstance(names, str) or not names or not all(isinstance(name, str) for name in names):

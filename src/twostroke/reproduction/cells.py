@@ -17,7 +17,7 @@ from torch import nn
 
 from ..data import Data, draw_integers
 from ..data.bundle import Divisible
-from ..errors import RunFolderError
+from ..errors import DeadLayerError, RunFolderError
 from ..models import create_model
 from ..sparsity import Recipe, dense_sparse_dense, recipe
 from ..training import (
@@ -220,17 +220,21 @@ def _train_sparse(
             diverged = FitResult(Status.DIVERGED, model, History(), "in the dense phase")
             return _result(cell, model, diverged, {"error": float("nan")}, device)
         weights.load_model(model)
-    result = dense_sparse_dense(
-        model,
-        cell.data,
-        mask=cell.arm if cell.arm != "dense" else "none",
-        phases=replace(plan, epochs=epochs),
-        settings=cell.settings.but(device=device),
-        statistics=2048 if cell.scale != "smoke" else 64,
-        callback=callback,
-        progress=progress,
-        folder=begun,
-    )
+    try:
+        result = dense_sparse_dense(
+            model,
+            cell.data,
+            mask=cell.arm if cell.arm != "dense" else "none",
+            phases=replace(plan, epochs=epochs),
+            settings=cell.settings.but(device=device),
+            statistics=2048 if cell.scale != "smoke" else 64,
+            callback=callback,
+            progress=progress,
+            folder=begun,
+        )
+    except DeadLayerError as error:  # this arm cannot be trained; the others can
+        nothing = FitResult(Status.DIVERGED, model, History(), f"before the sparse phase: {error}")
+        return _result(cell, model, nothing, {"error": float("nan")}, device)
     if cell.arm == "dense" and result.status is Status.FINISHED:
         make_folder(weights.path)
         weights.save_model(model)

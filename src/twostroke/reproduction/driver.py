@@ -207,7 +207,8 @@ def _load(
         done = (*key, spec.preprocess, smoke)
         if done not in ready:
             some = cells.part_of(loaded[key], *smoke) if smoke else loaded[key]
-            told = " ".join(data_fingerprint(part, 0) for part in (some.train, some.test))
+            parts = some.train, some.test
+            told = " ".join(data_fingerprint(part, 0, whole=True) for part in parts)
             ready[done] = _Examples(preprocess(some, spec.preprocess, cache=cache), augment, told)
         found[task] = ready[done]
     return found

@@ -20,9 +20,10 @@ class Row:
 
     `dead` seeds ended where they began, at chance: they count in `n` and in the mean. `diverged` ones have
     no error and do not.
-    `within` says whether the paper's figure lies within two standard deviations of our mean, None
-    where there are fewer than three seeds or nothing to compare, or one died or diverged. `remark` says that the data are not
-    the paper's ("subset", "stand-in"): then the difference is no verdict, and `within` None.
+    `within` says whether the paper's figure lies within two standard deviations of our mean, None where
+    there are fewer than three seeds or nothing to compare, or one died or diverged. `remark` says that
+    the data are not the paper's ("subset", "stand-in"): then the difference is no verdict, and `within`
+    None.
     """
 
     label: str

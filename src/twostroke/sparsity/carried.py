@@ -99,11 +99,12 @@ class _Sites:
 def _watched(layers: dict[str, list[Weighted]], calls: dict[str, list[Call]]) -> Iterator[None]:
     """Cut the graph behind every layer, so that gradients end at its output, and note its calls."""
 
-    def hook(path: str) -> Callable[[Weighted, Any, Tensor], Tensor]:
-        def note(layer: Weighted, inputs: Any, output: Tensor) -> Tensor:
+    def hook(path: str) -> Callable[[Weighted, Any, dict[str, Any], Tensor], Tensor]:
+        def note(layer: Weighted, inputs: Any, named: dict[str, Any], output: Tensor) -> Tensor:
             leaf = output.detach().requires_grad_()
             # squared here and now: what comes later may change the input in place
-            calls[path].append(Call(layer, inputs[0].detach().square(), leaf))
+            z = inputs[0] if inputs else named["input"]
+            calls[path].append(Call(layer, z.detach().square(), leaf))
             return leaf.clone()  # a leaf itself could not be changed in place
 
         return note
@@ -111,6 +112,6 @@ def _watched(layers: dict[str, list[Weighted]], calls: dict[str, list[Call]]) ->
     with ExitStack() as stack:
         for path, modules in layers.items():
             for layer in modules:
-                handle = layer.register_forward_hook(hook(path))
+                handle = layer.register_forward_hook(hook(path), with_kwargs=True)
                 stack.callback(handle.remove)
         yield

@@ -75,7 +75,11 @@ def dense_sparse_dense(
     in_one_process(launched())
     data = as_data(data)
     mask = _mask(mask)
-    phases = phases or Recipe()
+    phases = Recipe() if phases is None else phases
+    if not isinstance(phases, Recipe):
+        raise SettingsError(
+            f"phases is a Recipe, such as Recipe(epochs=(2, 1, 1)) or recipe('resnet18'), not {phases!r}"
+        )
     own = {"batch_size": phases.batch_size, "schedule": phases.schedule}
     own |= {"weight_decay": phases.weight_decay, "warm": 0.0}
     for name in ("epochs", "lr"):
@@ -111,8 +115,15 @@ def dense_sparse_dense(
 
 
 def _mask(mask: str | WeightMask | Units) -> WeightMask | Units:
-    if not isinstance(mask, str):
+    if isinstance(mask, Units) or (
+        not isinstance(mask, str | type) and callable(getattr(mask, "find", None))
+    ):
         return mask
+    if not isinstance(mask, str):
+        raise SettingsError(
+            f"mask is one of {', '.join(MASKS)}, or an object that finds masks, such as "
+            f"Magnitude(ratio=0.3), not {mask!r}"
+        )
     if mask not in MASKS:
         raise SettingsError(unknown("mask", mask, MASKS))
     return MASKS[mask]()

@@ -62,7 +62,7 @@ def examples_of(source: ExampleSource) -> str:
         check_replayable(source)
     except NotReplayableError:
         return f"{len(source)} of {tuple(source.shape)}"
-    return data_fingerprint(source, 0)
+    return data_fingerprint(source, 0, whole=True)
 
 
 def write_beginning(place: Path, model: nn.Module, masks: Masks, looks: list[float]) -> None:

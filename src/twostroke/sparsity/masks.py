@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import ExampleSource, draw_integers
-from ..errors import SettingsError
+from ..errors import DeadLayerError, SettingsError
 from .carried import calls_of, carried
 from .layers import Masks, prunable
 from .units import Units
@@ -108,7 +108,7 @@ class Connections:
                 continue
             mean = energy[path].mean()
             if mean == 0:
-                raise SettingsError(
+                raise DeadLayerError(
                     f"{path} carries nothing in any of {min(self.examples, len(source))} examples: its "
                     "units, or all that lead to it, are never on. Train the dense phase anew at a "
                     "lower learning rate, or use mask='magnitude'"
@@ -116,7 +116,7 @@ class Connections:
             masks[path] = energy[path] > self.price * mean
         return masks
 
-    def energies(self, model: nn.Module, source: ExampleSource, *, seed: int) -> Masks:
+    def energies(self, model: nn.Module, source: ExampleSource, *, seed: int) -> dict[str, Tensor]:
         """Mean (batch) or largest (instance) energy that each weight carries, by module path."""
         device = next(model.parameters()).device
         found: dict[str, Tensor] = {}
