@@ -212,7 +212,7 @@ def test_masks_of_units_through_table_8(digits, tmp_path, monkeypatch):  # noqa:
         scale="short",
         seeds=1,
         data=digits,
-        only=["imagenet-resnet"],
+        only=["imagenet-resnet18"],
         watcher=seen,
     )
     assert seen.phases == ["dense", "sparse", "dense again"]
@@ -223,7 +223,7 @@ def test_masks_of_units_through_table_8(digits, tmp_path, monkeypatch):  # noqa:
     page = (tmp_path / "table8.md").read_text()
     assert "units off %" in page
     assert "augmented by flip-shift instead of resized-crop" in page
-    reproduce("table8", out=tmp_path, data=digits, only=["imagenet-resnet"])
+    reproduce("table8", out=tmp_path, data=digits, only=["imagenet-resnet18"])
     assert "masks of units are not trained" in (tmp_path / "table8.md").read_text()
 
 
