@@ -223,8 +223,9 @@ def test_masks_of_units_through_table_8(digits, tmp_path, monkeypatch):  # noqa:
     page = (tmp_path / "table8.md").read_text()
     assert "units off %" in page
     assert "augmented by flip-shift instead of resized-crop" in page
-    reproduce("table8", out=tmp_path, data=digits, only=["imagenet-resnet18"])
-    assert "masks of units are not trained" in (tmp_path / "table8.md").read_text()
+    small = tmp_path / "smoke"
+    reproduce("table8", out=small, data=digits, only=["imagenet-resnet18"])
+    assert "masks of units are not trained" in (small / "table8.md").read_text()
 
 
 def test_nothing_stands_in_unasked(tmp_path, monkeypatch):
@@ -345,6 +346,14 @@ def test_other_labels_or_images_are_other_runs():
             x[103, 0, 0, 0] += 1
         told.add(data_fingerprint(from_tensors(x, y, x, y).train, 0, whole=True))
     assert len(told) == 3
+
+
+def test_a_page_of_another_scale_is_not_overwritten(digits, tmp_path):  # noqa: F811
+    reproduce("figure1", out=tmp_path, data=digits)
+    page = (tmp_path / "figure1.md").read_text()
+    with pytest.raises(RunFolderError, match=r"figure1\.json is of scale smoke.*another --out"):
+        reproduce("figure1", out=tmp_path, data=digits, scale="short")
+    assert (tmp_path / "figure1.md").read_text() == page
 
 
 def test_only_takes_whole_parts_of_a_name():

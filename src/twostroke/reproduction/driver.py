@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 
 from ..alternation.fingerprint import data_fingerprint
 from ..data import Data, default_root, load, preprocess
-from ..errors import DataError, SettingsError, UnknownNameError, unknown
+from ..errors import DataError, RunFolderError, SettingsError, UnknownNameError, unknown
 from ..training import EpochRecord, Progress
 from ..training.settings import Precision
 from . import cells, render
@@ -82,6 +83,7 @@ def reproduce(
         UnknownNameError: no such experiment, data set or task.
         SettingsError: a bad scale or number of seeds.
         DataError: a data set is not there and cannot be downloaded; before any training.
+        RunFolderError: `out` has a page of this name at another scale, which would be overwritten.
         Stopped: Ctrl-C (`cells.Stopped`).
     """
     experiment = _experiment(name, only)
@@ -90,6 +92,7 @@ def reproduce(
     seeds = SEEDS[scale] if seeds is None else seeds
     if seeds < 1:
         raise SettingsError(f"seeds is a number of runs an arm, 1 or more, not {seeds}")
+    _refuse_other_scale(Path(out), name, scale)
     sets = _load(experiment, scale, _stand_ins(experiment, data), data_root)
     plan = [
         Cell(
@@ -133,6 +136,20 @@ def reproduce(
         Path(out), name, experiment, scale, results, notes, remarks, list(left_out)
     )
     return Reproduction(files, results)
+
+
+def _refuse_other_scale(out: Path, name: str, scale: str) -> None:
+    """Raise `RunFolderError` where a finished page would be overwritten by one of another scale."""
+    page = out / f"{name}.json"
+    try:
+        there = json.loads(page.read_text()).get("scale", scale)
+    except (OSError, ValueError, AttributeError):  # none, or none that says
+        return
+    if there != scale:
+        raise RunFolderError(
+            f"{page} is of scale {there}, and this run, of scale {scale}, would overwrite it: choose "
+            "another --out"
+        )
 
 
 def _experiment(name: str, only: Sequence[str]) -> Experiment:

@@ -47,7 +47,8 @@ def weighted_layers(model: nn.Module) -> dict[str, Weighted]:
 
 
 def prunable(model: nn.Module, *, spare_first: bool = True) -> dict[str, Tensor]:
-    """Weights of `weighted_layers`, without the first layer's (Han et al. leave it dense).
+    """Weights of `weighted_layers`, without the first layer's, in the order of `named_modules` (Han et al.
+    leave the first dense).
 
     Raises `SettingsError` for a layer that computes with something else than its weight.
     """
