@@ -222,6 +222,7 @@ def test_masks_of_units_through_table_8(digits, tmp_path, monkeypatch):  # noqa:
     assert all(0 < row["units_off"] < 1 for row in units)
     page = (tmp_path / "table8.md").read_text()
     assert "units off %" in page
+    assert "without the dense phase" in page
     assert "augmented by flip-shift instead of resized-crop" in page
     small = tmp_path / "smoke"
     reproduce("table8", out=small, data=digits, only=["imagenet-resnet18"])
