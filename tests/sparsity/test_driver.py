@@ -192,6 +192,8 @@ def test_a_folder_belongs_to_one_run(tmp_path):
         ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path, seed=1)
     with pytest.raises(RunFolderError, match="another statistics"):
         ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path, statistics=9)
+    with pytest.raises(RunFolderError, match="a run with another model; choose"):
+        ts.dense_sparse_dense(toy_net(norm=True), toy_data(), phases=SHORT, folder=tmp_path)
     x, y = toy_tensors(160, seed=5)
     other = from_tensors(x, y, x, y)
     assert other.name == toy_data().name

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..alternation import Alternation, Live
+from ..alternation.fingerprint import model_fingerprint
 from ..data import Data, ExampleSource, as_data
 from ..errors import SettingsError, unknown
 from ..training import EpochRecord, Progress, Settings, Status, evaluate, fit
@@ -165,6 +166,7 @@ class _Run:
         """What must be the same for a run to go on."""
         return {
             "data": self.data.name,
+            "model": model_fingerprint(self.model),
             "mask": self.mask_name,
             "settings": {k: v for k, v in asdict(self.settings).items() if not callable(v)},
             "phases": asdict(phases),

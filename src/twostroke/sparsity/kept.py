@@ -50,7 +50,8 @@ def own(folder: Path, identity: Mapping[str, Any]) -> None:
                 "another folder"
             )
         if kept[name] != value:
-            told = "" if name == "examples" else f": {kept[name]}, not {value}"
+            hashed = name in ("examples", "model")
+            told = "" if hashed else f": {kept[name]}, not {value}"
             raise RunFolderError(
                 f"{folder} holds a run with another {name}{told}; choose another folder"
             )
