@@ -23,7 +23,7 @@ def model_fingerprint(model: nn.Module) -> str:
 def data_fingerprint(source: ExampleSource, seed: int, *, whole: bool = False) -> str:
     """Hash of the number of examples, their shape and classes, and 16 of them as view 0 shows them.
 
-    `whole` also takes all labels and images that are in memory (`Examples`): half a second for CIFAR-10.
+    `whole` also takes all labels and images that are in memory (`Examples`).
     """
     state = hashlib.blake2b(digest_size=16)
     count = len(source)

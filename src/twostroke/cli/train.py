@@ -203,7 +203,11 @@ def train(
     done = Checkpoint(run.path).epochs() if resume else 0
     console.print(
         f"{what.model} on {data.name} ({data.note}), {_describe(kind)}, "
-        + (f"{done} of {what.epochs} epochs done before" if done else f"{what.epochs} epochs")
+        + (
+            f"{done} of {what.epochs} epochs done before"
+            if done
+            else f"{what.epochs} epoch{'s' * (what.epochs > 1)}"
+        )
         + (f", {processes.count} processes" if processes.count > 1 else ""),
         highlight=False,
     )

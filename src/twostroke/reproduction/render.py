@@ -108,7 +108,7 @@ def markdown(
         "the paper's data, none of which died or diverged; elsewhere the difference is no verdict."
     ]
     if any(row.sparsity is not None for row in table):
-        lines += ["Seconds are without the dense phase, which the masks share."]
+        lines += ["Seconds of the masks are without the dense phase, which they share."]
     if speed:
         lines += ["", "## Convergence", "", *_speed(speed)]
     return "\n".join(lines) + "\n"
