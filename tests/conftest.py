@@ -1,11 +1,14 @@
-"""Fixtures that watch over every test."""
+"""What watches over every test, and the data that commands are tried on."""
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.modules import module as hooks
 from torch.overrides import _get_current_function_mode_stack
+
+from tests.toy import toy_tensors
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +28,16 @@ def _same_weights_every_time() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Toy images, enlarged so that allcnn-mini takes them."""
+    path = tmp_path_factory.mktemp("data") / "toy.npz"
+    sets = {}
+    for name, seed in (("train", 0), ("test", 1)):
+        x, y = toy_tensors(120, seed)
+        x = ((x + 3) * 40).clamp(0, 255).byte().repeat_interleave(2, 2).repeat_interleave(2, 3)
+        sets |= {f"x_{name}": x.numpy(), f"y_{name}": y.numpy()}
+    np.savez(path, **sets)
+    return f"npz:{path}"

@@ -9,7 +9,6 @@ import sys
 import time
 import tomllib
 
-import numpy as np
 import pytest
 from safetensors.torch import load_file
 
@@ -21,19 +20,6 @@ from twostroke.data import from_tensors
 from twostroke.training import History, RunFolder
 
 QUICK = ["--epochs", "2", "--batch-size", "40", "--lr", "0.05"]
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    """Toy images, enlarged so that allcnn-mini takes them."""
-    path = tmp_path_factory.mktemp("data") / "toy.npz"
-    sets = {}
-    for name, seed in (("train", 0), ("test", 1)):
-        x, y = toy_tensors(120, seed)
-        x = ((x + 3) * 40).clamp(0, 255).byte().repeat_interleave(2, 2).repeat_interleave(2, 3)
-        sets |= {f"x_{name}": x.numpy(), f"y_{name}": y.numpy()}
-    np.savez(path, **sets)
-    return f"npz:{path}"
 
 
 def run(capsys, *arguments):

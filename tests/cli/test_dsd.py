@@ -14,7 +14,7 @@ import torchvision
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.cli.test_cli import digits, run  # noqa: F401
+from tests.cli.test_cli import run
 from twostroke.cli.dsd import DsdConfig
 from twostroke.cli.dsd_tables import layer_table
 from twostroke.models import create_model
@@ -28,7 +28,7 @@ QUICK += ["--batch-size", 40]
 FROM_TRAINED = [*QUICK[:2], "--scale", "smoke", "--batch-size", 40]  # no dense phase
 
 
-def test_a_run_ends_in_a_plain_model_and_a_table(capsys, digits, tmp_path):  # noqa: F811
+def test_a_run_ends_in_a_plain_model_and_a_table(capsys, digits, tmp_path):
     out = tmp_path / "a"
     code, text, _ = run(
         capsys, "dsd", "--data", digits, *QUICK, "--mask", "batch-units", "--out", out
@@ -54,7 +54,7 @@ def test_a_run_ends_in_a_plain_model_and_a_table(capsys, digits, tmp_path):  # n
     assert not (tmp_path / "b" / "phases" / "1-dense").exists()
 
 
-def test_a_stopped_run_goes_on(capsys, digits, tmp_path, monkeypatch):  # noqa: F811
+def test_a_stopped_run_goes_on(capsys, digits, tmp_path, monkeypatch):
     from twostroke.cli.progress import RunBar
 
     after = RunBar.epoch
@@ -91,7 +91,7 @@ def test_a_stopped_run_goes_on(capsys, digits, tmp_path, monkeypatch):  # noqa: 
         (["--batch-size", 4000], "larger than the 120 training examples"),
     ],
 )
-def test_bad_requests_are_one_line_and_leave_nothing(capsys, digits, tmp_path, arguments, message):  # noqa: F811
+def test_bad_requests_are_one_line_and_leave_nothing(capsys, digits, tmp_path, arguments, message):
     out = tmp_path / "a"
     first = [] if "--model" in arguments else QUICK[:2]
     first += [] if "--batch-size" in arguments else QUICK[-2:]
@@ -103,7 +103,7 @@ def test_bad_requests_are_one_line_and_leave_nothing(capsys, digits, tmp_path, a
     assert not out.exists()
 
 
-def test_weights_of_another_model_are_named(capsys, digits, tmp_path):  # noqa: F811
+def test_weights_of_another_model_are_named(capsys, digits, tmp_path):
     run(capsys, "dsd", "--data", digits, *QUICK, "--out", tmp_path / "a")
     code, _, err = run(
         capsys, "dsd", "--data", digits, "--model", "allcnn-c", "--weights", tmp_path / "a",
@@ -115,7 +115,7 @@ def test_weights_of_another_model_are_named(capsys, digits, tmp_path):  # noqa: 
     assert "--out runs/NAME" in err
 
 
-def test_an_error_in_mid_run_leaves_a_run_that_goes_on(capsys, digits, tmp_path, monkeypatch):  # noqa: F811
+def test_an_error_in_mid_run_leaves_a_run_that_goes_on(capsys, digits, tmp_path, monkeypatch):
     from twostroke.cli.progress import RunBar
     from twostroke.errors import DataError
 
@@ -137,7 +137,7 @@ def test_an_error_in_mid_run_leaves_a_run_that_goes_on(capsys, digits, tmp_path,
     assert not (b / "phases" / "1-dense").exists()
 
 
-def test_weights_with_a_dense_phase_if_asked_for(capsys, digits, tmp_path):  # noqa: F811
+def test_weights_with_a_dense_phase_if_asked_for(capsys, digits, tmp_path):
     run(capsys, "dsd", "--data", digits, *QUICK, "--out", tmp_path / "a")
     b = tmp_path / "b"
     assert (
@@ -147,7 +147,7 @@ def test_weights_with_a_dense_phase_if_asked_for(capsys, digits, tmp_path):  # n
     assert (b / "phases" / "1-dense" / "phase.json").exists()
 
 
-def test_weights_of_a_run_that_had_other_images(capsys, digits, tmp_path):  # noqa: F811
+def test_weights_of_a_run_that_had_other_images(capsys, digits, tmp_path):
     run(capsys, "dsd", "--data", digits, *QUICK, "--preprocess", "unit", "--out", tmp_path / "a")
     options = ["dsd", *FROM_TRAINED, "--weights", tmp_path / "a" / "phases" / "1-dense"]
     code, _, err = run(capsys, *options, "--data", digits, "--out", tmp_path / "b")
@@ -165,7 +165,7 @@ def test_weights_of_a_run_that_had_other_images(capsys, digits, tmp_path):  # no
     assert f"were trained on {digits}, and this run is on npz:{moved}" in text
 
 
-def test_published_weights_of_which_a_layer_is_new(capsys, digits, tmp_path, monkeypatch):  # noqa: F811
+def test_published_weights_of_which_a_layer_is_new(capsys, digits, tmp_path, monkeypatch):
     state = torchvision.models.resnet18().state_dict()
     monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", lambda self, **_: state)
     options = ["dsd", "--data", digits, "--weights", "torchvision", "--batch-size", 40]
@@ -186,7 +186,7 @@ def test_published_weights_of_which_a_layer_is_new(capsys, digits, tmp_path, mon
     assert "allcnn-mini is none of torchvision's models. Give the folder of a run" in err
 
 
-def test_resume_takes_no_options_and_checks_the_file(capsys, digits, tmp_path):  # noqa: F811
+def test_resume_takes_no_options_and_checks_the_file(capsys, digits, tmp_path):
     a = tmp_path / "a"
     run(capsys, "dsd", "--data", digits, *QUICK, "--out", a)
     code, _, err = run(capsys, "dsd", "--resume", a, "--price", 3)
@@ -215,7 +215,7 @@ def test_resume_takes_no_options_and_checks_the_file(capsys, digits, tmp_path): 
     assert f"`twostroke dsd --resume {a}`" in err.replace("\n", " ")
 
 
-def test_a_mask_that_empties_a_layer_keeps_the_dense_phase(capsys, digits, tmp_path):  # noqa: F811
+def test_a_mask_that_empties_a_layer_keeps_the_dense_phase(capsys, digits, tmp_path):
     a = tmp_path / "a"
     code, _, err = run(
         capsys, "dsd", "--data", digits, *QUICK, "--mask", "batch-connections", "--price", 1e6,
@@ -231,7 +231,7 @@ def test_a_mask_that_empties_a_layer_keeps_the_dense_phase(capsys, digits, tmp_p
     assert code == 0
 
 
-def test_stopped_outside_training_and_in_the_first_epoch(capsys, digits, tmp_path, monkeypatch):  # noqa: F811
+def test_stopped_outside_training_and_in_the_first_epoch(capsys, digits, tmp_path, monkeypatch):
     from twostroke.cli.progress import RunBar
 
     def stop(*_, **__):

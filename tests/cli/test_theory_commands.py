@@ -15,10 +15,10 @@ from twostroke.cli import explain, theory
 from twostroke.errors import SettingsError
 from twostroke.theory import teacher_student
 
-from .test_cli import QUICK, digits, run  # noqa: F401
+from .test_cli import QUICK, run
 
 
-def test_explain_adds_up_to_the_logit_and_draws(capsys, digits, tmp_path):  # noqa: F811
+def test_explain_adds_up_to_the_logit_and_draws(capsys, digits, tmp_path):
     folder, out = tmp_path / "a", tmp_path / "why.png"
     run(capsys, "train", "--data", digits, *QUICK, "--out", folder)
     code, text, _ = run(capsys, "explain", "--run", folder, "--index", 3, "--out", out)
@@ -35,7 +35,7 @@ def test_explain_adds_up_to_the_logit_and_draws(capsys, digits, tmp_path):  # no
     assert out.read_bytes()[:4] == b"\x89PNG"
 
 
-def test_explain_meets_what_the_run_was_trained_on(capsys, digits, tmp_path):  # noqa: F811
+def test_explain_meets_what_the_run_was_trained_on(capsys, digits, tmp_path):
     folder = tmp_path / "a"
     run(capsys, "train", "--data", digits, "--preprocess", "gcn", *QUICK, "--out", folder)
     code, text, _ = run(
@@ -62,7 +62,7 @@ def test_explain_meets_what_the_run_was_trained_on(capsys, digits, tmp_path):  #
         assert word in " ".join(err.split())
 
 
-def test_explain_refuses_what_it_cannot_find(capsys, digits, tmp_path):  # noqa: F811
+def test_explain_refuses_what_it_cannot_find(capsys, digits, tmp_path):
     folder = tmp_path / "a"
     run(capsys, "train", "--data", digits, *QUICK, "--out", folder)
     for wrong in (["--index", 999], [tmp_path / "no.png"], ["--index", 1, "--target", "zebra"]):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.test_cli import digits, run  # noqa: F401
+from tests.cli.test_cli import run
 from tests.toy import toy_tensors
 from twostroke.alternation.fingerprint import data_fingerprint
 from twostroke.data import from_tensors
@@ -66,7 +66,7 @@ ONLY = {
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_writes_its_page(name, digits, tmp_path):  # noqa: F811
+def test_every_experiment_writes_its_page(name, digits, tmp_path):
     only = ONLY.get(name, [])
     done = reproduce(name, out=tmp_path, data=digits, only=only)
     page = (tmp_path / f"{name}.md").read_text()
@@ -96,7 +96,7 @@ def test_every_experiment_writes_its_page(name, digits, tmp_path):  # noqa: F811
     assert seen.epochs == 0
 
 
-def test_stops_and_goes_on_by_cells_and_within_a_cell(digits, tmp_path):  # noqa: F811
+def test_stops_and_goes_on_by_cells_and_within_a_cell(digits, tmp_path):
     options = {"scale": "short", "seeds": 2, "data": digits}
     small = replace(tasks.TASKS["mnist-nin"], epochs=15)  # 3 in short
     tasks.TASKS["mnist-nin"] = small
@@ -144,14 +144,14 @@ def test_folders_of_pictures_serve_table_8(tmp_path):
     assert "GoogLeNet" not in page
 
 
-def test_what_was_left_out_is_told_and_other_methods_stay(digits, tmp_path):  # noqa: F811
+def test_what_was_left_out_is_told_and_other_methods_stay(digits, tmp_path):
     reproduce("table3", out=tmp_path, data=digits, only=["cifar10-allcnn"])
     page = (tmp_path / "table3.md").read_text()
     assert "left out (--only): cifar10-aug-allcnn-c" in page
     assert "| Maxout | 11.68 |" in page
 
 
-def test_the_published_data_are_told_by_their_size(digits, tmp_path, monkeypatch):  # noqa: F811
+def test_the_published_data_are_told_by_their_size(digits, tmp_path, monkeypatch):
     def named(name, **options):
         return replace(load(digits, **options), name=name)
 
@@ -181,7 +181,7 @@ def test_other_images_under_the_same_name_are_other_cells(tmp_path, monkeypatch)
     assert "(npz:toys.npz, in the place of mnist)" in (tmp_path / "figure1.md").read_text()
 
 
-def test_pages_name_the_machines_that_trained(digits, tmp_path):  # noqa: F811
+def test_pages_name_the_machines_that_trained(digits, tmp_path):
     done = reproduce("figure1", out=tmp_path, data=digits)
     for runs in done.results.values():
         assert runs[0]["versions"]["gpu"] is None or runs[0]["device"] != "cpu"
@@ -196,7 +196,7 @@ def test_pages_name_the_machines_that_trained(digits, tmp_path):  # noqa: F811
     assert "trained on cpu (" in page
 
 
-def test_masks_of_units_through_table_8(digits, tmp_path, monkeypatch):  # noqa: F811
+def test_masks_of_units_through_table_8(digits, tmp_path, monkeypatch):
     spec = replace(tasks.TASKS["imagenet-resnet18"], model="allcnn-mini")
     monkeypatch.setitem(tasks.TASKS, "imagenet-resnet18", spec)
     real = cells.Cell.plan
@@ -261,7 +261,7 @@ def test_bad_requests(tmp_path, options, error, text):
         reproduce(**{"name": "table5", "out": tmp_path} | options)
 
 
-def test_a_damaged_cell_is_named(digits, tmp_path):  # noqa: F811
+def test_a_damaged_cell_is_named(digits, tmp_path):
     reproduce("figure1", out=tmp_path, data=digits)
     file = next((tmp_path / "cells").glob("*sgd*.json"))
     file.write_text(file.read_text()[:100])
@@ -269,7 +269,7 @@ def test_a_damaged_cell_is_named(digits, tmp_path):  # noqa: F811
         reproduce("figure1", out=tmp_path, data=digits)
 
 
-def test_runs_of_other_settings_are_other_cells(digits, tmp_path):  # noqa: F811
+def test_runs_of_other_settings_are_other_cells(digits, tmp_path):
     reproduce("figure1", out=tmp_path, data=digits)
     names = {f.name for f in (tmp_path / "cells").iterdir()}
     tasks.TASKS["mnist-nin"] = replace(tasks.TASKS["mnist-nin"], smoke=(50, 40))
@@ -277,7 +277,7 @@ def test_runs_of_other_settings_are_other_cells(digits, tmp_path):  # noqa: F811
     assert {f.name for f in (tmp_path / "cells").iterdir()} > names
 
 
-def test_pages_say_how_it_was_computed(digits, tmp_path):  # noqa: F811
+def test_pages_say_how_it_was_computed(digits, tmp_path):
     done = reproduce(
         "figure1", out=tmp_path, data=digits, precision="bf16", channels_last=True, only=["mnist"]
     )
@@ -288,7 +288,7 @@ def test_pages_say_how_it_was_computed(digits, tmp_path):  # noqa: F811
         reproduce("figure1", out=tmp_path, data=digits, precision="fp8")
 
 
-def test_a_run_that_diverges_is_told_and_left_out(digits, tmp_path, monkeypatch):  # noqa: F811
+def test_a_run_that_diverges_is_told_and_left_out(digits, tmp_path, monkeypatch):
     real = cells.fit
 
     def fit(*args, **options):
@@ -303,7 +303,7 @@ def test_a_run_that_diverges_is_told_and_left_out(digits, tmp_path, monkeypatch)
     assert "1 diverged" in (tmp_path / "figure1.md").read_text()
 
 
-def test_masks_need_the_weights_of_the_dense_phase(digits, tmp_path, monkeypatch):  # noqa: F811
+def test_masks_need_the_weights_of_the_dense_phase(digits, tmp_path, monkeypatch):
     options = {"out": tmp_path, "data": digits, "only": ["imagenet-resnet18"]}
     reproduce("table8", **options)
     for file in (tmp_path / "cells").iterdir():
@@ -321,7 +321,7 @@ def test_masks_need_the_weights_of_the_dense_phase(digits, tmp_path, monkeypatch
     assert done.results["imagenet-resnet18", "none"][0]["status"] == "DIVERGED"
 
 
-def test_a_layer_that_carries_nothing_ends_its_arm_and_no_other(digits, tmp_path, monkeypatch):  # noqa: F811
+def test_a_layer_that_carries_nothing_ends_its_arm_and_no_other(digits, tmp_path, monkeypatch):
     real = cells.dense_sparse_dense
 
     def sparse(*args, mask, **options):
@@ -349,7 +349,7 @@ def test_other_labels_or_images_are_other_runs():
     assert len(told) == 3
 
 
-def test_a_page_of_another_scale_is_not_overwritten(digits, tmp_path):  # noqa: F811
+def test_a_page_of_another_scale_is_not_overwritten(digits, tmp_path):
     reproduce("figure1", out=tmp_path, data=digits)
     page = (tmp_path / "figure1.md").read_text()
     with pytest.raises(RunFolderError, match=r"figure1\.json is of scale smoke.*another --out"):
@@ -363,7 +363,7 @@ def test_only_takes_whole_parts_of_a_name():
     assert tasks_of(["cifar100", "mnist"]) == {"cifar100-allcnn-c", "mnist-nin"}
 
 
-def test_the_command(capsys, digits, tmp_path):  # noqa: F811
+def test_the_command(capsys, digits, tmp_path):
     code, out, _ = run(
         capsys, "reproduce", "figure1", "--data", f"mnist={digits}", "--out", tmp_path / "a"
     )
