@@ -242,7 +242,8 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(capsys, digits, t
     assert (folder / "support-1.store").exists()  # of which no checkpoint knows
     code, out, _ = run(capsys, "train", "--resume", folder)
     assert code == 0
-    assert "1 epochs" in out
+    assert "1 epoch" in out
+    assert "done before" not in out
     first, second = (load_file(f / "model.safetensors") for f in (folder, whole))
     assert all((first[name] == second[name]).all() for name in first)
     # but not one that was whole, and has lost its checkpoint since
