@@ -303,3 +303,18 @@ def test_kinds_that_keep_something_go_on_exactly_after_a_stop(tmp_path, stop, ki
         assert torch.equal(p, q)
     for name in ("phase", "drift", "visits", "stroke_visits", "loss_held"):
         assert once.history.column(name) == again.history.column(name)
+
+
+def test_batch_norm_that_lags_in_evaluation_is_no_divergence():
+    model = toy_net(norm=True)
+
+    def lag(record):
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.0
+                module.running_mean[0] = -1e4
+
+    result = ts.fit(model, toy_data(), callback=lag, **QUICK)
+    assert result.status is ts.Status.FINISHED
+    assert result.history[-1].loss_live > 100
+    assert result.history[-1].loss_train < 1

@@ -5,6 +5,7 @@ import pytest
 import twostroke as ts
 from tests.toy import toy_record
 from twostroke.errors import RunFolderError
+from twostroke.training.history import divergence
 
 
 def test_csv_keeps_every_digit_and_what_is_missing(tmp_path):
@@ -50,3 +51,27 @@ def test_seconds_add_up_and_every_status_carries_advice():
     assert ts.History([toy_record(seconds=1.5), toy_record(seconds=2.0)]).seconds == 3.5
     assert all(len(status.value) > 10 for status in ts.Status)
     assert math.isnan(ts.FitResult(ts.Status.INTERRUPTED, None, ts.History()).error)
+
+
+def test_a_run_has_diverged_by_the_loss_that_it_descends_on():
+    begun = ts.History([toy_record(phase="live", round=0, loss_live=2.0)])
+    fine = dict(loss_train=1.0, loss_live=1.0, round=1)
+
+    def told(before=begun, **values):
+        return divergence(toy_record(**(fine | values)), before, first=2.3)
+
+    assert told(phase="live") is None
+    # batch norm's running statistics lag in evaluation mode: no sign by itself
+    assert told(phase="live", loss_live=90.0) is None
+    assert "the loss is 12" in told(phase="live", loss_train=12.0)
+    assert "undefined" in told(phase="live", loss_live=math.nan)
+    assert told(phase="held", loss_live=11.0) is None
+    assert "the live loss is 12" in told(phase="held", loss_live=12.0)
+    # what it was already when the masks were found has not grown under them
+    lagging = ts.History([toy_record(phase="live", round=0, loss_live=90.0)])
+    assert told(lagging, phase="held", loss_live=100.0) is None
+    assert "more than 5 × 90" in told(lagging, phase="held", loss_live=500.0)
+    # within a round, the loss of its beginning counts, not that of its last epoch
+    lagging.append(toy_record(phase="held", round=1, loss_live=200.0))
+    assert "more than 5 × 90" in told(lagging, phase="held", loss_live=500.0)
+    assert told(ts.History(), phase="held", loss_live=11.0) is None

@@ -23,7 +23,7 @@ from .checkpoint import CHECKPOINT, Checkpoint, epoch_seed, good_weights
 from .checks import check_batch, check_output, check_weighting
 from .engine import processes_of
 from .evaluate import Loss
-from .history import EpochRecord, FitResult, History, Status
+from .history import EpochRecord, FitResult, History, Status, divergence
 from .measure import Measure
 from .rest import Rest
 from .settings import Settings
@@ -78,10 +78,11 @@ def fit(
     must be equal for that to make sense. `notice` receives what is worth knowing before training
     starts, such as where masks are kept; the result's `notes` have it too.
 
-    Ctrl-C ends the run after the step under way with status INTERRUPTED. A loss that is undefined, or
-    has grown to more than five times its first value (or log(classes), which is chance, if that is
-    more), ends it with DIVERGED and the weights of the last good epoch. Bad settings, data, or a model
-    that cannot be held raise before any training:
+    Ctrl-C ends the run after the step under way with status INTERRUPTED. It ends with DIVERGED and the
+    weights of the last good epoch where a loss is undefined, or an epoch's mean loss is more than five
+    times that before training (or log(classes), which is chance, if that is more), or, under held
+    masks, the live loss is, and more than five times that with which the round began. Bad settings,
+    data, or a model that cannot be held raise before any training:
     `SettingsError`, `DataError`, `UnholdableError`, and `TooLargeError` where masks fit nowhere. A disk
     that is full or a damaged file ends a run with `RunFolderError`, `StoreError` or `SupportFileError`;
     the last checkpoint stays.
@@ -145,6 +146,8 @@ def _fit(
         with processes.wrapped(model) as run.net, processes.watching():
             for epoch in range(len(history), settings.epochs):
                 record = run.epoch(epoch)
+                if (why := divergence(record, history, run.first_loss)) is not None:
+                    raise _Diverged(f"in epoch {record.epoch}: {why}")
                 history.append(record)
                 if checkpoint is not None:
                     checkpoint.save(run, history, who)
@@ -265,11 +268,6 @@ class _Run:
         self._wait()
         seconds = time.perf_counter() - start
         record = self._look(epoch, str(phase), round_, mean)
-        if not math.isfinite(record.loss_live) or record.loss_live > 5 * self.first_loss:
-            raise _Diverged(
-                f"in epoch {epoch + 1}: the live loss is {record.loss_live:.3g}, more than 5 × "
-                f"{self.first_loss:.3g}, which it had before training or has at chance"
-            )
         return replace(
             record,
             optimality=optimality,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
@@ -13,7 +14,10 @@ from typing import Any
 from torch import nn
 
 from .._files import replacing
+from ..alternation import Phase
 from ..errors import RunFolderError
+
+GROWTH = 5  # times the loss before training, above which a run has diverged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +117,32 @@ class History:
             line = len(epochs) + 2
             raise RunFolderError(f"{path}, line {line}: not metrics of a run ({error})") from error
         return cls(epochs)
+
+
+def divergence(record: EpochRecord, before: History, first: float) -> str | None:
+    """Say in what way an epoch shows that its run has diverged; None if in none.
+
+    `before` are the epochs before it, `first` the loss before training, or at chance. What counts is
+    the loss that was descended on: the live loss is measured in evaluation mode, where batch norm's
+    running statistics may lag behind weights that move fast, so that it is no sign by itself. Under held
+    masks it is the only one, if it has grown since the round began.
+    """
+    if not math.isfinite(record.loss_live):
+        return "the live loss is undefined"
+    if record.loss_train > GROWTH * first:
+        return (
+            f"the loss is {record.loss_train:.3g}, more than {GROWTH} × {first:.3g}, which it was before "
+            "training or is at chance"
+        )
+    if record.phase == Phase.HELD:
+        begun = [one.loss_live for one in before if one.round != record.round]
+        limit = max([first, *begun[-1:]])
+        if record.loss_live > GROWTH * limit:
+            return (
+                f"the live loss is {record.loss_live:.3g}, more than {GROWTH} × {limit:.3g}, which it "
+                "was when the masks were found, or before training, or is at chance"
+            )
+    return None
 
 
 def _read(kind: str, text: str) -> Any:
