@@ -55,7 +55,7 @@ def test_seconds_add_up_and_every_status_carries_advice():
 
 def test_a_run_has_diverged_by_the_loss_that_it_descends_on():
     begun = ts.History([toy_record(phase="live", round=0, loss_live=2.0)])
-    fine = dict(loss_train=1.0, loss_live=1.0, round=1)
+    fine = {"loss_train": 1.0, "loss_live": 1.0, "round": 1}
 
     def told(before=begun, **values):
         return divergence(toy_record(**(fine | values)), before, first=2.3)
