@@ -1,6 +1,9 @@
 """Every table and figure runs on toy data; what is finished is kept; nothing is replaced unasked."""
 
+import importlib
 import json
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +23,7 @@ from twostroke.errors import (
 )
 from twostroke.reproduction import EXPERIMENTS, Stopped, cells, driver, reproduce, tasks
 
+reproduce_command = importlib.import_module("twostroke.cli.reproduce")
 SMALL = dict.fromkeys(tasks.TASKS, "allcnn-mini")
 
 
@@ -101,8 +105,11 @@ def test_stops_and_goes_on_by_cells_and_within_a_cell(digits, tmp_path):
     small = replace(tasks.TASKS["mnist-nin"], epochs=15)  # 3 in short
     tasks.TASKS["mnist-nin"] = small
     whole = reproduce("figure1", out=tmp_path / "whole", **options)
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped) as stop:
         reproduce("figure1", out=tmp_path / "a", watcher=Seen(stop=5), **options)
+    page, numbers, *_ = stop.value.files
+    assert "**not finished**: 1 of 4 runs" in page.read_text()
+    assert len(json.loads(numbers.read_text())["cells"]) == 1
     kept = list((tmp_path / "a" / "cells").iterdir())
     assert len([f for f in kept if f.suffix == ".json"]) == 1
     assert len([f for f in kept if f.suffix == ".unfinished"]) == 1
@@ -116,6 +123,13 @@ def test_stops_and_goes_on_by_cells_and_within_a_cell(digits, tmp_path):
         errors = [r["history"][-1]["loss_live"] for r in runs]
         assert [r["history"][-1]["loss_live"] for r in again.results[key]] == errors
     assert {r["seed"] for r in again.results["mnist-nin", "sgd"]} == {0, 1}
+    assert "not finished" not in page.read_text()
+    # an interruption while most runs are kept from before loses none of them on the page
+    next((tmp_path / "a" / "cells").glob("mnist-nin-instance-*-seed0-*.json")).unlink()
+    with pytest.raises(Stopped):
+        reproduce("figure1", out=tmp_path / "a", watcher=Seen(stop=1), **options)
+    assert "**not finished**: 3 of 4 runs" in page.read_text()
+    reproduce("figure1", out=tmp_path / "a", **options)
     # another table finds the runs that it shares
     seen = Seen()
     reproduce("table5", out=tmp_path / "a", watcher=seen, **options)
@@ -378,3 +392,25 @@ def test_the_command(capsys, digits, tmp_path):
     code, _, err = run(capsys, "reproduce", "figure1", "--data", "mnist=", "--out", tmp_path / "b")
     assert code == 2
     assert "SET=NAME" in err
+
+
+def test_the_command_stopped(capsys, digits, tmp_path, monkeypatch):
+    ended = []
+
+    def stop(self, number, count, cell, kept, left):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    arguments = "reproduce", "figure1", "--data", f"mnist={digits}", "--out", tmp_path
+    with monkeypatch.context() as patch:
+        patch.setattr(reproduce_command._Bars, "begin", stop)
+        patch.setattr(reproduce_command._Bars, "end", lambda self, result: ended.append(result))
+        code, out, _ = run(capsys, *arguments)
+    assert code == 130
+    assert len(ended) == 1
+    assert f"written up in {tmp_path / 'figure1.md'}; the same command goes on" in out
+    with monkeypatch.context() as patch:  # nothing is finished when the data are loaded
+        patch.setattr(driver, "_load", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        code, out, _ = run(capsys, *arguments)
+    assert code == 130
+    assert "Stopped before any training" in out

@@ -106,3 +106,10 @@ def test_convergence_by_hand():
     assert instance.reached[5.0] == (2, 4.0, 1)
     assert instance.reached[9.0] == (1.5, 3.0, 2)
     assert instance.reached[1.0] is None
+
+
+def test_without_an_sgd_that_learned_the_fixed_targets_stay():
+    lost = run(99.0, (80, 95), status="DIVERGED")
+    results = {("t", "sgd"): [lost], ("t", "instance"): [run(5.0, (9, 5, 5))]}
+    (instance,) = convergence(results, {"t": (9.0,)})
+    assert instance.reached == {9.0: (1, 2.0, 1)}

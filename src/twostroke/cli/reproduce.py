@@ -40,7 +40,8 @@ def reproduce(
     """Reproduce a table or a figure of the paper: train its arms, and compare with what it prints.
 
     Finished runs are kept in OUT/cells and shared by all tables; after a stop the same command goes
-    on. Writes Markdown, JSON and curves to OUT. Exit codes: 0 done, 2 bad input, 130 interrupted.
+    on. Writes Markdown, JSON and curves to OUT, when it is stopped of what is finished. Exit codes: 0
+    done, 2 bad input, 130 interrupted.
 
     Args:
         what: Table or figure.
@@ -73,21 +74,28 @@ def reproduce(
                 only=only,
                 watcher=bars,
             )
-    except (Stopped, KeyboardInterrupt):
+    except Stopped as stop:
         bars.bars.close()
+        written = f" and written up in {_page(stop.files)}" if stop.files else ""
         console.print(
-            f"Stopped. What was finished is kept in {out / 'cells'}; the same command goes on.",
+            f"Stopped. What was finished is kept in {out / 'cells'}{written}; the same command goes on.",
             highlight=False,
             soft_wrap=True,
         )
         return 130
+    except KeyboardInterrupt:
+        console.print("Stopped before any training.")
+        return 130
     finally:
         bars.bars.close()
-    page = next(file for file in done.files if file.suffix == ".md")
-    console.print(Markdown(page.read_text()))
+    console.print(Markdown(_page(done.files).read_text()))
     for file in done.files:
         console.print(str(file), highlight=False, soft_wrap=True)
     return 0
+
+
+def _page(files: list[Path]) -> Path:
+    return next(file for file in files if file.suffix == ".md")
 
 
 def _stand_ins(data: tuple[str, ...]) -> dict[str, str] | str | None:

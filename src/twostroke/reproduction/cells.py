@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -121,7 +121,11 @@ class Cell:
 
 
 class Stopped(Exception):
-    """A run was interrupted; what was done is kept."""
+    """A run was interrupted; what was done is kept. `files` are pages of the runs that are finished."""
+
+    def __init__(self, detail: str = "", files: Sequence[Path] = ()) -> None:
+        super().__init__(detail)
+        self.files = list(files)
 
 
 def read(folder: Path, cell: Cell) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from ..errors import DataError, RunFolderError, SettingsError, UnknownNameError,
 from ..training import EpochRecord, Progress
 from ..training.settings import Precision
 from . import cells, render
-from .cells import Cell
+from .cells import Cell, Stopped
 from .published import EXPERIMENTS, Experiment
 from .tasks import PUBLISHED, SCALES, TASKS, trains
 
@@ -73,7 +73,8 @@ def reproduce(
     `scale` is "full", the published schedule; "short", a fifth of its epochs; "smoke", a few epochs
     on a subset. Each arm is trained with `seeds` seeds, by default 1 (smoke), 3 or 5. `precision` and
     `channels_last` are as in `Settings`; the pages name them. Finished cells lie in `out`/cells, shared
-    by all tables; the same call goes on where it was stopped.
+    by all tables; the same call goes on where it was stopped. Every arm has its first seed before any
+    has its second, and a run that is stopped writes pages of what is finished.
 
     `data` puts another data set in the place of the published one, for all tasks or by the published
     name ({"mnist": "mnist-12k"}); every table says so. Nothing is replaced unasked. `only` keeps the tasks
@@ -84,7 +85,7 @@ def reproduce(
         SettingsError: a bad scale or number of seeds.
         DataError: a data set is not there and cannot be downloaded; before any training.
         RunFolderError: `out` has a page of this name at another scale, which would be overwritten.
-        Stopped: Ctrl-C (`cells.Stopped`).
+        Stopped: Ctrl-C; `files` are the pages of what is finished.
     """
     experiment = _experiment(name, only)
     if scale not in SCALES:
@@ -107,35 +108,50 @@ def reproduce(
             precision=precision,
             channels_last=channels_last,
         )
+        for seed in range(seeds)
         for task, arm in experiment.cells
         if trains(arm, scale)
-        for seed in range(seeds)
     ]
     folder = Path(out) / "cells"
-    results: dict[tuple[str, str], list[dict[str, Any]]] = {}
     known = [cells.read(folder, cell) for cell in plan]
-    for number, (cell, result) in enumerate(zip(plan, known, strict=True), start=1):
-        if watcher is not None:
-            left = sum(kept is None for kept in known[number - 1 :])
-            watcher.begin(number, len(plan), cell, result is not None, left)
-        if result is None:
-            result = cells.train(
+
+    def write() -> Reproduction:
+        results: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for cell, result in zip(plan, known, strict=True):
+            if result is not None:
+                results.setdefault((cell.task, cell.arm), []).append(result)
+        files = render.write(
+            Path(out),
+            name,
+            experiment,
+            scale,
+            results,
+            notes={task: _note(task, some) for task, some in sets.items()},
+            remarks={task: _remark(task, some.data) for task, some in sets.items()},
+            left_out=[task for task in EXPERIMENTS[name].tasks if task not in sets],
+            planned=len(plan),
+        )
+        return Reproduction(files, results)
+
+    try:
+        for index, cell in enumerate(plan):
+            kept = known[index]
+            if watcher is not None:
+                left = sum(result is None for result in known)
+                watcher.begin(index + 1, len(plan), cell, kept is not None, left)
+            result = kept or cells.train(
                 folder,
                 cell,
                 device=device,
                 callback=watcher.epoch if watcher else None,
                 progress=watcher.step if watcher else None,
             )
-        if watcher is not None:
-            watcher.end(result)
-        results.setdefault((cell.task, cell.arm), []).append(result)
-    notes = {task: _note(task, some) for task, some in sets.items()}
-    remarks = {task: remark for task, some in sets.items() if (remark := _remark(task, some.data))}
-    left_out = dict.fromkeys(task for task, _ in EXPERIMENTS[name].cells if task not in sets)
-    files = render.write(
-        Path(out), name, experiment, scale, results, notes, remarks, list(left_out)
-    )
-    return Reproduction(files, results)
+            known[index] = result
+            if watcher is not None:
+                watcher.end(result)
+    except (Stopped, KeyboardInterrupt) as stop:
+        raise Stopped(str(stop), write().files if any(known) else []) from stop
+    return write()
 
 
 def _refuse_other_scale(out: Path, name: str, scale: str) -> None:
@@ -158,11 +174,11 @@ def _experiment(name: str, only: Sequence[str]) -> Experiment:
     experiment = EXPERIMENTS[name]
     if not only:
         return experiment
-    tasks = list(dict.fromkeys(task for task, _ in experiment.cells))
     for start in only:
-        if not any(_begins(task, start) for task in tasks):
+        if not any(_begins(task, start) for task in experiment.tasks):
             raise UnknownNameError(
-                f"{name} has no task that begins with {start!r}: there are {', '.join(tasks)}"
+                f"{name} has no task that begins with {start!r}: there are "
+                f"{', '.join(experiment.tasks)}"
             )
     kept = tuple(
         line
@@ -179,7 +195,7 @@ def _begins(task: str, start: str) -> bool:
 
 def _stand_ins(experiment: Experiment, data: Mapping[str, str] | str | None) -> dict[str, str]:
     """What to load for each published data set."""
-    published = list(dict.fromkeys(TASKS[task].dataset for task, _ in experiment.cells))
+    published = list(dict.fromkeys(TASKS[task].dataset for task in experiment.tasks))
     if data is None:
         return {name: name for name in published}
     if isinstance(data, str):
@@ -200,7 +216,7 @@ def _load(
     found: dict[str, _Examples] = {}
     ready: dict[tuple[object, ...], _Examples] = {}
     cache = (root or default_root()) / "preprocessed"
-    for task in dict.fromkeys(task for task, _ in experiment.cells):
+    for task in experiment.tasks:
         spec = TASKS[task]
         name = names[spec.dataset]
         augment = spec.augment

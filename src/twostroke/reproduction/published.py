@@ -33,6 +33,11 @@ class Experiment:
         """Task and arm of everything that must be trained, each once, in order."""
         return list(dict.fromkeys((line.task, line.arm) for line in self.lines if line.task))
 
+    @property
+    def tasks(self) -> list[str]:
+        """What is trained, by any arm, in order."""
+        return list(dict.fromkeys(task for task, _ in self.cells))
+
 
 def _table2() -> tuple[Line, ...]:
     printed = {

@@ -25,17 +25,19 @@ def write(
     scale: str,
     results: Results,
     notes: dict[str, str],  # task → what its data really are
-    remarks: dict[str, str],  # task → "subset" or "stand-in" where they are not the paper's
+    remarks: dict[str, str],  # task → "subset" or "stand-in" where they are not the paper's, or ""
     left_out: Sequence[str] = (),  # tasks that were not asked for
+    planned: int = 0,  # runs that were asked for, if that is more than there are results
 ) -> list[Path]:
     """Write NAME.md, NAME.json and a picture a task; gives the files."""
     table = rows(experiment, results, remarks)
     speed = convergence(results, {task: TASKS[task].targets for task, _ in results})
-    text = markdown(experiment, scale, table, speed, notes, results, left_out)
+    text = markdown(experiment, scale, table, speed, notes, results, left_out, planned)
     document = {
         "experiment": name,
         "scale": scale,
         "data": notes,
+        "planned": planned,
         "command": _command(),
         "rows": [asdict(row) for row in table],
         "convergence": [asdict(line) for line in speed],
@@ -83,10 +85,14 @@ def markdown(
     notes: dict[str, str],
     results: Results,
     left_out: Sequence[str] = (),
+    planned: int = 0,
 ) -> str:
     """The whole page."""
     lines = [f"# {experiment.title}", ""]
     lines += [f"Scale: **{scale}**. {SCALE_NOTES[scale]}", ""]
+    done = sum(map(len, results.values()))
+    if done < planned:
+        lines += [f"- **not finished**: {done} of {planned} runs; the same command goes on"]
     lines += [f"- {task}: {note}" for task, note in notes.items()]
     if left_out:
         lines += [f"- left out (--only): {', '.join(left_out)}"]
@@ -171,7 +177,7 @@ def _table(table: Sequence[Row]) -> Sheet:
 def _speed(speed: Sequence[Convergence]) -> Iterable[str]:
     yield "Epochs and training seconds until the live test error was first at most the target: median of the"
     yield "seeds that reached it (how many of all). The first target is the mean final error of SGD's seeds"
-    yield "that learned; area is the mean error over the epochs. All arms of a task follow one schedule."
+    yield "that learned, if any did; area is the mean error over the epochs. All arms of a task follow one schedule."
     for task in dict.fromkeys(line.task for line in speed):
         some = [line for line in speed if line.task == task]
         heads = (task, "epochs", "area %", *(f"to {t:g} %" for t in some[0].reached))

@@ -112,7 +112,7 @@ class Convergence:
 
     `area` is the mean of the live test error over the epochs, of seeds that did not diverge. `reached` maps
     a target error to the median epochs and training seconds until it was first reached, and how many of
-    all `n` seeds did; the first target is the mean final error of SGD's seeds that learned.
+    all `n` seeds did; the first target is the mean final error of SGD's seeds that learned, if any did.
     """
 
     task: str
@@ -134,9 +134,9 @@ def convergence(results: Results, targets: dict[str, tuple[float, ...]]) -> list
         ]
         every = len(runs)
         runs = [r for r in runs if r["status"] != "DIVERGED" and r["history"]]
-        if not reference or not runs:
+        if (task, "sgd") not in results or not runs:
             continue
-        final = statistics.fmean(r["numbers"]["error"] for r in reference)
+        final = [statistics.fmean(r["numbers"]["error"] for r in reference)] if reference else []
         histories = [History(EpochRecord(**record) for record in run["history"]) for run in runs]
         found.append(
             Convergence(
@@ -146,8 +146,8 @@ def convergence(results: Results, targets: dict[str, tuple[float, ...]]) -> list
                 n=every,
                 area=statistics.fmean(statistics.fmean(h.column("error")) for h in histories),
                 reached={
-                    round(final, 2): _reached(histories, final),
-                    **{t: _reached(histories, t) for t in targets[task]},
+                    **{round(error, 2): _reached(histories, error) for error in final},
+                    **{target: _reached(histories, target) for target in targets[task]},
                 },
             )
         )
