@@ -179,6 +179,22 @@ def test_bad_files_are_counted_and_named_before_training(root: Path) -> None:
         assert part in text
 
 
+@pytest.mark.parametrize("suffix", ["JPEG", "png", "bmp", "webp"])
+def test_pictures_that_are_cut_off_show_before_training(tmp_path: Path, suffix: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    files = [tmp_path / f"{name}.{suffix}" for name in ("whole", "padded", "cut")]
+    for file in files:
+        Image.fromarray(pixels).save(file)
+    with files[1].open("ab") as file:
+        file.write(bytes(300))  # as some cameras do
+    files[2].write_bytes(files[0].read_bytes()[:-100])
+    picture_files.look_over(files[:2], tmp_path / "good")
+    with pytest.raises(
+        DataError, match=rf"^1 of 3 picture files .*\n.*cut.{suffix} is not .*broken"
+    ):
+        picture_files.look_over(files, tmp_path / "good")
+
+
 def test_good_files_are_looked_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[Path] = []
     fault = picture_files._fault

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,27 @@ def test_truncated_and_altered_files_are_named(tmp_path: Path) -> None:
     file.write_bytes(whole[:start] + bytes(20) + whole[start + 20 :])
     with pytest.raises(DataError, match=r"digits.npz: x_train cannot be read"):
         load(name)
+
+
+def test_a_damaged_header_of_an_array_is_named(tmp_path: Path) -> None:
+    x, y = np.zeros((20, 1, 6, 6), np.uint8), np.arange(20)
+    file = tmp_path / "a.npz"
+    np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)  # not compressed
+    whole = file.read_bytes()
+    with zipfile.ZipFile(file) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    header = content["x_train.npy"].index(b"{")
+    for position in range(6, header + 60):
+        for byte in b"\x00(":
+            broken = bytearray(content["x_train.npy"])
+            broken[position] = byte
+            with zipfile.ZipFile(file, "w") as archive:  # with a checksum that is right
+                for name, data in content.items():
+                    archive.writestr(name, bytes(broken) if name == "x_train.npy" else data)
+            with suppress(DataError):
+                load(f"npz:{file}")
+    file.write_bytes(whole)
+    load(f"npz:{file}")
 
 
 def test_a_wild_label_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:

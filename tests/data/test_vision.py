@@ -203,5 +203,7 @@ def test_labels_that_disagree_with_their_images_are_named(tmp_path: Path) -> Non
     write_idx(tmp_path)
     file = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
     file.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 1, 7]))
-    with pytest.raises(DataError, match=r"mnist: the test set has 2 images and 1 labels; .*delete"):
+    with pytest.raises(
+        DataError, match=r"2 images and 1 labels: .*t10k-images-idx3-ubyte and .*delete both"
+    ):
         load("mnist", root=tmp_path)

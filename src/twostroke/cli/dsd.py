@@ -77,7 +77,7 @@ class DsdConfig:
     augment: str = "none"
     """Augmentation, replayable: none, shift, flip-shift, or resized-crop (imagenet only, as published)."""
     preprocess: str = "none"
-    """none is per-channel normalisation; raw, unit, gcn, gcn-zca, lcn."""
+    """none is per-channel normalisation; raw, unit, gcn, gcn-zca (or gcn-zca:BIAS), lcn."""
     data_root: Path | None = None
     """Where named data sets lie or are downloaded to."""
     seed: int = 0

@@ -38,7 +38,8 @@ class TrainConfig:
     augment: str = "none"
     """Augmentation, replayable: none, shift, flip-shift, or resized-crop (imagenet only, as published)."""
     preprocess: str = "none"
-    """none is per-channel normalisation; raw, unit, gcn, gcn-zca (CIFAR as published), lcn (SVHN)."""
+    """none is per-channel normalisation; raw, unit, gcn, gcn-zca (CIFAR as published; gcn-zca:BIAS sets the
+    filter bias, 0.1), lcn (SVHN)."""
     model: str = "allcnn-mini"
     """Model; `twostroke models` lists them."""
     alternation: Literal["none", "instance", "batch"] = "none"

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import SettingsError, UnknownNameError, unknown
+from ..errors import SettingsError, UnknownNameError
 from . import augment
 from .bundle import Data
 from .examples import Examples
@@ -15,7 +15,7 @@ from .folder import load_folder
 from .imagenet import load_imagenet
 from .mnist12k import load_mnist12k
 from .npz import load_npz
-from .preprocessing import PREPROCESSING, ZCA_BIAS
+from .preprocessing import named_preprocessing
 from .preprocessing import preprocess as preprocessed
 from .vision import VISION, load_vision
 
@@ -45,23 +45,21 @@ def load(
     download: bool = True,
     augmentation: str | None = None,
     preprocess: str = "none",
-    zca_bias: float = ZCA_BIAS,
 ) -> Data:
     """Load a data set by its name in `list_data()`, into the CPU's memory, as uint8.
 
     `root` is where downloads are kept, `default_root()` if left out; nothing is downloaded that is
     there already. `augmentation` is a name that `augmentation()` knows; it belongs to the training
     set and acts only where a view is asked for. `preprocess` is "none" (normalised channel by channel),
-    "raw", "unit", "gcn", "gcn-zca" or "lcn", see `preprocess`; a whitening matrix is kept below the
-    root. ImageNet stays on disk and knows the augmentation "resized-crop" only.
+    "raw", "unit", "gcn", "gcn-zca" (or "gcn-zca:BIAS") or "lcn", see `preprocess`; a whitening matrix is
+    kept below the root. ImageNet stays on disk and knows the augmentation "resized-crop" only.
 
     Raises:
         UnknownNameError: no data set, augmentation or preprocessing has this name.
-        SettingsError: npz or folder without a path, or a path where none belongs.
+        SettingsError: npz or folder without a path, or a path or a number where none belongs.
         DataError: the data are missing, damaged or malformed; the text names file and fix.
     """
-    if preprocess not in PREPROCESSING:
-        raise UnknownNameError(unknown("preprocessing", preprocess, PREPROCESSING))
+    named_preprocessing(preprocess)  # a wrong name is told before anything is read
     if name == "imagenet":
         if augmentation not in (None, "none", "resized-crop"):
             raise SettingsError(f"imagenet has the augmentation resized-crop, not {augmentation!r}")
@@ -84,9 +82,7 @@ def load(
         data = load_vision(name, root or default_root(), download=download)
     else:
         raise UnknownNameError(_unknown(name))
-    data = preprocessed(
-        data, preprocess, zca_bias=zca_bias, cache=(root or default_root()) / "preprocessed"
-    )
+    data = preprocessed(data, preprocess, cache=(root or default_root()) / "preprocessed")
     if draws is not None:
         assert isinstance(data.train, Examples)  # every loader above keeps its images in memory
         data.train.augmentation = draws

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,7 @@ def load_npz(path: Path) -> Data:
         raise DataError(f"{path}: no such file")
     try:
         archive = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # its readers raise whatever they stumble over
         raise DataError(f"{path} is not an .npz file, or is truncated: {error}") from error
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise DataError(f"{path} holds a single array; save several with np.savez(path, x_train=…)")
@@ -59,7 +57,7 @@ def load_npz(path: Path) -> Data:
 def _read(archive: Any, key: str, path: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = archive[key]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # as above
         raise DataError(f"{path}: {key} cannot be read: {error}") from error
     return array
 

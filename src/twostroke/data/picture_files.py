@@ -21,6 +21,9 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", "
 GREY = frozenset({"1", "L"})
 _COLOUR = frozenset({"P", "PA", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 _JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_LAST = {_JPEG: b"\xff\xd9", _PNG: b"IEND\xaeB`\x82"}  # what a whole one ends with
+_TAIL = 16  # bytes in which that is looked for: some writers add a few
 _THREADS = 16  # they wait for the disk, or for a file server
 _TOGETHER = 256  # files that a thread takes at a time
 _SHOWN = 5
@@ -93,19 +96,19 @@ def opened(file: Path) -> Iterator[Image]:
 
 
 def look_over(files: Sequence[Path], good: Path) -> None:
-    """Read the first bytes of every file, so that bad ones show before training.
+    """Read the first and the last bytes of every file, so that bad ones show before training.
 
-    A file that is cut off further on shows only when it is decoded. That all are good is kept in the
-    file `good`, for as long as none changes its size or time; where it cannot be written, every
-    call looks anew.
+    JPEG and PNG that do not end as they should, and all other kinds, are decoded. Damage within a file
+    shows only when it is decoded, if at all. That all are good is kept in the file `good`, for as long
+    as none changes its size or time; where it cannot be written, every call looks anew.
 
     Raises:
-        DataError: files that are empty, cannot be read, are not pictures or have more than 8 bits
-            per channel: how many, and the first few by name.
+        DataError: files that are empty, cut off, cannot be read, are not pictures or have more than 8
+            bits per channel: how many, and the first few by name.
     """
     parts = [files[start : start + _TOGETHER] for start in range(0, len(files), _TOGETHER)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        state = hashlib.sha256()
+        state = hashlib.sha256(b"first and last bytes\n")
         for lines in pool.map(_states, parts):
             state.update(lines)
         with suppress(OSError):
@@ -142,16 +145,21 @@ def _faults(files: Sequence[Path]) -> list[str]:
 def _fault(file: Path) -> str | None:
     try:
         with file.open("rb", buffering=0) as raw:
-            head = raw.read(len(_JPEG))
+            head = raw.read(len(_PNG))
+            raw.seek(max(0, raw.seek(0, os.SEEK_END) - _TAIL))
+            tail = raw.read(_TAIL)
     except OSError as error:
         return f"{file} cannot be read: {error.strerror}"
     if not head:
         return f"{file} is empty; replace or delete it"
+    whole = any(head.startswith(first) and last in tail for first, last in _LAST.items())
     # nearly all of ImageNet, and a JPEG has 8 bits; Pillow takes ten times as long
-    if head == _JPEG:
+    if whole and head.startswith(_JPEG):
         return None
     try:
-        with opened(file):
+        with opened(file) as image:
+            if not whole:
+                image.load()
             return None
     except DataError as error:
         return str(error)

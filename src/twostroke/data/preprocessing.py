@@ -107,8 +107,8 @@ class Whitening:
         """Fit on training images, in float64: `matrix = V (Λ + bias)^(-1/2) Vᵀ`.
 
         V and Λ are the eigenvectors and eigenvalues of the covariance (over the count). `bias` keeps
-        weak components from being blown up; with `bias=0` components of no variance (to within
-        rounding) are left out, so that data of deficient rank do not diverge.
+        weak components from being blown up; where it is too small for that, 0 or below what rounding
+        makes of no variance, such components are left out, so that data of deficient rank do not diverge.
 
         Raises:
             SettingsError: `bias` is negative.
@@ -129,10 +129,10 @@ class Whitening:
             covariance.addmm_(centred.T, centred)
         values, vectors = torch.linalg.eigh(covariance / count)
         values = values.clamp(min=0)
-        none = values <= values[-1] * features * torch.finfo(torch.float64).eps
+        rounding = values[-1] * features * torch.finfo(torch.float64).eps
         scale = (values + bias).rsqrt()
-        if bias == 0:
-            scale[none] = 0
+        if bias <= rounding:
+            scale[values <= rounding] = 0
         return cls(mean, (vectors * scale) @ vectors.T)
 
     def __call__(
@@ -151,26 +151,25 @@ def preprocess(
     data: Data,
     name: str,
     *,
-    zca_bias: float = ZCA_BIAS,
     cache: Path | None = None,
 ) -> Data:
     """Return `data` preprocessed by `name`, with the same augmentation.
 
     "none": as loaded, which is normalised channel by channel with the training set's mean and standard
     deviation. "raw": pixels as they are, 0 to 255 where they are bytes (MNIST in NIN); "unit": from 0
-    to 1. "gcn": `gcn` of every image. "gcn-zca":
-    that, then `Whitening` fitted on the training set (CIFAR in ALL-CNN and NIN). "lcn": `gcn`, then
-    `local_contrast` (SVHN in NIN). After any of them nothing else is done to the numbers.
+    to 1. "gcn": `gcn` of every image. "gcn-zca": that, then `Whitening` fitted on the training set (CIFAR
+    in ALL-CNN and NIN), with the filter bias 0.1, or another as in "gcn-zca:0.01". "lcn": `gcn`,
+    then `local_contrast` (SVHN in NIN). After any of them nothing else is done to the numbers.
 
     The whitening matrix is kept in the folder `cache`, by a hash of the training images and settings.
 
     Raises:
         UnknownNameError: there is no such preprocessing.
+        SettingsError: a filter bias that is none.
         DataError: images that are not in memory (`Examples`).
     """
-    if name not in PREPROCESSING:
-        raise UnknownNameError(unknown("preprocessing", name, PREPROCESSING))
-    if name == "none":
+    kind, bias = named_preprocessing(name)
+    if kind == "none":
         return data
     train, test = data.train, data.test
     if not isinstance(train, Examples) or not isinstance(test, Examples):
@@ -178,10 +177,10 @@ def preprocess(
             f"{data.name} is read picture by picture, so it cannot be preprocessed by {name!r}: "
             "leave preprocessing at 'none', which normalises channel by channel"
         )
-    function = PREPROCESSING[name]
+    function = PREPROCESSING[kind]
     x, x_test = (_by_parts(part.images, function) for part in (train, test))
-    if name == "gcn-zca":
-        whiten = _whitening(x, zca_bias, cache)
+    if kind == "gcn-zca":
+        whiten = _whitening(x, bias, cache)
         x, x_test = whiten(x), whiten(x_test)
     note = f"{data.note}, preprocessed by {name}"
     return replace(data, train=_with(train, x), test=_with(test, x_test), note=note)
@@ -195,6 +194,28 @@ PREPROCESSING: dict[str, Callable[[Tensor], Tensor]] = {
     "gcn-zca": gcn,
     "lcn": lambda x: local_contrast(gcn(x)),
 }
+
+
+def named_preprocessing(name: str) -> tuple[str, float]:
+    """The key of `PREPROCESSING` in a name such as "lcn" or "gcn-zca:0.01", and ZCA's filter bias.
+
+    Raises:
+        UnknownNameError: there is no such preprocessing.
+        SettingsError: a bias that is none, or where none belongs.
+    """
+    kind, colon, text = name.partition(":")
+    if kind not in PREPROCESSING:
+        raise UnknownNameError(unknown("preprocessing", kind, PREPROCESSING))
+    if not colon:
+        return kind, ZCA_BIAS
+    if kind != "gcn-zca":
+        raise SettingsError(f"preprocessing {kind!r} takes no number, as {name!r} has")
+    with suppress(ValueError):
+        if 0 <= (bias := float(text)) < math.inf:
+            return kind, bias
+    raise SettingsError(
+        f"the filter bias of ZCA must be a number, 0 or more, as in gcn-zca:0.01, not {text!r}"
+    )
 
 
 def _by_parts(images: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:

@@ -91,11 +91,16 @@ def load_vision(name: str, root: Path, *, download: bool) -> Data:
     parts = [_tensors(part, known) for part in train]
     x, y = (torch.cat(some) if len(some) > 1 else some[0] for some in zip(*parts, strict=True))
     x_test, y_test = _tensors(test, known)
-    for split, images, labels in (("training", x, y), ("test", x_test, y_test)):
-        if len(images) != len(labels):
+    for split, start, images, labels in (
+        ("training", "train", x, y),
+        ("test", "t10k", x_test, y_test),
+    ):
+        if len(images) != len(labels):  # only of idx files, where each has its own
+            paths = [path for file in known.files(cls) for path, _ in file.unpacked]
+            pair = [str(root / path) for path in paths if Path(path).name.startswith(start)]
             raise DataError(
-                f"{name}: the {split} set has {len(images):,} images and {len(labels):,} labels; the "
-                f"two files below {root} are not of one data set: delete them and load it again"
+                f"{name}: the {split} set has {len(images):,} images and {len(labels):,} labels: "
+                f"{' and '.join(pair)} are not of one data set; delete both and load it again"
             )
     return from_tensors(
         x,

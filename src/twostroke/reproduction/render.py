@@ -177,7 +177,8 @@ def _table(table: Sequence[Row]) -> Sheet:
 def _speed(speed: Sequence[Convergence]) -> Iterable[str]:
     yield "Epochs and training seconds until the live test error was first at most the target: median of the"
     yield "seeds that reached it (how many of all). The first target is the mean final error of SGD's seeds"
-    yield "that learned, if any did; area is the mean error over the epochs. All arms of a task follow one schedule."
+    yield "that learned, if any did; area is the mean error over the epochs. All arms of a task follow one"
+    yield "schedule."
     for task in dict.fromkeys(line.task for line in speed):
         some = [line for line in speed if line.task == task]
         heads = (task, "epochs", "area %", *(f"to {t:g} %" for t in some[0].reached))
