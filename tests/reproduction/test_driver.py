@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from twostroke.errors import (
     UnknownNameError,
 )
 from twostroke.reproduction import EXPERIMENTS, Stopped, cells, driver, reproduce, tasks
+from twostroke.training.checkpoint import CHECKPOINT
 
 reproduce_command = importlib.import_module("twostroke.cli.reproduce")
 SMALL = dict.fromkeys(tasks.TASKS, "allcnn-mini")
@@ -283,6 +285,19 @@ def test_a_damaged_cell_is_named(digits, tmp_path):
         reproduce("figure1", out=tmp_path, data=digits)
 
 
+def test_a_damaged_checkpoint_of_a_run_is_named_with_its_folder(digits, tmp_path):
+    options = {"scale": "short", "seeds": 1, "data": digits, "out": tmp_path}
+    tasks.TASKS["mnist-nin"] = replace(tasks.TASKS["mnist-nin"], epochs=15)  # 3 in short
+    with pytest.raises(Stopped):
+        reproduce("figure1", watcher=Seen(stop=2), **options)
+    (begun,) = (tmp_path / "cells").glob("*.unfinished")
+    (begun / CHECKPOINT).write_bytes(b"damaged")
+    with pytest.raises(RunFolderError, match=rf"{begun}; without that folder it begins anew"):
+        reproduce("figure1", **options)
+    shutil.rmtree(begun)
+    reproduce("figure1", **options)
+
+
 def test_runs_of_other_settings_are_other_cells(digits, tmp_path):
     reproduce("figure1", out=tmp_path, data=digits)
     names = {f.name for f in (tmp_path / "cells").iterdir()}
@@ -324,11 +339,14 @@ def test_masks_need_the_weights_of_the_dense_phase(digits, tmp_path, monkeypatch
         if "-none-" in file.name:
             file.unlink()
         elif file.is_dir():
-            (file / "model.safetensors").unlink()
-    with pytest.raises(
-        RunFolderError, match=r"model.safetensors is missing: remove .*dense.*json too"
-    ):
-        reproduce("table8", **options)
+            weights = file / "model.safetensors"
+    for damage in (lambda: weights.write_bytes(b"damaged"), weights.unlink):
+        damage()
+        with pytest.raises(
+            RunFolderError,
+            match=r"model.safetensors.*: remove .*weights and .*dense.*json to train",
+        ):
+            reproduce("table8", **options)
     dense = next((tmp_path / "cells").glob("*dense*.json"))
     dense.write_text(dense.read_text().replace('"FINISHED"', '"DIVERGED"'))
     done = reproduce("table8", **options)

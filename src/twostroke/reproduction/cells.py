@@ -165,7 +165,14 @@ def train(
         in_channels=cell.data.train.shape[0],
     )
     work = _train_sparse if cell.spec.sparse else _train
-    result = work(folder, begun, cell, model, device, callback, progress)
+    try:
+        result = work(folder, begun, cell, model, device, callback, progress)
+    except RunFolderError as error:
+        if not begun.exists():
+            raise
+        raise RunFolderError(
+            f"{error} (what is kept of this run lies in {begun}; without that folder it begins anew)"
+        ) from error
     save_text(folder / f"{cell.name}.json", json.dumps(result) + "\n")
     shutil.rmtree(begun, ignore_errors=True)
     return result
@@ -223,7 +230,10 @@ def _train_sparse(
         if not _dense_weights(folder, cell, weights):
             diverged = FitResult(Status.DIVERGED, model, History(), "in the dense phase")
             return _result(cell, model, diverged, {"error": float("nan")}, device)
-        weights.load_model(model)
+        try:
+            weights.load_model(model)
+        except RunFolderError as error:
+            raise RunFolderError(f"{error}: {_anew(folder, cell, weights)}") from error
     try:
         result = dense_sparse_dense(
             model,
@@ -257,9 +267,12 @@ def _dense_weights(folder: Path, cell: Cell, weights: RunFolder) -> bool:
     dense = folder / f"{_dense(cell).name}.json"
     if dense.exists() and json.loads(dense.read_text())["status"] == "DIVERGED":
         return False
-    raise RunFolderError(
-        f"{weights.model_file} is missing: remove {dense} too, to train the dense phase anew"
-    )
+    raise RunFolderError(f"{weights.model_file} is missing: {_anew(folder, cell, weights)}")
+
+
+def _anew(folder: Path, cell: Cell, weights: RunFolder) -> str:
+    dense = folder / f"{_dense(cell).name}.json"
+    return f"remove {weights.path} and {dense} to train the dense phase anew"
 
 
 def _dense(cell: Cell) -> Cell:
