@@ -1,7 +1,6 @@
 import pytest
 
 from twostroke.cli import main
-from twostroke.cli.plan import duration, size
 
 
 def run(capsys, *arguments):
@@ -54,14 +53,3 @@ def test_bad_input_is_one_line(capsys, arguments, message):
     assert code == 2
     assert message in err
     assert err.count("\n") <= 3
-
-
-def test_numbers_are_short():
-    assert [size(n) for n in (7, 288512, 11.55e9, 999.6e9, 4e15)] == [
-        "7 B",
-        "289 kB",
-        "11.6 GB",
-        "1 TB",
-        "4,000 TB",
-    ]
-    assert [duration(s) for s in (2.0, 3.12e-3, 207e-6)] == ["2 s", "3.12 ms", "207 µs"]

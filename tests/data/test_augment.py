@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from twostroke.data import FlipShift, augmentation, draw_integers
+from twostroke.data import FlipShift, augmentation, draw_integers, draw_order
 from twostroke.data.augment import _mix_int
 from twostroke.errors import DataError, SettingsError, UnknownNameError
 
@@ -166,3 +166,13 @@ def test_lookup_by_name() -> None:
     assert augmentation("shift") == FlipShift(flip=False, shift=5)
     with pytest.raises(UnknownNameError, match="did you mean 'flip-shift'"):
         augmentation("flipshift")
+
+
+def test_an_order_is_a_permutation_that_its_seed_and_view_fix():
+    order = draw_order(1000, seed=3)
+    assert torch.equal(order.sort().values, torch.arange(1000))
+    assert torch.equal(order, draw_order(1000, seed=3))
+    assert order[:5].tolist() == [80, 690, 108, 553, 130]
+    for other in (draw_order(1000, seed=4), draw_order(1000, seed=3, view=1)):
+        assert not torch.equal(order, other)
+    assert draw_order(0, seed=0).shape == (0,)

@@ -29,17 +29,17 @@ def test_auto_takes_the_first_that_leaves_room(need, free, kind):
     free = Free(*(None if f is None else f * GB for f in free))
     choice = choose_store("auto", need * GB, 50_000, free)
     assert choice.kind == kind
-    assert f"{need}.00 GB of masks, 50,000 examples" in choice.why
-    assert "500.00 GB on disk" in choice.why
+    assert f"{need} GB of masks, 50,000 examples" in choice.why
+    assert "500 GB on disk" in choice.why
 
 
 @pytest.mark.parametrize("kind", ["auto", "device", "host", "file"])
 def test_more_than_there_is_is_refused_with_a_figure_and_a_fix(kind):
     free = Free(8 * GB, 64 * GB, 500 * GB)
-    with pytest.raises(TooLargeError, match=r"300\.00 GB of masks") as caught:
+    with pytest.raises(TooLargeError, match=r"300 GB of masks") as caught:
         choose_store(kind, 300 * GB, 50_000, free)
     text = str(caught.value)
-    assert "500.00 GB on disk" in text
+    assert "500 GB on disk" in text
     assert "fewer examples" in text
     assert "BatchWise" in text
 
@@ -58,7 +58,7 @@ def test_each_kind_is_made(tmp_path):
         assert type(store) is cls
         assert len(store) == 5
         assert store.nbytes == 50
-        assert "0.1 kB of masks, 5 examples" in why
+        assert "50 B of masks, 5 examples" in why
         store.close()
     assert str(tmp_path) in why
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 from rich.table import Table
 
+from .._amounts import duration, size
+
 if TYPE_CHECKING:
     from ..training.plan import Plan
 
@@ -165,19 +167,3 @@ def conclusion(plan: Plan) -> str:
         f"and reads for {duration(waits[slowest])}. More processes store less each, and "
         "batch-wise alternation stores nothing."
     )
-
-
-def size(count: float) -> str:
-    """Bytes in powers of a thousand."""
-    units = ["B", "kB", "MB", "GB", "TB"]
-    while count >= 999.5 and len(units) > 1:
-        count /= 1000
-        units.pop(0)
-    return f"{count:,.0f} {units[0]}" if count >= 100 else f"{count:.3g} {units[0]}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, thousandths or millionths."""
-    if seconds >= 1:
-        return f"{seconds:.3g} s"
-    return f"{1e3 * seconds:.3g} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.3g} µs"

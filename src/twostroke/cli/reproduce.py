@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 
+from .._amounts import duration
 from ..errors import SettingsError
 from ..reproduction import Cell, Stopped
 from ..reproduction import reproduce as run
@@ -147,14 +148,8 @@ class _Bars:
             self.left -= 1
             self.seconds += time.monotonic() - self.start
         if self.trained and self.left:
-            left = f", about {_duration(self.seconds / self.trained * self.left)} left"
+            left = f", about {duration(round(self.seconds / self.trained * self.left))} left"
         known = "kept from before, " if self.kept else ""
         self.console.print(
             f"{self.label}: {known}{summary_of(result)}{left}", highlight=False, soft_wrap=True
         )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -7,7 +7,7 @@ and for augmented views by number, and answers the same every time.
 - `wrapped`: `DatasetExamples` around a torch Dataset; `check_replayable` tries a source out
 - `ahead`: worker processes that fetch announced batches; `announce` tells any source of them
 - `bundle`: `Data`, a training and a test source; `from_tensors` and `as_data` make it
-- `augment`: `FlipShift`, drawn from (seed, index, view), and `draw_integers` to write your own
+- `augment`: `FlipShift`, drawn from (seed, index, view); `draw_integers`, to write your own, `draw_order`
 - `preprocessing`: contrast normalisation and whitening as published
 - `pictures`: `Pictures`, files decoded when asked for, with crops that can be replayed
 - `picture_files`: picture files found, opened, and looked over before training
@@ -16,7 +16,7 @@ and for augmented views by number, and answers the same every time.
 """
 
 from .ahead import announce
-from .augment import Augmentation, FlipShift, augmentation, draw_integers
+from .augment import Augmentation, FlipShift, augmentation, draw_integers, draw_order
 from .bundle import Data, as_data, from_tensors
 from .catalog import default_root, list_data, load
 from .examples import Examples, ExampleSource
@@ -39,6 +39,7 @@ __all__ = [
     "check_replayable",
     "default_root",
     "draw_integers",
+    "draw_order",
     "from_tensors",
     "gcn",
     "list_data",

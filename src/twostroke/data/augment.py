@@ -72,6 +72,15 @@ def draw_integers(
     return (_shift_right(state, 32) * below) >> 32
 
 
+def draw_order(count: int, *, seed: int, view: int = 0) -> Tensor:
+    """A permutation of 0 to `count` - 1, (count,) int64, that no version of PyTorch will change.
+
+    The first few are a draw without replacement.
+    """
+    draws = draw_integers(torch.arange(count), (1 << 31) - 1, seed=seed, view=view)
+    return torch.argsort(draws, stable=True)
+
+
 @dataclass(frozen=True)
 class FlipShift:
     """Mirror left to right with probability one half, then move by up to `shift` pixels.

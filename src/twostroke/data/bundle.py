@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import DataError, SettingsError
-from .augment import Augmentation, draw_integers
+from .augment import Augmentation, draw_order
 from .checks import highest_label
 from .examples import Examples, ExampleSource
 from .wrapped import DatasetExamples
@@ -102,9 +102,7 @@ class Data:
             raise DataError(
                 f"{type(self.train).__name__} cannot be split: give it a method subset(indices)"
             )
-        # sorting by a hash is a permutation that no version of PyTorch will change
-        draws = draw_integers(torch.arange(total), (1 << 31) - 1, seed=seed, view=0)
-        order = torch.argsort(draws, stable=True)
+        order = draw_order(total, seed=seed)
         held_out, rest = order[:count].sort().values, order[count:].sort().values
         return replace(
             self,

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..data import ExampleSource, draw_integers
+from ..data import ExampleSource, draw_order
 from ..errors import DeadLayerError, SettingsError
 from .carried import calls_of, carried
 from .layers import Masks, prunable
@@ -143,8 +143,7 @@ class Connections:
 
 def some_examples(source: ExampleSource, count: int, seed: int) -> Tensor:
     """Indices of `count` examples, or of all there are, drawn without replacement."""
-    draws = draw_integers(torch.arange(len(source)), (1 << 31) - 1, seed=seed, view=1)
-    return torch.argsort(draws, stable=True)[:count].sort().values
+    return draw_order(len(source), seed=seed, view=1)[:count].sort().values
 
 
 # what `mask="..."` and `--mask` understand

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from .._amounts import size
 from ..errors import SettingsError, TooLargeError
 from ..support import Site
 from .base import Store
@@ -42,13 +43,13 @@ def choose_store(kind: Kind, need: int, examples: int, free: Free) -> Choice:
     "auto" takes the device, then host memory, where that leaves half of what is free to the training
     itself; then the disk, which must hold two rounds. A kind that is asked for by name may take all.
     """
-    size = f"{_size(need)} of masks, {examples:,} examples of {_size(need // max(examples, 1))}"
+    masks = f"{size(need)} of masks, {examples:,} examples of {size(need // max(examples, 1))}"
     room = {"device": free.device or 0, "host": free.host, "file": free.disk // 2}
     names = {"device": "device memory", "host": "host memory", "file": "a file"}
     # on a CPU the device's memory is the host's
     room["device"] = free.host if kind == "device" and free.device is None else room["device"]
     told = ", ".join(
-        f"{_size(amount)} {where}"
+        f"{size(amount)} {where}"
         for amount, where in (
             (free.device, "on the device"),
             (free.host, "in host memory"),
@@ -62,18 +63,18 @@ def choose_store(kind: Kind, need: int, examples: int, free: Free) -> Choice:
                 "on disk, where two rounds are kept" if kind == "file" else f"into {names[kind]}"
             )
             raise TooLargeError(
-                f"{size}, do not fit {where}. Free: {told}. Take another store ('auto' looks for one), "
+                f"{masks}, do not fit {where}. Free: {told}. Take another store ('auto' looks for one), "
                 "fewer examples, or an alternation that stores nothing (BatchWise, SlowSupport)"
             )
-        return Choice(kind, f"{names[kind]} ({size})")
+        return Choice(kind, f"{names[kind]} ({masks})")
     share = {"device": 0.5, "host": 0.5, "file": 1.0}
     order: tuple[Kind, ...] = ("device", "host", "file")
     for candidate in order:
         if need <= share[candidate] * room[candidate]:
-            return Choice(candidate, f"{names[candidate]} ({size}; free: {told})")
+            return Choice(candidate, f"{names[candidate]} ({masks}; free: {told})")
     raise TooLargeError(
-        f"{size}, fit nowhere. Free: {told}; masks may take half of it, because memory is needed for "
-        f"training, and two rounds are kept on disk. Free {_size(2 * need)} on a disk (store_path=... says "
+        f"{masks}, fit nowhere. Free: {told}; masks may take half of it, because memory is needed for "
+        f"training, and two rounds are kept on disk. Free {size(2 * need)} on a disk (store_path=... says "
         "which), take fewer examples, or an alternation that stores nothing (BatchWise, SlowSupport)"
     )
 
@@ -145,10 +146,3 @@ def _lines(path: str) -> list[str]:
         return Path(path).read_text().splitlines()
     except OSError:
         return []
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if count >= size / 10:
-            return f"{count / size:.2f} {unit}"
-    return f"{count / 1e3:.1f} kB"

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import SettingsError
+from ..store import Free, choose_store
 from ..support import Site
 from .order import Order, epoch_order
 
@@ -79,11 +80,11 @@ class Plan:
 
     @property
     def kind(self) -> str:
-        """The first kind of store with room for it: device, host or file."""
+        """The store that a run would choose, of a disk that is large enough: device, host or file."""
         here = min(self.processes, self.machine.processes)
-        if self.bytes_each <= self.machine.device_memory * GIGA / 2:
-            return "device"
-        return "host" if here * self.bytes_each <= self.machine.host_memory * GIGA / 2 else "file"
+        device, host = self.machine.device_memory * GIGA, self.machine.host_memory * GIGA / here
+        free = Free(int(device), int(host), disk=2**62)
+        return choose_store("auto", self.bytes_each, self.examples, free).kind
 
     def seconds(self, what: str) -> float:
         """Of one held step, in the busiest process: computing, or reading by the link or the disk."""
