@@ -19,7 +19,6 @@ from twostroke.sparsity import (
     PassedEnergy,
     Recipe,
     Units,
-    estimate_statistics,
     recipe,
 )
 
@@ -126,23 +125,6 @@ def test_passed_energy_is_what_it_says():
         [[True, False, False]],
     ]
     assert PassedEnergy(0.2, shared=False)(q)[0].tolist() == [[True, False, True]]
-
-
-def test_statistics_are_those_of_the_data():
-    model, data = toy_net(norm=True), toy_data()
-    with torch.no_grad():
-        model[0].weight.mul_(3)
-    model.train()
-    model[1].eval()
-    assert estimate_statistics(model, data.train, examples=160, batch_size=160)
-    x, _ = data.train.batch(torch.arange(160))
-    q = model[0](x)
-    torch.testing.assert_close(model[1].running_mean, q.mean((0, 2, 3)))
-    torch.testing.assert_close(model[1].running_var, q.var((0, 2, 3)))
-    assert model[1].momentum == 0.1
-    assert model.training
-    assert not model[1].training
-    assert not estimate_statistics(toy_net(), data.train)
 
 
 def test_a_trained_model_skips_the_first_phase_and_reports_around_the_mask():

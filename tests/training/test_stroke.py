@@ -23,13 +23,14 @@ def test_weight_strokes_by_a_solver(solver):
         solver=solver,
         progress=seen.append,
         average=0.9,
+        weight_decay=0.0,  # the loss alone is what a stroke lowers
         **QUICK,
     )
     assert result.status is ts.Status.FINISHED
     live, *held = result.history
     assert (live.phase, live.passes, live.optimality) == ("live", 1.0, None)
     assert all(r.phase == "held" and r.passes > 2 and r.optimality > 0 for r in held)
-    assert held[1].loss_train < held[0].loss_train < live.loss_train  # of one stroke
+    assert held[1].loss_train <= held[0].loss_train < live.loss_train  # of one stroke
     assert result.error < 20  # chance is 75 %
     assert any("weight stroke of epoch 4" in note for note in result.notes)
     assert [p.step for p in seen if p.epoch == 3][-1] <= 8
@@ -76,7 +77,7 @@ def test_a_drift_limit_ends_the_solvers_stroke(solver):
     assert result.history[1].passes < free.history[1].passes
 
 
-def test_batch_norm_keeps_its_statistics_during_strokes():
+def test_batch_norm_has_new_statistics_after_the_warm_up_and_keeps_them():
     model = toy_net(norm=True)
     kept = []
     ts.fit(
@@ -87,7 +88,8 @@ def test_batch_norm_keeps_its_statistics_during_strokes():
         callback=lambda r: kept.append(model[1].running_mean.clone()),
         **QUICK,
     )
-    assert all(torch.equal(kept[0], k) for k in kept[1:])
+    assert not torch.equal(kept[0], kept[1])
+    assert all(torch.equal(kept[1], k) for k in kept[2:])  # over the second sweep, too
 
 
 @pytest.mark.parametrize("solver", ["blocks", BlockSweep(sample=0.5), "lbfgs"])

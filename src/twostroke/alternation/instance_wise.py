@@ -22,6 +22,7 @@ from .certificate import DriftCertificate
 from .ends import Plateau
 from .fingerprint import data_fingerprint, model_fingerprint
 from .owned_masks import OwnedMasks
+from .statistics import batches_seen, estimate_statistics
 
 # examples that a drift certificate keeps margins of, a float a unit
 CERTIFIED = 64
@@ -47,6 +48,10 @@ class InstanceWise(Alternation):
         like "online" and from then on each held step also notes the masks to hold at the example's
         next visit, so that no pass is spent, every mask is one epoch old, and each epoch is a round
         (`gap` is 1). The view of an augmented example then stays that of the first round.
+    statistics: before a sweep, batch norm's running statistics are estimated anew from so many training
+        examples (0: not), in modules that have seen a batch since the last sweep or none ever. A sweep
+        records in evaluation mode, and after few or large steps running statistics are those of other
+        weights.
     keep: at a sweep after the first, sites at which this share of the probe's units or less have
         changed sides keep their held masks, and the forward pass ends after the last site that is
         written anew. Held and live network then differ from the sweep on. The view of an augmented
@@ -71,6 +76,7 @@ class InstanceWise(Alternation):
     checks: int = 4
     watch: Literal["probe", "certificate"] = "probe"
     refresh: Literal["sweep", "online", "running"] = "sweep"
+    statistics: int = 2048
     keep: float | None = None
     rule: Rule | None = None
     gated: bool = False
@@ -107,6 +113,8 @@ class InstanceWise(Alternation):
                 f"{self.refresh} support strokes record what the activations do while they train: "
                 "with a rule of your own use refresh='sweep'"
             )
+        if self.statistics < 0:
+            raise SettingsError(f"statistics is a number of examples, or 0, not {self.statistics}")
         self._check_keep()
         if not self.penalty >= 0:
             raise SettingsError(f"penalty is a weight, 0 or more, not {self.penalty}")
@@ -175,6 +183,9 @@ class InstanceWiseAlternator(Alternator):
             Origin(model_fingerprint(model), data_fingerprint(source, self.seed), self.seed),
             note=self.notes.append,
         )
+        self._batches = batches_seen(
+            model
+        )  # by batch norm, when its statistics were last looked at
         self._certificate: DriftCertificate | None = None
         if kind.watch == "certificate":
             self._certify()  # what it cannot follow is refused before any work
@@ -231,6 +242,7 @@ class InstanceWiseAlternator(Alternator):
     def sweep(self, batch_size: int = 500) -> None:
         """Support stroke: record every example, in evaluation mode, without gradient."""
         start = time.perf_counter()
+        self._estimate()
         moved = self._moved()
         drifts = []
         parts = self.owned.split(batch_size) if moved is None or moved else ()
@@ -250,6 +262,27 @@ class InstanceWiseAlternator(Alternator):
                 drift[self.owned] = torch.cat(drifts)
             self.example_drift = self.processes.sum(drift)
         self.stroke_seconds += time.perf_counter() - start
+
+    def _estimate(self) -> None:
+        """Give batch norm statistics of the weights as they are now, where it has trained since."""
+        examples = min(self.kind.statistics, len(self.source))
+        now = batches_seen(self.model)
+        trained = [name for name, n in now.items() if n == 0 or n != self._batches[name]]
+        if examples == 0:
+            return
+        with self.autocast():
+            done = estimate_statistics(
+                self.model,
+                self.source,
+                examples=examples,
+                seed=self.seed,
+                view=self._round_view,
+                only=trained,
+            )
+        if done:
+            self.processes.same(self.model, buffers_only=True)
+            self.stroke_visits += examples
+        self._batches = batches_seen(self.model)
 
     def _moved(self) -> list[Site] | None:
         """Sites that a sweep must write anew; None where it is all of them."""
@@ -378,7 +411,7 @@ class InstanceWiseAlternator(Alternator):
     def state(self) -> tuple[dict[str, Any], Support | None]:
         """Adds the stroke under way, and the stored masks or, in a file's case, what they are."""
         values, _ = super().state()
-        values |= {"since": list(self._since), "due": self._due}
+        values |= {"since": list(self._since), "due": self._due, "batches": self._batches}
         if self.round == 0:
             return values, None
         values["round_view"] = self._round_view
@@ -406,6 +439,7 @@ class InstanceWiseAlternator(Alternator):
             self._certificate.restore(tensors)
         self._since = [float(loss) for loss in values["since"]]
         self._due = bool(values["due"])
+        self._batches = {str(name): int(count) for name, count in values["batches"].items()}
 
     def close(self) -> None:
         """Give back the store's files and threads; what no checkpoint refers to is deleted."""

@@ -98,6 +98,8 @@ class TrainConfig:
     """instance: tell the drift by recording a probe anew, or from the weights alone (plain nets only)."""
     refresh: Literal["sweep", "online", "running"] = "sweep"
     """instance: find supports in a pass of its own, while an ordinary epoch runs, or while held ones run."""
+    statistics: int = 2048
+    """instance: examples that batch norm's statistics are estimated anew from before a sweep; 0: not."""
     keep: float | None = None
     """instance: at a sweep after the first, sites that moved by this share or less keep their masks."""
     penalty: float = 0.0
@@ -132,6 +134,7 @@ class TrainConfig:
                 drift=self.drift or None,
                 watch=self.watch,
                 refresh=self.refresh,
+                statistics=self.statistics,
                 keep=self.keep,
                 penalty=self.penalty,
                 gated=bool(self.gated),

@@ -3,7 +3,7 @@
 - `driver`: `dense_sparse_dense`, three calls of `fit`; `result`: what it returns; `kept`: its folder
 - `masks`: `Magnitude`, `Connections`, `NoMask`, and their names; `carried`: what a weight carries
 - `units`: `Units`, the reading in which units are masked and their connections rest
-- `masked`: training under fixed masks; `statistics`: batch norm
+- `masked`: training under fixed masks
 - `layers`: which weights, how sparse; `reach`: whether a mask reaches what a layer computes with
 - `recipes`: published lengths and learning rates of the phases
 """
@@ -14,7 +14,6 @@ from .masked import Masked
 from .masks import MASKS, Connections, Magnitude, NoMask, WeightMask
 from .recipes import RECIPES, Recipe, recipe
 from .result import DenseSparseDenseResult, PhaseResult
-from .statistics import estimate_statistics
 from .units import PassedEnergy, Units
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
     "WeightMask",
     "apply_masks",
     "dense_sparse_dense",
-    "estimate_statistics",
     "recipe",
     "sparsity",
     "weighted_layers",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..alternation import Alternation, Live
 from ..alternation.fingerprint import model_fingerprint
+from ..alternation.statistics import estimate_statistics
 from ..data import Data, ExampleSource, as_data
 from ..errors import SettingsError, unknown
 from ..training import EpochRecord, Progress, Settings, Status, evaluate, fit
@@ -32,7 +33,6 @@ from .masked import Masked, in_one_process
 from .masks import MASKS, NoMask, WeightMask, some_examples
 from .recipes import Recipe
 from .result import DenseSparseDenseResult, PhaseResult
-from .statistics import estimate_statistics
 from .units import Units
 
 PHASES = ("dense", "sparse", "dense again")
@@ -217,7 +217,7 @@ class _Run:
             masked = evaluate(self.model, self.data.test).error if masks else before
             estimated = masked
             if number > 0 and estimate_statistics(
-                self.model, self.data.train, examples=self.statistics, seed=seed
+                self.model, self.data.train, examples=self.statistics, seed=seed, view=0
             ):
                 estimated = evaluate(self.model, self.data.test).error
             looks = [before, masked, estimated]
