@@ -38,6 +38,17 @@ def test_only_some_modules_and_a_count_that_goes_on():
     assert not torch.equal(model[1].running_var, torch.ones_like(model[1].running_var))
 
 
+def test_an_interruption_leaves_the_statistics_as_they_were():
+    model, data = toy_net(norm=True), toy_data()
+    model(data.train.batch(torch.arange(40))[0])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model[4].register_forward_hook(lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        estimate_statistics(model, data.train)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model[1].momentum == 0.1
+
+
 def lagging(model):
     """Weights that have moved since the statistics were gathered."""
     model.train()

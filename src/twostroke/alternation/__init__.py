@@ -3,9 +3,9 @@
 `alternator` what a training loop asks, and `Live`, no alternation · `instance_wise` and `batch_wise` the
 paper's two kinds · `slow_support` a third · `ends` when a stretch of epochs ends · `certificate` a bound of
 the drift that needs no forward pass · `processes` whose example it is where there are several, and
-`owned_masks` where its mask is kept · `fingerprint` what a mask is of · `statistics`
-batch norm's, estimated anew. Each kind is a class of settings,
-checked at construction, and the state machine that its `start` makes.
+`owned_masks` where its mask is kept · `fingerprint` what a mask is of · `statistics` batch norm's, estimated
+anew. Each kind is a class of settings, checked at construction, and the state machine that its `start`
+makes.
 
 A loop of one's own asks it at these places:
 

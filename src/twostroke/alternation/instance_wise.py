@@ -183,9 +183,8 @@ class InstanceWiseAlternator(Alternator):
             Origin(model_fingerprint(model), data_fingerprint(source, self.seed), self.seed),
             note=self.notes.append,
         )
-        self._batches = batches_seen(
-            model
-        )  # by batch norm, when its statistics were last looked at
+        # how many each batch norm had seen when its statistics were last looked at
+        self._batches = batches_seen(model)
         self._certificate: DriftCertificate | None = None
         if kind.watch == "certificate":
             self._certify()  # what it cannot follow is refused before any work
@@ -266,10 +265,10 @@ class InstanceWiseAlternator(Alternator):
     def _estimate(self) -> None:
         """Give batch norm statistics of the weights as they are now, where it has trained since."""
         examples = min(self.kind.statistics, len(self.source))
-        now = batches_seen(self.model)
-        trained = [name for name, n in now.items() if n == 0 or n != self._batches[name]]
         if examples == 0:
             return
+        now = batches_seen(self.model)
+        trained = [name for name, n in now.items() if n == 0 or n != self._batches[name]]
         with self.autocast():
             done = estimate_statistics(
                 self.model,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from copy import deepcopy
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..data import ExampleSource, draw_order
@@ -36,7 +37,8 @@ def estimate_statistics(
 
     The rest of the model is in training mode, as when they come to be in training; all modes are put
     back, and the number of batches goes on. `only` the modules of batch norm with these names, where not
-    all: the others are in evaluation mode. Returns whether there was anything to do.
+    all: the others are in evaluation mode. Returns whether there was anything to do. An interruption
+    leaves the statistics as they were.
     """
     norms = {name: cast(_BatchNorm, model.get_submodule(name)) for name in batches_seen(model)}
     chosen = [norm for name, norm in norms.items() if only is None or name in only]
@@ -45,7 +47,7 @@ def estimate_statistics(
     device = next(model.parameters()).device
     drawn = draw_order(len(source), seed=seed, view=1)[:examples].sort().values
     parts = drawn.tensor_split(max(1, round(len(drawn) / batch_size)))  # none of a single example
-    before = [(norm.momentum, int(norm.num_batches_tracked or 0)) for norm in chosen]
+    before = [(norm.momentum, deepcopy(norm.state_dict())) for norm in chosen]
     with evaluating(model), torch.no_grad():
         model.train()
         for name, norm in norms.items():
@@ -57,9 +59,14 @@ def estimate_statistics(
             for indices in parts:
                 x, _ = source.batch(indices, view=view, seed=seed)
                 model(x.to(device))
+        except BaseException:  # half of an estimate is worse than none
+            for norm, (_, state) in zip(chosen, before, strict=True):
+                norm.load_state_dict(state)
+            raise
+        else:
+            for norm, (_, state) in zip(chosen, before, strict=True):
+                cast(Tensor, norm.num_batches_tracked).add_(state["num_batches_tracked"])
         finally:
-            for norm, (momentum, count) in zip(chosen, before, strict=True):
+            for norm, (momentum, _) in zip(chosen, before, strict=True):
                 norm.momentum = momentum
-                if norm.num_batches_tracked is not None:
-                    norm.num_batches_tracked += count
     return True
