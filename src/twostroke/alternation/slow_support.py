@@ -14,9 +14,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..errors import SettingsError
 from ..support import Support, hold, record
-from ..support.modes import evaluating
 from .alternator import Alternation, Alternator, Given, Phase, check_warmup
 from .ends import Plateau
+from .statistics import normalising_like
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class SlowSupportAlternator(Alternator):
         return x.to(self.device)
 
     def _record(self, network: nn.Module, x: Tensor) -> Support:
-        with evaluating(network), self.autocast():
+        with normalising_like(network, self.model), self.autocast():
             return record(network, x, gated=self.kind.gated)
 
     @contextmanager
