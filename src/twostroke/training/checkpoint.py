@@ -31,7 +31,7 @@ from .visits import Visits
 
 CHECKPOINT = "checkpoint.safetensors"  # its file in the folder
 _FORMAT = "twostroke-checkpoint"
-_VERSION = 3  # 2: checksums, and supports in a store's file; 3: in one for each process
+_VERSION = 4  # 2: checksums, supports in files; 3: in one for each process; 4: batch norm at sweeps
 
 
 class Resumable(Protocol):
