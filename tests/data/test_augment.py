@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from twostroke.data import FlipShift, augmentation, draw_integers, draw_order
+from twostroke.data import FlipShift, augmentation, draw_integers, draw_order, draw_some
 from twostroke.data.augment import _mix_int
 from twostroke.errors import DataError, SettingsError, UnknownNameError
 
@@ -176,3 +176,5 @@ def test_an_order_is_a_permutation_that_its_seed_and_view_fix():
     for other in (draw_order(1000, seed=4), draw_order(1000, seed=3, view=1)):
         assert not torch.equal(order, other)
     assert draw_order(0, seed=0).shape == (0,)
+    assert draw_some(3, 1000, seed=3).tolist() == [80, 108, 690]
+    assert draw_some(9, 4, seed=3).tolist() == [0, 1, 2, 3]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..data import ExampleSource, draw_order
+from ..data import ExampleSource, draw_some
 from ..support.modes import evaluating
 
 
@@ -65,7 +65,7 @@ def estimate_statistics(
     if not chosen:
         return False
     device = next(model.parameters()).device
-    drawn = draw_order(len(source), seed=seed, view=1)[:examples].sort().values
+    drawn = draw_some(examples, len(source), seed=seed, view=1)
     parts = drawn.tensor_split(max(1, round(len(drawn) / batch_size)))  # none of a single example
     before = [(norm.momentum, deepcopy(norm.state_dict())) for norm in chosen]
     with evaluating(model), torch.no_grad():

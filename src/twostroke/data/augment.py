@@ -73,12 +73,14 @@ def draw_integers(
 
 
 def draw_order(count: int, *, seed: int, view: int = 0) -> Tensor:
-    """A permutation of 0 to `count` - 1, (count,) int64, that no version of PyTorch will change.
-
-    The first few are a draw without replacement.
-    """
+    """A permutation of 0 to `count` - 1, (count,) int64, that no version of PyTorch will change."""
     draws = draw_integers(torch.arange(count), (1 << 31) - 1, seed=seed, view=view)
     return torch.argsort(draws, stable=True)
+
+
+def draw_some(some: int, count: int, *, seed: int, view: int = 0) -> Tensor:
+    """`some` of 0 to `count` - 1, or all there are, drawn without replacement, in ascending order."""
+    return draw_order(count, seed=seed, view=view)[:some].sort().values
 
 
 @dataclass(frozen=True)

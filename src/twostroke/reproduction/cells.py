@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..data import Data, draw_order
+from ..data import Data, draw_some
 from ..data.bundle import Divisible
 from ..errors import DeadLayerError, RunFolderError
 from ..models import create_model
@@ -306,7 +306,7 @@ def part_of(data: Data, train: int, test: int) -> Data:
         if count >= len(source):
             parts.append(source)
             continue
-        chosen = draw_order(len(source), seed=0)[:count].sort().values
+        chosen = draw_some(count, len(source), seed=0)
         assert isinstance(source, Divisible)  # as all sources of `data.load` are
         parts.append(source.subset(chosen))
     note = f"a subset, {len(parts[0]):,} + {len(parts[1]):,} of {data.note}"

@@ -72,8 +72,9 @@ def write(
 def _curves(results: Results, task: str) -> dict[str, History]:
     found = {}
     for (some, arm), runs in results.items():
-        if some == task and runs and runs[0]["history"]:
-            found[arm] = History(EpochRecord(**record) for record in runs[0]["history"])
+        first = next((run for run in runs if run["seed"] == 0), None)
+        if some == task and first is not None and first["history"]:
+            found[arm] = History(EpochRecord(**record) for record in first["history"])
     return found
 
 

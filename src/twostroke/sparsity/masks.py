@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..data import ExampleSource, draw_order
+from ..data import ExampleSource, draw_some
 from ..errors import DeadLayerError, SettingsError
 from .carried import calls_of, carried
 from .layers import Masks, prunable
@@ -143,7 +143,7 @@ class Connections:
 
 def some_examples(source: ExampleSource, count: int, seed: int) -> Tensor:
     """Indices of `count` examples, or of all there are, drawn without replacement."""
-    return draw_order(len(source), seed=seed, view=1)[:count].sort().values
+    return draw_some(count, len(source), seed=seed, view=1)
 
 
 # what `mask="..."` and `--mask` understand
