@@ -7,8 +7,8 @@ and for augmented views by number, and answers the same every time.
 - `wrapped`: `DatasetExamples` around a torch Dataset; `check_replayable` tries a source out
 - `ahead`: worker processes that fetch announced batches; `announce` tells any source of them
 - `bundle`: `Data`, a training and a test source; `from_tensors` and `as_data` make it
-- `augment`: `FlipShift`, drawn from (seed, index, view), and `draw_integers` to write your own; `draw_order` and
-  `draw_some`, which can be replayed
+- `augment`: `FlipShift`, drawn from (seed, index, view), and `draw_integers` to write your own;
+  `draw_order` and `draw_some`, which can be replayed
 - `preprocessing`: contrast normalisation and whitening as published
 - `pictures`: `Pictures`, files decoded when asked for, with crops that can be replayed
 - `picture_files`: picture files found, opened, and looked over before training
