@@ -1,0 +1,42 @@
+"""What a step of training descends on: the loss of the outputs, or more than that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from .evaluate import Loss
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's examples, or the part of them that this process has.
+
+    x: (batch, channels, height, width), as the model meets them; y: (batch,) labels.
+    indices: (batch,) which examples of the training source they are, in the view `view`.
+    progress: share of the run that is done, 0 to 1.
+    """
+
+    x: Tensor
+    y: Tensor
+    indices: Tensor
+    view: int
+    progress: float
+
+
+class Objective:
+    """The loss of the model's outputs. Subclass it to add terms.
+
+    `modules` are trained beside the model and kept in checkpoints, and are no part of it: connectors,
+    for example. Their gradients are summed over processes as the model's are.
+    """
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
+        self.modules: Mapping[str, nn.Module] = {}
+
+    def __call__(self, net: nn.Module, batch: Batch) -> Tensor:
+        """Mean over the batch, a scalar with gradient; runs `net` forward once."""
+        return self.loss(net(batch.x), batch.y)
