@@ -54,14 +54,6 @@ class ReadAhead:
                 return rows.result()
         return None
 
-    def outdate(
-        self,
-        indices: Tensor,  # (examples,) on the CPU
-    ) -> None:
-        """These rows are about to change: batches that were fetched with any of them are not handed out."""
-        kept = [e for e in self._coming if not bool(torch.isin(e[0], indices).any())]
-        self._coming = deque(kept)
-
     def forget(self) -> None:
         """Nothing is announced any more; returns when nothing is being fetched."""
         self._batches = iter(())

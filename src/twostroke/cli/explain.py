@@ -126,7 +126,7 @@ def build(
     from ..data import default_root, load
     from ..data import preprocess as preprocessed
     from ..models import create_model
-    from ..training import RunFolder
+    from ..runs import RunFolder
     from .train import torch_seed
 
     folder, preprocess = None if run is None else RunFolder(run), "none"
