@@ -63,11 +63,9 @@ VISION = {
 def load_vision(name: str, root: Path, *, download: bool) -> Data:
     """Read the set named `name` (a key of `VISION`) from `root`, fetching it first if need be.
 
-    What is on disk and whole is used as it is, without a look at the network.
-
-    Raises:
-        DataError: files are missing or damaged and could not be fetched; the text lists these, with
-            what is wrong, their address and MD5. Or a package that reads them is missing.
+    What is on disk and whole is used as it is, and the network is not asked. Raises `DataError` if a
+    package that reads the files is missing, or files are missing or damaged and could not be fetched;
+    the text lists these, with what is wrong, their address and MD5.
     """
     import torchvision.datasets  # here, not above: it takes as long to import as all the rest
 
@@ -91,26 +89,14 @@ def load_vision(name: str, root: Path, *, download: bool) -> Data:
     parts = [_tensors(part, known) for part in train]
     x, y = (torch.cat(some) if len(some) > 1 else some[0] for some in zip(*parts, strict=True))
     x_test, y_test = _tensors(test, known)
-    for split, start, images, labels in (
-        ("training", "train", x, y),
-        ("test", "t10k", x_test, y_test),
-    ):
-        if len(images) != len(labels):  # only of idx files, where each has its own
-            paths = [path for file in known.files(cls) for path, _ in file.unpacked]
-            pair = [str(root / path) for path in paths if Path(path).name.startswith(start)]
-            raise DataError(
-                f"{name}: the {split} set has {len(images):,} images and {len(labels):,} labels: "
-                f"{' and '.join(pair)} are not of one data set; delete both and load it again"
-            )
-    return from_tensors(
-        x,
-        y,
-        x_test,
-        y_test,
-        classes=known.classes or tuple(train[0].classes),
-        name=name,
-        note=f"{len(y):,} + {len(y_test):,} images of {known.title}",
-    )
+    classes = known.classes or tuple(train[0].classes)
+    note = f"{len(y):,} + {len(y_test):,} images of {known.title}"
+    try:
+        return from_tensors(x, y, x_test, y_test, classes=classes, name=name, note=note)
+    except DataError as error:
+        raise DataError(
+            f"{error}: the files of {name} in {root} do not belong together; delete them and load it again"
+        ) from error
 
 
 def _parts(cls: Any, root: Path, splits: tuple[str, ...], *, download: bool) -> tuple[Any, ...]:

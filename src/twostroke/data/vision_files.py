@@ -82,6 +82,6 @@ def _idx_damage(path: Path) -> str | None:
 
     try:
         read_sn3_pascalvincent_tensor(str(path))
-    except Exception:  # assertions without a word, and whatever cut off bytes lead to
+    except Exception:  # torchvision asserts, and cut off bytes raise errors of many kinds
         return "it is not an idx file, or is cut off"
     return None
