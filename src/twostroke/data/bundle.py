@@ -21,7 +21,7 @@ from .wrapped import DatasetExamples
 
 @runtime_checkable
 class Divisible(Protocol):
-    """A source of which a part can be had."""
+    """A source that can give a part of itself."""
 
     def subset(self, indices: Tensor) -> ExampleSource:
         """These examples only."""
@@ -142,7 +142,7 @@ def from_tensors(
 
 
 def as_data(obj: object, *, classes: Sequence[str] | None = None) -> Data:
-    """Make `Data` of whatever a caller is likely to have.
+    """Make `Data` of what a caller is likely to have.
 
     Taken are `Data` as it is; four tensors (x, y, x_test, y_test); two tensors (x, y), which are
     then tested on as well, and `note` says so; and two Datasets or two sources of examples

@@ -60,7 +60,7 @@ def load(
     augmentation or preprocessing that the data set does not take; `DataError`, which names file and
     fix, if the data are missing, damaged or malformed.
     """
-    named_preprocessing(preprocess)  # a wrong name is told before anything is read
+    named_preprocessing(preprocess)  # a wrong name is an error before anything is read
     if isinstance(augmentation, str):
         augmentation = named_augmentation(augmentation)
     root = root or default_root()

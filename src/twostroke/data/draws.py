@@ -1,7 +1,7 @@
 """Random draws that can be repeated: each is a function of (seed, example index, view) alone.
 
-A stored mask belongs to one view of one example. The view must therefore come out the same however
-often it is asked for, in whatever batch, on whatever device. A random generator with a state cannot do
+A stored mask belongs to one view of one example. The view must therefore come out the same every
+time, in any batch, on any device. A random generator with a state cannot do
 that; a counter-based hash can. Ours is splitmix64 (Steele, Lea, Flood: "Fast splittable
 pseudorandom number generators", 2014): the finaliser `mix` applied to a Weyl sequence,
 

@@ -26,8 +26,8 @@ from .checks import (
 class ExampleSource(Protocol):
     """What training needs of a data set; `Examples` and `DatasetExamples` are two, bring your own.
 
-    `batch` must give the same tensors whenever indices, view and seed are the same, whatever else
-    is in the batch; `check_replayable` tries that out.
+    `batch` must give the same tensors whenever indices, view and seed are the same, in any
+    batch; `check_replayable` tries that out.
     """
 
     @property

@@ -234,10 +234,10 @@ def _whitening(images: Tensor, bias: float, cache: Path | None) -> Whitening:
 
     if cache is None:
         return Whitening.fit(images, bias=bias)
-    told = hashlib.sha256(f"zca 1 {tuple(images.shape)} {bias!r}".encode())
+    state = hashlib.sha256(f"zca 1 {tuple(images.shape)} {bias!r}".encode())
     for _, part in chunks(images):
-        told.update(part.contiguous().cpu().numpy().data)
-    file = cache / f"zca-{told.hexdigest()[:24]}.safetensors"
+        state.update(part.contiguous().cpu().numpy().data)
+    file = cache / f"zca-{state.hexdigest()[:24]}.safetensors"
     with suppress(OSError, SafetensorError, KeyError):
         kept = load_file(file)
         return Whitening(kept["mean"], kept["matrix"])

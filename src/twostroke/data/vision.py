@@ -79,7 +79,7 @@ def load_vision(name: str, root: Path, *, download: bool) -> Data:
     splits = ("train", "extra") if known.extra else ("train",)
     try:
         *train, test = _parts(cls, root, splits, download=False)
-    except Exception as first:  # torchvision raises whatever its readers raise
+    except Exception as first:  # torchvision's readers raise errors of many kinds
         if not download:
             raise DataError(_by_hand(name, known.files(cls), root, first, download)) from first
         try:

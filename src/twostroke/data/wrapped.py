@@ -56,7 +56,7 @@ class DatasetExamples:
             )
         if not len(dataset):
             raise DataError(f"{type(dataset).__name__} is empty")
-        self.dataset = dataset
+        self.dataset: Dataset[Any] = dataset
         self.augmentation = augmentation
         self.device = torch.device(device)
         self.classes = class_names(classes) if classes is not None else _find_classes(dataset)
@@ -107,8 +107,7 @@ class DatasetExamples:
     def expect(self, batches: Iterable[Tensor], *, view: int | None = None, seed: int = 0) -> None:
         """Announce the indices of the batches that will be asked for next, in order.
 
-        Workers fetch them ahead, whatever their view will be; other batches may be asked for in
-        between, and a new announcement replaces the one before.
+        Workers fetch them ahead, for any view; other batches may be asked for in between, and a new announcement replaces the one before.
         """
         if self.workers:
             if self._ahead is None:
