@@ -107,7 +107,8 @@ class DatasetExamples:
     def expect(self, batches: Iterable[Tensor], *, view: int | None = None, seed: int = 0) -> None:
         """Announce the indices of the batches that will be asked for next, in order.
 
-        Workers fetch them ahead, for any view; other batches may be asked for in between, and a new announcement replaces the one before.
+        Workers fetch them ahead, for any view. Other batches may be asked for in between; a new
+        announcement replaces the one before.
         """
         if self.workers:
             if self._ahead is None:
