@@ -29,8 +29,8 @@ class BatchWise(Alternation):
     rule: Rule | None = None
     """How the batch's mask is made, instead of by eq. 41, with a density of its own."""
     gated: bool = True
-    """`m ∘ ReLU(q)`: the mask stands on top of the activation. Without it the paper is taken literally: `m ∘ q` is
-    linear over the batch, and useless as a network (78 % error where SGD has 2.9 %)."""
+    """`m ∘ ReLU(q)`: the mask stands on top of the activation. Without it the paper is taken literally: `m ∘ q`
+    is linear over the batch, and useless as a network (78 % error where SGD has 2.9 %)."""
 
     def __post_init__(self) -> None:
         check_warmup(self.warmup)
