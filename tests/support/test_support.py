@@ -191,22 +191,6 @@ def test_restricting_to_some_sites_keeps_their_order() -> None:
         support.restrict(["a"])
 
 
-def test_renewing_some_sites_leaves_the_others() -> None:
-    support, masks = made()
-    _, new = made(seed=1)
-    chosen = [SITES[3], SITES[1]]
-    mixed = support.renewed(support_of({site: new[site] for site in chosen}))
-    for site in SITES:
-        one = support_of({site: (new if site in chosen else masks)[site]})
-        assert torch.equal(mixed.pieces(site), one.pieces(site))
-    assert same_masks(support, masks)  # the old one is as it was
-    assert support.renewed(support.restrict([])) == support
-    with pytest.raises(SupportMismatchError, match="of 4 examples"):
-        support.renewed(made(4)[0])
-    with pytest.raises(SupportMismatchError, match="has no site a#0"):
-        support.restrict(["pool"]).renewed(support)
-
-
 # -- numbers about it ------------------------------------------------------------------------------
 
 

@@ -17,48 +17,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import NestedHoldError, SupportMismatchError, UnholdableError
-from . import bits, kernels
-from .activations import FUNCTIONS
-from .intercept import is_followed, read, unwrap
+from .activations import FUNCTIONS, read
+from .intercept import is_followed
+from .modules import unwrap
 from .record import sites
 from .support import Support
-
-
-@torch.library.custom_op("twostroke::select", mutates_args=())
-def _select(q: Tensor, packed: Tensor, slope: float) -> Tensor:
-    return bits.select(q, packed, slope=slope)
-
-
-@_select.register_fake
-def _(q: Tensor, packed: Tensor, slope: float) -> Tensor:
-    return bits.room_for(q)
-
-
-def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
-    q, packed, ctx.slope = inputs
-    ctx.layout = None if q.is_contiguous() else kernels.channels_last(q)
-    ctx.save_for_backward(packed)
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-    (packed,) = ctx.saved_tensors
-    if ctx.layout:  # as in ReLU, the gradient takes the layout of q
-        grad = grad.contiguous(memory_format=ctx.layout)
-    return torch.ops.twostroke.select(grad, packed, ctx.slope), None, None
-
-
-_select.register_autograd(_backward, setup_context=_keep)
-
-
-@torch.library.custom_op("twostroke::unpack", mutates_args=())
-def _unpack(packed: Tensor, units: int, dtype: torch.dtype) -> Tensor:
-    return bits.unpack(packed, units, dtype).contiguous().clone()
-
-
-@_unpack.register_fake
-def _(packed: Tensor, units: int, dtype: torch.dtype) -> Tensor:
-    return packed.new_empty((packed.shape[0], units), dtype=dtype)
-
 
 Place = tuple[str, tuple[int, ...], int, int]  # of a site: kind, shape, planes, bytes
 

@@ -8,7 +8,6 @@ chains of tensor operations in `bits` do the same.
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .kernels import INFINITIES, channels_last
+from .layouts import INFINITIES, channels_last, fusable, kernels_wanted, plain
 
 # offsets beyond this need 64 bits; the last tile may reach a little further than the tensor
 _NARROW = 2**31 - 2**20
@@ -29,7 +28,7 @@ _VALUES = 4096
 @lru_cache(maxsize=1)
 def _compiled() -> Any:
     """The kernels, or None without Triton or where TWOSTROKE_KERNELS=0 switches them off."""
-    if os.environ.get("TWOSTROKE_KERNELS") == "0":
+    if not kernels_wanted():
         return None
     try:
         from . import triton_kernels
@@ -45,30 +44,23 @@ def layout(q: Tensor) -> tuple[int, int] | None:
     return None if channels_last(q) is None else (q.shape[2:].numel(), q.shape[1])
 
 
-def _plain(*tensors: Tensor) -> bool:
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    return all(type(t) is Tensor and _placed(t) and not wrapped(t) for t in tensors)
-
-
 def _placed(t: Tensor) -> bool:
     return t.is_cuda
 
 
 def serves(q: Tensor) -> bool:
     """Whether `pack` takes this tensor: plain, floating, on a GPU, contiguous or channels last."""
-    return (
-        _plain(q)
-        and q.dtype in INFINITIES
-        and q.ndim > 1
-        and q.numel() > 0
-        and layout(q) is not None
-        and _compiled() is not None
-    )
+    return _placed(q) and fusable(q) and _compiled() is not None
 
 
 def selects(q: Tensor, packed: Tensor, out: Tensor) -> bool:
     """Whether `select` takes these: `q` that `serves`, `out` in the same layout, bits beside them."""
-    return serves(q) and _plain(packed, out) and out.dtype == q.dtype and layout(out) == layout(q)
+    return (
+        serves(q)
+        and all(_placed(t) and plain(t) for t in (packed, out))
+        and out.dtype == q.dtype
+        and layout(out) == layout(q)
+    )
 
 
 def _on_device(q: Tensor) -> AbstractContextManager[Any]:

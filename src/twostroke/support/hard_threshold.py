@@ -27,6 +27,11 @@ def as_channels(
     return beta.view(-1, *[1] * (q.ndim - 2))
 
 
+def wide(q: Tensor) -> Tensor:
+    """`q` in single precision at least."""
+    return q.float() if q.dtype in (torch.half, torch.bfloat16) else q
+
+
 class _HardThreshold(Function):
     generate_vmap_rule = True
 

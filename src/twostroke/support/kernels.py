@@ -23,14 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .layouts import INFINITIES, fusable, kernels_wanted
+
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-# exponent all ones: what lies above it, the sign left out, is NaN
-INFINITIES = {
-    torch.float16: 0x7C00,
-    torch.bfloat16: 0x7F80,
-    torch.float32: 0x7F800000,
-    torch.float64: 0x7FF0000000000000,
-}
 # units a thread must have for it to be worth waking
 _SHARE = 1 << 18
 
@@ -38,7 +33,7 @@ _SHARE = 1 << 18
 @lru_cache(maxsize=1)
 def _compiled() -> SimpleNamespace | None:
     """The kernels, or None without numba or where TWOSTROKE_KERNELS=0 switches them off."""
-    if os.environ.get("TWOSTROKE_KERNELS") == "0":
+    if not kernels_wanted():
         return None
     try:
         from numba import njit
@@ -134,21 +129,7 @@ def _split(units: int, rows: int, kernel: Callable[[slice], None]) -> None:
 
 def serves(q: Tensor) -> bool:
     """Whether the kernels take this tensor: plain, contiguous or channels-last, floating, on the CPU."""
-    return (
-        type(q) is Tensor
-        and q.device.type == "cpu"
-        and q.dtype in INFINITIES
-        and (q.is_contiguous() or channels_last(q) is not None)
-        and q.numel() > 0
-        and not torch._C._functorch.is_functorch_wrapped_tensor(q)
-        and _compiled() is not None
-    )
-
-
-def channels_last(q: Tensor) -> torch.memory_format | None:
-    """The channels-last format that `q` has, or None."""
-    formats = (torch.channels_last, torch.channels_last_3d)
-    return next((f for f in formats if q.is_contiguous(memory_format=f)), None)
+    return q.device.type == "cpu" and fusable(q) and _compiled() is not None
 
 
 def _values(q: Tensor) -> Any:

@@ -24,7 +24,9 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
-from .hard_threshold import as_channels
+from . import bits
+from .activations import Activation
+from .hard_threshold import as_channels, wide
 
 # adds up what processes that share a batch have summed over their examples, and their number
 Total = Callable[[Tensor, int], tuple[Tensor, float | Tensor]]
@@ -59,6 +61,11 @@ def mask_of(rule: Rule, q: Tensor) -> Tensor:
     return mask
 
 
+def planes_of(rule: Rule, act: Activation) -> list[Tensor]:
+    """Packed planes of one call, (batch or 1, bytes) uint8 each, for the mask that `rule` makes."""
+    return [bits.pack(mask) for mask in act.ruled(mask_of(rule, act.q))]
+
+
 def _check(name: str, value: float | Tensor | None, density: float | None) -> None:
     if (value is None) == (density is None):
         raise SettingsError(f"give either {name} or density, one of the two")
@@ -76,11 +83,7 @@ def _keep_share(
     density: float,
 ) -> Tensor:
     """Mask of the `round(density * units)` largest scores of each row; of equal ones fewer."""
-    rows = (
-        score.flatten(1).float()
-        if score.dtype in (torch.half, torch.bfloat16)
-        else score.flatten(1)
-    )
+    rows = wide(score.flatten(1))
     units = rows.shape[1]
     drop = units - round(density * units)
     if drop == 0:
@@ -163,9 +166,9 @@ class BatchEnergy:
         _check("price", self.price, self.density)
 
     def __call__(self, q: Tensor) -> Tensor:
-        wide = torch.float32 if q.dtype in (torch.half, torch.bfloat16) else q.dtype
-        # one pass, without a tensor of squares
-        energy = torch.linalg.vector_norm(q, dim=0, keepdim=True, dtype=wide).square()
+        # in single precision at least, and in one pass, without a tensor of squares
+        precise = torch.promote_types(q.dtype, torch.float32)
+        energy = torch.linalg.vector_norm(q, dim=0, keepdim=True, dtype=precise).square()
         examples: float | Tensor = q.shape[0]
         if self.total is not None:
             energy, examples = self.total(energy, q.shape[0])

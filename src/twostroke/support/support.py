@@ -117,9 +117,8 @@ class Support:
         maximum in the flattened input plane.
         """
         site = self.site(key)
-        masks = [bits.unpack(plane, site.units, torch.int64) for plane in self.planes(site)]
-        code = sum((mask << k for k, mask in enumerate(masks)), start=torch.zeros_like(masks[0]))
-        return code.view(len(self), *site.shape)
+        masks = [bits.unpack(plane, site.shape, torch.int64) for plane in self.planes(site)]
+        return sum((mask << k for k, mask in enumerate(masks)), start=torch.zeros_like(masks[0]))
 
     @overload
     def __getitem__(self, key: str | Site) -> Tensor: ...
@@ -129,8 +128,7 @@ class Support:
     def __getitem__(self, key: str | Site | int | slice | Tensor | list[int]) -> Tensor | Support:
         if isinstance(key, str | Site):
             site = self.site(key)
-            mask = bits.unpack(self.planes(site)[0], site.units)
-            return mask.view(len(self), *site.shape)
+            return bits.unpack(self.planes(site)[0], site.shape)
         if isinstance(key, int):
             if not -len(self) <= key < len(self):
                 raise IndexError(f"example {key} of a support of {len(self)} examples")
@@ -170,22 +168,6 @@ class Support:
         rows = torch.cat(parts, 1) if parts else self.rows[:, :0]
         return Support(sites, rows, shared=self.shared)
 
-    def renewed(self, other: Support) -> Support:
-        """The same examples' masks with `other`'s at the sites that it has; `other` may have few.
-
-        Raises `SupportMismatchError` where it is of other examples, or has a site that is not here.
-        """
-        if self.shared != other.shared or len(self) != len(other):
-            raise SupportMismatchError(f"{self!r} cannot take masks of {other!r}")
-        rows = self.rows.clone()
-        for site in other.sites:
-            if site not in self.sites:
-                raise SupportMismatchError(
-                    f"{self!r} has no site {site.key} {site.kind} {site.shape}"
-                )
-            rows[:, self._places[site.key]] = other.rows[:, other._places[site.key]]
-        return Support(self.sites, rows, shared=self.shared)
-
     @classmethod
     def cat(cls, supports: Sequence[Support]) -> Support:
         """The examples of several supports in turn; all of the same sites, none of them shared."""
@@ -215,12 +197,6 @@ class Support:
         counts = {site: bits.count(packed) for site, packed in differing.items()}
         examples = max(len(self), len(other))
         return Share.of(counts, {s: s.units * examples for s in self.sites})
-
-    def drift_by_example(self, other: Support) -> Tensor:  # (examples,) float32
-        """Share of each example's units whose mask differs from `other`'s; raises as `drift` does."""
-        counts = [bits.count_rows(packed) for packed in self._differing(other).values()]
-        units = sum(site.units for site in self.sites)
-        return torch.stack(counts).sum(0) / max(units, 1)
 
     def _differing(self, other: Support) -> dict[Site, Tensor]:
         """Packed bits of the units that are on another piece: (examples, bytes) for each site."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ..errors import UnholdableError
 from .activations import Activation
 from .hard_threshold import HardThreshold
-from .intercept import Intercept, unwrap
-from .record import Inputs, _statistics_kept
+from .modules import unwrap, walk
+from .record import Inputs, one_pass
 
 
 class _Feeders:
@@ -37,7 +37,7 @@ class _Feeders:
             if isinstance(bias, Tensor) and (along or bias.shape != act.q.shape[1:2]):
                 feeder = None  # its bias does not lie along the channels
             self.found.setdefault(path, []).append(feeder)
-        return act.live() if act.inplace else run()
+        return run()
 
 
 def use_hard_threshold(
@@ -63,15 +63,10 @@ def use_hard_threshold(
     feeders = _Feeders()
     hook = nn.modules.module.register_module_forward_hook(feeders.note)
     try:
-        with (
-            torch.no_grad(),
-            _statistics_kept(root),
-            Intercept(model, feeders, strict=False) as intercept,
-        ):
-            model(*x) if isinstance(x, tuple) else model(x)
+        one_pass(model, x, feeders, strict=False)
     finally:
         hook.remove()
-    modules = {intercept.names[id(module)]: module for module in root.modules()}
+    modules = {path: module for module, path in walk(root).items()}
     compiled = {id(getattr(module, "_orig_mod", None)) for module in root.modules()}
     problems = []
     for path, sources in feeders.found.items():

@@ -41,43 +41,6 @@ HEADS = frozenset(("softmax", "log_softmax", "sigmoid", "tanh", "softplus", "log
 _passed: WeakKeyDictionary[nn.Module, object] = WeakKeyDictionary()
 
 
-def walk(model: nn.Module) -> dict[nn.Module, str]:
-    """Every module with its path, without the segments that `torch.compile` adds.
-
-    The order and the names of `named_modules`, in a third of its time: every block asks for them.
-    """
-    names: dict[nn.Module, str] = {}
-
-    def visit(module: nn.Module, name: str) -> None:
-        if module in names:
-            return
-        names[module] = name
-        for key, child in module._modules.items():
-            if child is not None:
-                at = name if key == "_orig_mod" else f"{name}.{key}" if name else key
-                visit(child, at)
-
-    visit(model, "")
-    return names
-
-
-def in_sequence(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """What an `nn.Sequential`, nested ones too, runs one after another, under the paths of sites.
-
-    A module that stands there twice is met twice, both times under its first path.
-    """
-    names = walk(model)
-
-    def visit(module: nn.Module) -> Iterator[tuple[str, Any]]:
-        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-            for child in module:
-                yield from visit(child)
-        else:
-            yield names[module], module
-
-    return visit(model)
-
-
 class Watch(TorchDispatchMode):
     """Collects culprits during one forward pass; a model that passed is not watched again."""
 
@@ -125,8 +88,9 @@ class Watch(TorchDispatchMode):
             raise UnholdableError(
                 "no support can be held for: "
                 + "; ".join(f"{name} in {_some(paths)}" for name, paths in culprits.items())
-                + ". Replace them by ReLU, ReLU6, LeakyReLU, PReLU or HardThreshold; record and hold "
-                "with strict=False leave them as they are and hold the rest"
+                + ". Replace them by ReLU, ReLU6, LeakyReLU, PReLU or HardThreshold, or say how they are "
+                "held with twostroke.support.register (docs/extending.md). record and hold with "
+                "strict=False leave them as they are and hold the rest"
             )
         _passed[self._model] = self._fingerprint
 
