@@ -53,7 +53,7 @@ def test_masks_by_site_key_and_path() -> None:
 
 def test_an_unknown_site_is_named_with_those_that_are_known() -> None:
     support, _ = made()
-    with pytest.raises(KeyError, match="stands for several sites: choose among a#0, a#1"):
+    with pytest.raises(KeyError, match="is the path of several sites: choose among a#0, a#1"):
         support["a"]
     with pytest.raises(KeyError, match=r"'d' is no site.*a#0, a#1, b\.c#0"):
         support["d"]

@@ -1,9 +1,9 @@
 """Fused kernels for a GPU: which tensors they take, and how they are launched.
 
-The counterpart of `kernels`, which serves the CPU: a mask is applied, and a pre-activation is packed, in one
-pass over memory. They are written in Triton (`triton_kernels`), which PyTorch's CUDA builds bring along;
-compiled at first use, once for each kind of shape, and kept on disk by Triton. Where Triton is missing the
-chains of tensor operations in `bits` do the same.
+`kernels` has those for a CPU. A mask is applied, and a pre-activation is packed, in one pass over memory.
+The kernels are written in Triton (`triton_kernels`), which comes with PyTorch's CUDA builds. Triton
+compiles them at first use, once for each kind of shape, and keeps them on disk. Without Triton the chains
+of tensor operations in `bits` do the same.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def selects(q: Tensor, packed: Tensor, out: Tensor) -> bool:
 
 
 def _on_device(q: Tensor) -> AbstractContextManager[Any]:
-    # Triton launches on the current device, whichever the tensors are on
+    # Triton launches on the current device, which need not be that of the tensors
     return torch.cuda.device(q.device) if q.is_cuda else nullcontext()
 
 

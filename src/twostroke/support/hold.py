@@ -42,7 +42,7 @@ class Held:
 
     @property
     def inconsistency(self) -> Tensor:
-        """How far pre-activations lie on the other side than the one they are held on.
+        """How far pre-activations lie from the side that they are held on.
 
         The mean over units of `ReLU(q) - m ∘ q`, which is `|q|` where the held mask disagrees with
         the sign of `q` and 0 where it agrees; a scalar that carries a gradient. Of the last forward
@@ -123,15 +123,14 @@ def hold(
 ) -> Iterator[Held]:
     """Hold a support: within the block every site computes `m ∘ q` (eq. 13), and gradients flow.
 
-    `support` is what `record` returned for the batch that the model is going to meet, or a rule, in
-    which case masks are made on the fly from each batch (the paper's B-alternation with
-    `BatchEnergy`, its MaskT with `Energy`). `gated=True` computes `m ∘ ReLU(q)` instead: the
-    activation stays and the mask stands on top of it. A unit that a rule switches off gives what its
-    function gives below: 0 for ReLU, `slope · q` for LeakyReLU, the lower end of a clamp; `gated`, always 0.
-    Held activations keep only the packed bits
-    for the backward pass.
+    `support` is what `record` returned for the batch that the model will meet, or a rule, which makes
+    masks from each batch as it comes (the paper's B-alternation with `BatchEnergy`, its MaskT with
+    `Energy`). A unit that is off gives what its function gives below: 0 for ReLU, `slope · q` for
+    LeakyReLU, the lower end of a clamp. `gated=True` computes `m ∘ ReLU(q)` instead: the activation
+    stays, the mask stands on top of it, and what is off gives 0. Held activations keep only the packed
+    bits for the backward pass.
 
-    The model is not changed, not even while it is held: parameters, buffers and their names are the
+    The model is not changed, also not while it is held: parameters, buffers and their names are the
     same, and an exception leaves nothing behind. `penalty=True` also measures
     `held.inconsistency`, which may be added to the loss.
 

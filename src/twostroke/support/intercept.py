@@ -1,9 +1,8 @@
 """Intercept a model's switching functions without touching the model.
 
-While an `Intercept` is entered, two things are in place, neither of them on the user's module:
-PyTorch's *global* module hooks follow which module is running, and a `TorchFunctionMode` sees every
-call of a PyTorch function. Nothing is registered on the model, so `state_dict`, `deepcopy` and
-`pickle` do not notice, and leaving the block, by whatever way, leaves nothing behind.
+Within an `Intercept` PyTorch's *global* module hooks follow which module is running, and a
+`TorchFunctionMode` sees every call of a PyTorch function. Nothing is registered on the model, so
+`state_dict`, `deepcopy` and `pickle` do not notice. However the block ends, nothing stays behind.
 
 A compiled model would run its compiled code past both. Within the block it runs eagerly (`eagerly`):
 right, though without the speed of compilation.
@@ -65,7 +64,7 @@ class Intercept(TorchFunctionMode):
         modules = walk(self.model)
         self.names = {id(module): name for module, name in modules.items()}
         self._handler = handler
-        # modules that are running, each with its path; none where the call is another model's
+        # modules that are running, each with its path; None for another model's
         self._stack: list[tuple[nn.Module, str | None]] = []
         self._watch = Watch(self.model, modules, self._path) if strict else None
         self._calls: Counter[str] = Counter()
@@ -174,9 +173,11 @@ class Intercept(TorchFunctionMode):
                 "before entering the block"
             )
         kwargs = kwargs or {}
-        reader, path = FUNCTIONS.get(func), self._path()
-        activation = read(reader, args, kwargs) if reader and path is not None else None
-        if path is None or activation is None:  # nearly all calls
+        if (reader := FUNCTIONS.get(func)) is None:  # nearly all calls
+            return func(*args, **kwargs)
+        path = self._path()
+        activation = read(reader, args, kwargs) if path is not None else None
+        if path is None or activation is None:
             return func(*args, **kwargs)
         if self._grad and not torch.is_grad_enabled() and _within_checkpoint():
             raise OutsideForwardError(

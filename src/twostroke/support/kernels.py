@@ -1,14 +1,13 @@
 """Fused kernels for the CPU, where numba is installed (`pip install 'twostroke[fast]'`).
 
-A mask is applied, and a pre-activation is packed, in one pass over memory: as fast as ReLU itself, where
-the chains of tensor operations in `bits`, which stand in for them elsewhere, are bound by the unpacking.
-Floats are read as integers of their size, so that one kernel serves every precision and what is off comes
-out as exactly +0, infinities and NaN included. Bits are in the order of a contiguous tensor, whatever the
-memory format of the values: channels-last ones have kernels of their own, which turn the bits of eight
-pixels at a time.
+A mask is applied, and a pre-activation is packed, in one pass over memory. This is as fast as ReLU itself;
+the chains of tensor operations in `bits`, which do the same without numba, spend most of their time on
+unpacking. Floats are read as integers of their size: one kernel then serves every precision, and what is
+off becomes exactly +0, also under infinity and NaN. Bits are always in the order of a contiguous tensor.
+Channels-last values have kernels of their own, which turn the bits of eight pixels at a time.
 
-Kernels run without the interpreter's lock, split over as many threads as PyTorch uses. They are compiled
-at first use, about a second each, and kept on disk where the cache of numba can be written.
+Kernels run without the interpreter's lock, on as many threads as PyTorch uses. They are compiled at first
+use, about a second each, and kept on disk where numba's cache can be written.
 """
 
 from __future__ import annotations

@@ -59,9 +59,10 @@ def walk(model: nn.Module) -> dict[nn.Module, str]:
 
 
 def in_sequence(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """What an `nn.Sequential`, nested ones too, runs one after another, under the paths of sites.
+    """What an `nn.Sequential` runs, one after another, with the paths that sites have.
 
-    A module that stands there twice is met twice, both times under its first path.
+    Nested `nn.Sequential`s are opened. A module that stands there twice comes twice, both times under its
+    first path.
     """
     names = walk(model)
 

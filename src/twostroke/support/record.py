@@ -21,15 +21,15 @@ Inputs = Tensor | tuple[Any, ...]
 
 
 class Recorder:
-    """Collects masks while a model runs; `support` is that of the last forward pass."""
+    """Collects masks while a model runs; `support` has those of the last forward pass."""
 
     def __init__(self, rule: Rule | None, *, pooling: bool = False, gated: bool = False) -> None:
         self._rule = rule
         self._shared = bool(getattr(rule, "shared", False))
         if self._shared and pooling:
             raise SettingsError(
-                "one mask for a whole batch and the argmax of each example's max pooling cannot "
-                "stand in one support: record with pooling=False"
+                "this rule gives one mask to a whole batch, and max pooling has an argmax for each "
+                "example: the two do not fit in one support, so record with pooling=False"
             )
         self._pooling = pooling
         self._gated = gated
@@ -90,7 +90,7 @@ def recording(
     gated: bool = False,
     strict: bool = True,
 ) -> Iterator[Recorder]:
-    """Record while you run the model yourself, with gradients if you like: an online stroke.
+    """Record while you run the model yourself, with gradients if you like.
 
     ```python
     with ts.recording(model) as recorder:
@@ -117,13 +117,12 @@ def record(
 
     `x` is the model's input, (batch, ...), or a tuple of its positional arguments. Without a `rule`
     each activation's own rule is recorded (for ReLU `q > 0`), and `hold` right afterwards computes
-    the very same output. With a rule, the network that is recorded is the one that has the rule for
-    its activation: `z = m ∘ q` goes on to the next layer, or `m ∘ ReLU(q)` when `gated`.
+    the same output, bit for bit. With a rule, the recorded network has the rule as its activation:
+    `z = m ∘ q` goes on to the next layer, or `m ∘ ReLU(q)` if `gated`.
     `pooling=True` records the argmax of max pooling too, so that the held network is affine.
 
-    The model stays in the mode it is in; in training mode batch norm uses the batch's statistics,
-    but the running ones, as every buffer, are put back afterwards. Dropout draws as it would in any
-    forward pass.
+    The model stays in its mode. In training mode batch norm uses the batch's statistics; afterwards
+    the running ones are put back, as every buffer is. Dropout draws as in any forward pass.
 
     Raises `UnholdableError` for a model with non-linearities that cannot be held, with their names,
     unless `strict=False`, and `NestedHoldError` within a `hold` of the same model.
@@ -162,6 +161,6 @@ def _statistics_kept(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, name, buffer, value in kept:
-            # by way of .data: for autograd, which may have saved it, it has not been modified
+            # through .data, because autograd may have saved the buffer and must see no change
             buffer.data.copy_(value)
             module._buffers[name] = buffer

@@ -1,15 +1,14 @@
 """Rules: closed forms that turn pre-activations into a mask (paper §3.1 and §4).
 
-A rule is called with `q` (batch, ...) and returns a bool mask of shape (batch, ...), or (1, ...)
-for the rules that give one mask to the whole batch. How much is kept is said in one of two ways: by
-the threshold or price of the paper, or by `density`, the share of units to keep, from which the
-price follows as a quantile. A rule for single examples takes that quantile within each example, so
-that a mask never depends on who else is in the batch.
+A rule is called with `q` (batch, ...) and returns a bool mask of shape (batch, ...), or (1, ...) if it gives
+one mask to the whole batch. How much it keeps is given in one of two ways: by the paper's threshold or
+price, or by `density`, the share of units to keep, of which the price is a quantile. A rule for single
+examples takes the quantile within each example, so that a mask does not depend on the rest of the batch.
 
-Where the paper's β means two things, two names stand here: `beta` is a threshold on `q` (eq. 9,
-12), `price` is what a unit that is on costs in an ℓ0 objective (eq. 11, 36, 39). They differ:
-eq. 11, with its factor 2, is minimised by `q > sqrt(2 price)`, not by eq. 9 with β = price as the
-paper says; see `PositiveThreshold.from_price`.
+The paper's β means two things, which have two names here: `beta` is a threshold on `q` (eq. 9, 12), `price` is
+what a unit that is on costs in an ℓ0 objective (eq. 11, 36, 39). They differ: eq. 11, with its factor 2, is
+minimised by `q > sqrt(2 price)`, not by eq. 9 with β = price as the paper says; see
+`PositiveThreshold.from_price`.
 """
 # ruff: noqa: D102 (what a rule does when called is said by its class)
 
@@ -45,7 +44,7 @@ class Rule(Protocol):
 
 
 def mask_of(rule: Rule, q: Tensor) -> Tensor:
-    """`rule(q)`; raises `SettingsError` where that is no mask for `q`."""
+    """`rule(q)`. Raises `SettingsError` where the result is not a mask for `q`."""
     mask = rule(q)
     if (
         not isinstance(mask, Tensor)

@@ -45,8 +45,8 @@ class Support:
     """Binary masks of all `sites` for a set of examples (the paper's multi-layer support m(1..L)).
 
     `rows` is (examples, bytes) uint8: one example a row, its sites one after another, each of
-    ⌈units / 8⌉ bytes a plane. A support that is `shared` has a single row, which stands for every
-    example of whatever batch meets it.
+    ⌈units / 8⌉ bytes a plane. A support that is `shared` has a single row, which serves every example
+    of any batch.
 
     Indexing by a site, a key (`"layer1.0.relu#1"`) or a path that has one site gives the bool mask,
     shape (examples, *site.shape); by an integer, a slice or an index tensor, the support of those
@@ -86,14 +86,14 @@ class Support:
         return f"<Support {whose}, {len(self.sites)} sites, {self.nbytes} bytes>"
 
     def site(self, key: str | Site) -> Site:
-        """The site of that key or path; `KeyError` with the known ones when there is none."""
+        """The site of that key or path; raises `KeyError`, with the known ones, for another."""
         if isinstance(key, Site):
             key = key.key
         found = [s for s in self.sites if key in (s.key, s.path)]
         if len(found) == 1:
             return found[0]
         known = ", ".join(s.key for s in found or self.sites)
-        what = "stands for several sites" if found else "is no site of this support"
+        what = "is the path of several sites" if found else "is no site of this support"
         raise KeyError(f"{key!r} {what}: choose among {known}")
 
     def planes(self, site: Site) -> Tensor:
@@ -138,7 +138,7 @@ class Support:
         if isinstance(key, Tensor):
             key = key.to(self.device)
         rows = self.rows[key]
-        if rows.ndim == 1:  # an integer of another make: numpy's, or a tensor's
+        if rows.ndim == 1:  # an integer of numpy, or a tensor of one
             rows = rows[None]
         return Support(self.sites, rows, shared=self.shared and len(rows) == 1)
 
@@ -218,7 +218,7 @@ class Support:
         return differing
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write to a safetensors file; a file already there is replaced whole or not at all."""
+        """Write to a safetensors file. A file that is there is replaced, whole or not at all."""
         from safetensors.torch import save_file
 
         header = {"format": _FORMAT, "version": _VERSION, "shared": self.shared}
@@ -229,9 +229,10 @@ class Support:
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Support:
-        """Read what `save` wrote. Nothing is unpickled; `SupportFileError` for anything else.
+        """Read what `save` wrote; nothing is unpickled.
 
-        There is no checksum: bits altered within the masks themselves are read as they stand.
+        There is no checksum: bits that were altered within the masks are not noticed. Raises
+        `SupportFileError` for any other file.
         """
         from safetensors import SafetensorError, safe_open
 

@@ -56,8 +56,8 @@ def use_hard_threshold(
     on the first layer; values differ by `b`. With a number, biases stay and all thresholds are it.
 
     `x` is a batch to run once, which shows what feeds which ReLU. Raises `UnholdableError`, before
-    anything is changed, where a ReLU is no module of its own (`F.relu`), is fed by several layers
-    whose biases would need several thresholds, or by no layer (a sum) and `beta` is None.
+    anything is changed, where a ReLU is a function (`F.relu`) and not a module. With `beta=None` it
+    raises it also where a ReLU is fed by several layers, or by none (by a sum).
     """
     root = unwrap(model)
     feeders = _Feeders()
@@ -80,7 +80,7 @@ def use_hard_threshold(
             problems.append(f"{path} is fed by no layer with a bias for each channel")
     if problems:
         raise UnholdableError(
-            "cannot put thresholds in place of these ReLUs: "
+            "cannot replace these ReLUs by thresholds: "
             + "; ".join(problems)
             + ". Give each layer an nn.ReLU of its own"
             + (", or pass a number for beta" if beta is None else "")

@@ -1,8 +1,8 @@
 """Refuse, by name, a model with non-linearities that no site accounts for.
 
-The first strict forward pass of a model is watched below autograd, where nothing hides: a
-hand-written `x * (x > 0)`, a custom autograd function or a scripted part shows there as well. What
-is non-linear and no site's doing is reported with the module that ran it.
+The first strict forward pass of a model is watched below autograd, where all operations show: also those
+of a hand-written `x * (x > 0)`, a custom autograd function or a scripted part. A non-linear operation that
+is not part of a site is reported with the module that ran it.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Watch(TorchDispatchMode):
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """What runs now is a site's doing."""
+        """What runs within the block is part of a site."""
         paused, self._paused = self._paused, True
         try:
             yield
@@ -119,7 +119,7 @@ class Watch(TorchDispatchMode):
             if any(t.is_floating_point() and t.ndim > 1 for t in tensors):
                 name = name.strip("_")
                 first = result[0] if isinstance(result, tuple | list) else result
-                # a head is kept alive, so that no later tensor can lie in its place
+                # a head is kept alive, so that no later tensor takes its memory
                 self._culprits.append((path, name, first if name in HEADS else None))
         return result
 

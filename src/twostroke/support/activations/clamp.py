@@ -20,7 +20,7 @@ from .relu import Relu
 
 
 def _clamp_is_closed() -> bool:
-    # whether torch.clamp hands the gradient on at its corners depends on the version of PyTorch
+    # whether the gradient of torch.clamp is 1 at its corners depends on the version of PyTorch
     with torch.inference_mode(False), torch.enable_grad():
         corner = torch.zeros((), requires_grad=True, device="cpu")
         return bool(torch.autograd.grad(corner.clamp(min=0), corner)[0])

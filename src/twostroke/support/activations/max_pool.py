@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -31,12 +30,15 @@ class MaxPool(Activation):
         super().__init__(q)
         self.dims, self.both = dims, both
         self._pool = pool
+        self._index: Tensor | None = None
 
-    @cached_property
+    @property
     def index(self) -> Tensor:
         """Indices of the maxima: (batch, channels, ...) int64."""
-        with torch.no_grad():
-            return self._pool()[1]
+        if self._index is None:
+            with torch.no_grad():
+                self._index = self._pool()[1]
+        return self._index
 
     @property
     def shape(self) -> torch.Size:
