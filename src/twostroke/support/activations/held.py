@@ -64,7 +64,7 @@ class _Held(Function):
         return select(tangent, packed, slope=ctx.slope, inplace=ctx.inplace)
 
 
-def _set_up(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
+def _set_up(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     q, packed, slope, ctx.inplace = inputs
     _keep(ctx, q, packed, slope)
     if ctx.inplace:
