@@ -12,8 +12,7 @@ from torch import Tensor, nn
 import twostroke as ts
 from twostroke.errors import SettingsError, UnholdableError
 from twostroke.support import register
-from twostroke.support.activations import FUNCTIONS, Activation, select
-from twostroke.support.activations.relu import Relu
+from twostroke.support.activations import FUNCTIONS, Activation, Relu, select
 
 from .helpers import Call, assert_equal_runs, assert_held_as_live, images, normal, run
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SettingsError, SupportMismatchError, UnholdableError
-from .activations import Activation
-from .activations.relu import Relu
+from .activations import Activation, Relu
 from .intercept import Intercept
 from .rules import Rule, planes_of
 from .sites import Site

@@ -5,22 +5,27 @@ functions that its kind is called by. `base` has what all kinds share, `held` co
 packed bits, and `registry` maps functions to kinds; `docs/extending.md` shows how to add a kind.
 """
 
-from . import clamp, leaky_relu, max_pool, prelu, relu, threshold  # each registers its functions
 from .base import Activation
+from .clamp import Clamp
 from .held import select
+from .leaky_relu import LeakyRelu
+from .max_pool import MaxPool
+from .prelu import PRelu
 from .registry import FUNCTIONS, Reader, read, register
+from .relu import Relu
+from .threshold import Threshold
 
 __all__ = [
     "FUNCTIONS",
     "Activation",
+    "Clamp",
+    "LeakyRelu",
+    "MaxPool",
+    "PRelu",
     "Reader",
-    "clamp",
-    "leaky_relu",
-    "max_pool",
-    "prelu",
+    "Relu",
+    "Threshold",
     "read",
     "register",
-    "relu",
     "select",
-    "threshold",
 ]
