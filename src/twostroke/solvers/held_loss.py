@@ -14,8 +14,8 @@ from torch.func import functional_call
 
 from ..errors import SettingsError, SupportMismatchError, UnholdableError
 from ..support import Support, hold
-from ..support.intercept import unwrap
 from ..support.modes import evaluating
+from ..support.modules import unwrap
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from ..errors import UnholdableError
 from ..support import HardThreshold, Support
-from ..support.watch import in_sequence
+from ..support.modules import in_sequence
 from .held_loss import HeldLoss
 
 _LAYERS = (
