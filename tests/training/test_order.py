@@ -4,7 +4,6 @@ import torch
 from twostroke.errors import SettingsError
 from twostroke.training import Settings
 from twostroke.training.order import epoch_order
-from twostroke.training.plan import largest_share
 
 
 def drawn(order, examples, seed=0):
@@ -42,6 +41,14 @@ def test_balanced_is_random_within_its_runs():
     assert first[:, 4:8] == pytest.approx(torch.full((8, 4), 1 / 8), abs=0.02)
     assert last[:, :4] == pytest.approx(torch.full((4, 4), 1 / 8), abs=0.02)
     assert last[:, 4:8].sum() == 0
+
+
+def largest_share(batch_size, processes, order="shuffle", batches=1000):
+    """Mean over batches of the largest share of a process, relative to an equal one."""
+    owners = drawn(order, 4 * batches * batch_size)[: batches * batch_size] % processes
+    owners = owners.view(batches, batch_size)
+    counts = torch.zeros(batches, processes).scatter_add_(1, owners, torch.ones(owners.shape))
+    return float(counts.amax(1).mean()) * processes / batch_size
 
 
 def test_equal_shares_take_no_longer():

@@ -293,8 +293,6 @@ def test_settings_are_checked(wrong):
 
 
 def test_what_cannot_rest_is_refused():
-    with pytest.raises(SettingsError, match="solver='steps'"):
-        ts.Settings(rest=ts.Settled(), solver="blocks")
     net = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 4))
     with pytest.raises(SettingsError, match="this one has 1"):
         ts.fit(net, toy_data(), rest=ts.Settled(), **QUICK)

@@ -152,11 +152,6 @@ def test_visits_that_could_never_be_selective_are_refused(by, kind, fix):
         ts.fit(toy_net(), toy_data(), alternation=kind, visits=ts.Selective(by=by), **QUICK)
 
 
-def test_a_stroke_wise_solver_takes_no_selective_visits():
-    with pytest.raises(SettingsError, match="visits=None"):
-        ts.Settings(solver="blocks", visits=ts.Selective())
-
-
 @pytest.mark.parametrize("wrong", [{"drop": 0}, {"drop": 1}, {"full": -0.1}, {"by": "luck"}])
 def test_settings_are_checked(wrong):
     with pytest.raises(SettingsError):

@@ -25,7 +25,6 @@ def _commands() -> dict[str, Callable[..., Any]]:
     from .dsd import dsd
     from .explain import explain
     from .listing import models, sites
-    from .plan import plan
     from .reproduce import reproduce
     from .theory import recover, rip
     from .train import train
@@ -37,7 +36,6 @@ def _commands() -> dict[str, Callable[..., Any]]:
         "compare": compare,
         "reproduce": reproduce,
         "explain": explain,
-        "plan": plan,
         "sites": sites,
         "models": models,
         "rip": rip,

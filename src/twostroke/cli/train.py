@@ -54,8 +54,6 @@ class TrainConfig:
     """Examples a step."""
     optimizer: str = "sgd"
     """sgd (Nesterov momentum), adamw, or muon (descent in the spectral norm)."""
-    solver: str = "steps"
-    """instance: a weight stroke is steps of the optimizer, or solved: blocks, lbfgs, lagrangian."""
     momentum: float = 0.9
     """Momentum of sgd and muon."""
     weight_decay: float | None = None

@@ -27,7 +27,6 @@ from .history import EpochRecord, FitResult, History, Status, divergence
 from .measure import Measure
 from .rest import Rest
 from .settings import Settings
-from .stroke import advance, check_solver, notes_of, refuse_solver, solve_stroke
 from .visits import Visits, refuse_visits
 
 
@@ -100,7 +99,6 @@ def fit(
             raise RunFolderError(
                 f"{place} holds a run's checkpoint: go on with it by resume=True, or choose another folder"
             )
-        refuse_solver(run.solver, alternation or Live(), processes)
         refuse_visits(settings.visits, alternation or Live())
     processes.same(model)
     with processes.together():
@@ -182,7 +180,6 @@ class _Run:
         processes: Processes,
     ) -> None:
         self.settings, self.loss, self.progress = settings, loss, progress
-        self.solver = settings.stroke_solver()
         self.notes: list[str] = []
         self.processes = processes
         self.first_loss = math.inf  # before training
@@ -234,8 +231,6 @@ class _Run:
                 "processes"
             )
         self.alternator.autocast = self._cast
-        if self.solver is not None:
-            check_solver(self.solver, model, self.train, alternation, self.loss, settings)
         self.visits = Visits(settings.visits, len(self.train), settings.epochs, settings.order)
         kind = settings.visits
         if kind is not None:
@@ -259,21 +254,15 @@ class _Run:
             epoch, order, alternator.example_drift, whole=alternator.needs_every_example
         )
         phase, round_ = alternator.phase, alternator.round
-        optimality, passes = None, 1.0
-        if self.solver is not None and phase is Phase.HELD:
-            mean, optimality, passes = self._solve(epoch, shuffled)
-        else:
-            mean = self._descend(epoch, shuffled)
+        mean = self._descend(epoch, shuffled)
         alternator.end_epoch(mean)
         self._wait()
         seconds = time.perf_counter() - start
         record = self._look(epoch, str(phase), round_, mean)
         return replace(
             record,
-            optimality=optimality,
-            passes=passes,
             seconds=seconds,
-            visits=round(passes * len(shuffled)),
+            visits=len(shuffled),
             stroke_seconds=alternator.stroke_seconds,
             stroke_visits=int(self.processes.sum(torch.tensor(alternator.stroke_visits))),
             eval_seconds=time.perf_counter() - start - seconds,
@@ -365,28 +354,6 @@ class _Run:
         if self.visits.weights is not None:
             each = each * self.visits.weights[indices].to(each)
         return each.mean()
-
-    def _solve(self, epoch: int, shuffled: Tensor) -> tuple[float, float, float]:
-        """A stroke-wise solver's epoch; gives its last held loss, relative gradient and passes."""
-        settings, alternator = self.settings, self.alternator
-        assert self.solver is not None
-
-        def told(share: float) -> bool:
-            if self.progress is not None:
-                step = round(share * self.steps)
-                self.progress(Progress(epoch, settings.epochs, step, self.steps, alternator.phase))
-            return alternator.stroke_over()
-
-        result, mean = solve_stroke(
-            self.solver, self.model, self.train, alternator, shuffled, self.loss, settings, told
-        )
-        if not math.isfinite(result.objective):
-            raise _Diverged(f"in epoch {epoch + 1}: the held objective is undefined")
-        self.notes = notes_of(epoch, result)
-        advance(self.scheduler, self.steps)
-        if self.average is not None:
-            self.average.update_parameters(self.model)
-        return mean, result.relative, result.passes
 
     def _look(self, epoch: int, phase: str, round_: int, mean: float) -> EpochRecord:
         """Measure the epoch's last weights."""

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import SettingsError, unknown
-from ..solvers import LBFGS, AugmentedLagrangian, BlockSweep, Muon, StrokeSolver
+from ..solvers import Muon
 from .order import Order
 from .rest import Settled
 from .visits import Selective
@@ -32,12 +32,6 @@ class Settings:
     optimizer: "sgd" (momentum, Nesterov), "adamw" or "muon" (`solvers.Muon`), or a function of the
         parameters that returns any torch optimiser; then `lr`, `momentum` and `weight_decay` are
         its own business.
-    solver: what a weight stroke of instance-wise alternation is: "steps" of the optimiser, or a solver
-        that treats all examples at once and never lets the held objective rise: "blocks"
-        (`solvers.BlockSweep`), "lbfgs" (`solvers.LBFGS`), "lagrangian" (`solvers.AugmentedLagrangian`), or
-        one of these with settings of its own. Live epochs are steps of the optimiser in any case. An
-        epoch is then one call of the solver, in evaluation mode: batch norm keeps its statistics and
-        dropout is off. `weight_decay` is part of the objective, by default 5e-4; `lr` and `clip` have no say.
     schedule: learning rate by progress: "one-cycle" (linear up over the first `warm` share, linear
         down to 0), "cosine", "step" (a tenth at 4/7, 5/7 and 6/7, as ALL-CNN was trained),
         "constant", or a function of the optimiser and the number of steps that returns a scheduler,
@@ -63,7 +57,6 @@ class Settings:
     momentum: float = 0.9
     weight_decay: float | None = None
     optimizer: str | MakeOptimizer = "sgd"
-    solver: str | StrokeSolver = "steps"
     schedule: str | MakeScheduler = "one-cycle"
     warm: float = 0.25
     clip: float | None = None
@@ -111,31 +104,6 @@ class Settings:
             )
         _choose("order", self.order, {"shuffle": None, "balanced": None})
         _choose("optimizer", self.optimizer, OPTIMIZERS)
-        if isinstance(self.solver, str) and self.solver in OPTIMIZERS:
-            raise SettingsError(
-                f"{self.solver} is an optimizer, which goes by steps: optimizer={self.solver!r} with "
-                "solver='steps'"
-            )
-        if not isinstance(self.solver, str | StrokeSolver):
-            raise SettingsError(
-                f"solver is one of {', '.join(SOLVERS)}, or an object with `check` and `solve` such as "
-                f"BlockSweep(), not {self.solver!r}"
-            )
-        _choose("solver", self.solver, SOLVERS)
-        if self.solver != "steps" and self.precision != "fp32":
-            raise SettingsError(
-                "a stroke-wise solver needs more digits than bfloat16 has: precision='fp32' with "
-                "it, or solver='steps'"
-            )
-        if self.solver != "steps" and self.rest is not None:
-            raise SettingsError(
-                "a stroke-wise solver moves every layer: rest=None with it, or solver='steps'"
-            )
-        if self.solver != "steps" and self.visits is not None:
-            raise SettingsError(
-                "a stroke-wise solver treats all examples at once: visits=None with it, or "
-                "solver='steps'"
-            )
         _choose("schedule", self.schedule, SCHEDULES)
         if self.target_error is not None and not 0 <= self.target_error <= 100:
             raise SettingsError(f"target_error is in %, between 0 and 100, not {self.target_error}")
@@ -181,10 +149,6 @@ class Settings:
         lr = lr if self.lr is None else self.lr
         decay = decay if self.weight_decay is None else self.weight_decay
         return OPTIMIZERS[self.optimizer](parameters, lr, self.momentum, decay)
-
-    def stroke_solver(self) -> StrokeSolver | None:
-        """The solver of weight strokes, or None where they go by steps."""
-        return SOLVERS[self.solver] if isinstance(self.solver, str) else self.solver
 
     def make_scheduler(self, optimizer: Optimizer, steps: int) -> LRScheduler:
         """The scheduler for a run of so many steps."""
@@ -240,12 +204,6 @@ OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float, float, float], Op
     "sgd": _sgd,
     "adamw": _adamw,
     "muon": _muon,
-}
-SOLVERS: dict[str, StrokeSolver | None] = {
-    "steps": None,
-    "blocks": BlockSweep(),
-    "lbfgs": LBFGS(),
-    "lagrangian": AugmentedLagrangian(),
 }
 # learning rate relative to its peak, by progress through the run and the share spent warming up
 SCHEDULES: dict[str, Callable[[float, float], float]] = {
