@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twostroke.errors import NotRankOneError, SettingsError
-from twostroke.theory import lift, lifting, unlift, unlift_blocks, unvec, vec
+from twostroke.theory.lifting import lift, lifting, unlift, unlift_blocks, unvec, vec
 
 
 def draw(*shape, seed=0):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import SettingsError, UnholdableError
 from ..support import Support, hold
 from .affine import refuse_gap, refuse_modules, refuse_support
-from .operator import DENSE_LIMIT, dot_gap, refuse_above
+from .operator import DENSE_LIMIT, refuse_above
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,6 @@ class LinearMap:
         one = torch.zeros_like(self.output)
         one[place] = 1
         return Attribution(self.rmatvec(one) * self.x, self.bias[place], self.output[place])
-
-    def dottest(self, *, seed: int = 0) -> float:
-        """Relative gap between ⟨A dx, dy⟩ and ⟨dx, Aᵀ dy⟩ for random dx and dy."""
-        draw = torch.Generator().manual_seed(seed)
-        dx = torch.randn(self.x.shape, generator=draw).to(self.x)
-        dy = torch.randn(self.output.shape, generator=draw).to(self.output)
-        return dot_gap(self.matvec(dx), dy, dx, self.rmatvec(dy))
 
     def _check(self, given: Tensor, like: Tensor, name: str) -> None:
         if given.shape != like.shape or given.dtype != like.dtype:

@@ -59,17 +59,6 @@ class RipReport:
                 return True if entry.delta_scaled_bound < SHARP else None
         return None
 
-    def rows(self) -> list[dict[str, float | int]]:
-        """The restricted constants as a table, one dictionary a rank."""
-        return [
-            {
-                "rank": r.rank, "low": r.low, "high": r.high, "low_bound": r.low_bound,
-                "high_bound": r.high_bound, "delta": r.delta, "delta_bound": r.delta_bound,
-                "delta_scaled": r.delta_scaled,
-            }
-            for r in self.restricted
-        ]  # fmt: skip
-
 
 def rip(
     operator: LinearOperator,
