@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from ..theory import PhaseDiagram, RipReport, TeacherStudent
+from ..theory.recovery import PhaseDiagram
+from ..theory.rip import RipReport
+from ..theory.teacher_student import TeacherStudent
 from .curves import COLOURS
 from .figure import new_figure, plain
 from .sheet import Sheet
