@@ -186,7 +186,7 @@ def test_jacobian_is_the_derivative():
 def test_refusals():
     operator = gaussian_operator(10, 3, 4)
     y = torch.zeros(10, dtype=torch.float64)
-    with pytest.raises(SettingsError, match="no stack of matrices"):
+    with pytest.raises(SettingsError, match="stack of matrices"):
         Problem(DenseOperator(torch.zeros(10, 12)), y)
     with pytest.raises(SettingsError, match="10 measurements"):
         Problem(operator, y[1:])

@@ -3,7 +3,7 @@
 Held, the network's output is `f(w) = J w + c` in one layer's weights w, so that J is the same wherever
 it is taken, and the Hessian of the loss by w is `Jᵀ H_loss J` with nothing left out (Gauss–Newton is
 Newton). Hence one forward pass at `w + s u` does for both halves of a product: `J u = (f(w + s u) - f(w)) / s`
-is no approximation but for rounding, and the backward pass of the same graph is Jᵀ.
+is exact up to rounding, and the backward pass of the same graph is Jᵀ.
 """
 
 from __future__ import annotations

@@ -96,9 +96,8 @@ class HeldLoss:
         loss: Loss = F.cross_entropy,
         weight_decay: float = 0.0,
         chunk: int = 500,
-        seed: int = 0,
     ) -> HeldLoss:
-        """The objective on tensors, visited `chunk` examples at a time, in an order drawn from `seed`."""
+        """The objective on tensors, visited `chunk` examples at a time."""
         if not len(x) == len(y) == len(support):
             raise SupportMismatchError(
                 f"x has {len(x)} examples, y {len(y)} and the support {len(support)}: record the support "
@@ -106,8 +105,8 @@ class HeldLoss:
             )
         if chunk < 1:
             raise SettingsError(f"chunk is a number of examples, 1 or more, not {chunk}")
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-        parts = [Part(x[i.to(x.device)], y[i.to(y.device)], support[i]) for i in order.split(chunk)]
+        places = [slice(n, n + chunk) for n in range(0, len(x), chunk)]
+        parts = [Part(x[place], y[place], support[place]) for place in places]
         return cls(model, parts, loss=loss, weight_decay=weight_decay)
 
     @property

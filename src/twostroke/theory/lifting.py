@@ -109,7 +109,7 @@ def _balanced(T: Tensor, factors: list[Tensor], rtol: float | None) -> Unlifted:
     residual = float((T.reshape(-1) - lift(*factors)).norm() / T.norm())
     if rtol is not None and residual > rtol:
         raise NotRankOneError(
-            f"the vector is no product of {len(factors)} factors: {residual:.2e} of its norm lies "
+            f"the vector is not a product of {len(factors)} factors: {residual:.2e} of its norm lies "
             f"outside the nearest product, and rtol is {rtol:.0e}. Its solver has not converged, "
             "or the problem has no rank-one solution; pass rtol=None for the nearest product"
         )
@@ -133,7 +133,7 @@ def unlift_blocks(V: Tensor, *, rtol: float | None = 1e-8) -> tuple[Tensor, Tens
     if rtol is not None and float(residual.norm()) > rtol:
         worst = int(residual.argmax())
         raise NotRankOneError(
-            f"block {worst} of {len(V)} is no product: {float(residual[worst]):.2e} of the norm "
+            f"block {worst} of {len(V)} is not a product: {float(residual[worst]):.2e} of the norm "
             f"lies outside it ({float(residual.norm()):.2e} in all), and rtol is {rtol:.0e}. Pass "
             "rtol=None for the nearest products"
         )

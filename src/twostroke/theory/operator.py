@@ -29,7 +29,7 @@ class LinearOperator(ABC):
     operator must satisfy is in `tests/theory/conformance.py`.
 
     `blocks` says how a column vector reads as `h` matrices of p × q, row by row: (h, p, q), or None
-    where it is no stack of matrices. Rank-one recovery and restricted isometry need it.
+    where it does not. Rank-one recovery and restricted isometry need it.
     """
 
     def __init__(

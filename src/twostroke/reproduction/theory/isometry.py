@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import torch
 
-from ...report.theory import draw_spectra, rip_sheet
+from ...report.isometry import draw_spectra, rip_sheet
 from ...support import record
 from ...theory import (
     LinearOperator,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
-from ...report.theory import draw_phase, draw_students, phase_sheet, student_sheet
+from ...report.recovery import draw_phase, draw_students, phase_sheet, student_sheet
 from ...theory import (
     AlternatingLeastSquares,
     FactoredDescent,
@@ -16,6 +16,7 @@ from ...theory import (
     teacher_student,
 )
 from ...theory.recovery import PhaseDiagram, Solver
+from ...theory.recovery.phase import PhasePoint
 from ...theory.teacher_student import TeacherStudent
 from .findings import Findings, Tell
 
@@ -117,25 +118,19 @@ def recovery(scale: Scale, seeds: int, tell: Tell = lambda text: None) -> Findin
 
 
 def _diagram(phase: Phase, seeds: int, tell: Tell) -> PhaseDiagram:
-    """One phase diagram, point by point."""
-    diagram = PhaseDiagram(phase.shape, phase.rank, ())
-    p, q = phase.shape
-    for name, solver in solvers(every=phase.every).items():
-        for factor in phase.oversampling:
-            (point,) = phase_diagram(
-                phase.shape,
-                phase.rank,
-                (factor,),
-                {name: solver},
-                trials=seeds,
-                max_steps=phase.max_steps,
-            ).points
-            diagram = replace(diagram, points=(*diagram.points, point))
-            tell(
-                f"{p} × {q}, rank {phase.rank}, {name}, {factor:g} measurements a degree: "
-                f"{point.successes} of {point.trials}"
-            )
-    return diagram
+    """One phase diagram, column by column."""
+    points: list[PhasePoint] = []
+    (p, q), methods = phase.shape, solvers(every=phase.every)
+    for factor in phase.oversampling:
+        column = phase_diagram(
+            phase.shape, phase.rank, (factor,), methods, trials=seeds, max_steps=phase.max_steps
+        ).points
+        points += column
+        tell(
+            f"{p} × {q}, rank {phase.rank}, {factor:g} measurements a degree: of {seeds} recovered "
+            + ", ".join(f"{point.successes} by {point.solver}" for point in column)
+        )
+    return PhaseDiagram(phase.shape, phase.rank, tuple(points))
 
 
 def _students(scale: Scale, seeds: int, tell: Tell) -> list[TeacherStudent]:
