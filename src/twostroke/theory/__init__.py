@@ -13,7 +13,7 @@ support core only.
 from .chain import chain, lifted_weights, weight_vectors
 from .deep import oriented, recover_weights
 from .lifted import lifted_operator
-from .lifting import unlift, unlift_blocks
+from .lifting import unlift_blocks
 from .linear_map import linear_map
 from .operator import DenseOperator, LinearOperator, gaussian_operator
 from .paths import path_operator
@@ -54,7 +54,6 @@ __all__ = [
     "recover_weights",
     "rip",
     "teacher_student",
-    "unlift",
     "unlift_blocks",
     "weight_vectors",
 ]
