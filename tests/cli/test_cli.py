@@ -12,9 +12,9 @@ import tomllib
 import pytest
 from safetensors.torch import load_file
 
+from tests.processes.several import interruptible
 from tests.toy import toy_record, toy_tensors
 from tests.training.faults import in_a_child
-from tests.processes.several import interruptible
 from twostroke.cli import main
 from twostroke.data import from_tensors
 from twostroke.training import History, RunFolder
@@ -60,27 +60,6 @@ def test_train_fills_a_folder_that_repeats_the_run(capsys, digits, tmp_path, kin
     assert code == 0
     first, second = (load_file(f / "model.safetensors") for f in (a, b))
     assert all((first[name] == second[name]).all() for name in first)
-
-
-def test_a_solver_for_the_weight_strokes(capsys, digits, tmp_path):
-    options = ["train", "--data", digits, "--warmup", 1, *QUICK]
-    code, out, _ = run(
-        capsys, *options, "--alternation", "instance", "--solver", "lbfgs", "--out", tmp_path / "a"
-    )
-    assert code == 0
-    assert "weight stroke of epoch 2" in out
-    live, held = History.load(tmp_path / "a" / "metrics.csv")
-    assert live.passes == 1 < held.passes
-    assert tomllib.loads((tmp_path / "a" / "config.toml").read_text())["solver"] == "lbfgs"
-    for wrong, words in (
-        (["--solver", "lbfgs"], "instance-wise"),
-        (["--alternation", "instance", "--solver", "muon"], "optimizer='muon'"),
-        (["--alternation", "instance", "--solver", "lagrangian"], "nn.Sequential"),
-    ):
-        code, _, err = run(capsys, *options, *wrong, "--out", tmp_path / "b")
-        assert code == 2
-        assert words in err.replace("\n", " ")
-        assert not (tmp_path / "b").exists()
 
 
 def test_layers_that_rest_and_sites_that_are_kept(capsys, digits, tmp_path):
@@ -142,24 +121,6 @@ def test_compare_names_the_folder_it_is_in_and_tells_of_other_data(capsys, tmp_p
     assert "│ a " in text
     assert "different data" in text
     assert "a on mnist-12k, b on cifar10" in text
-
-
-def test_sites_and_models(capsys):
-    code, out, _ = run(capsys, "sites", "allcnn-mini", "--image", 28, "--channels", 1)
-    assert code == 0
-    assert "relu" in out
-    assert "bytes" in out
-    code, out, _ = run(capsys, "models")
-    assert code == 0
-    assert "allcnn-c" in out
-    assert "torchvision" in out
-    code, out, _ = run(capsys, "models", "--pattern", "allcnn*")
-    assert {"allcnn-a", "allcnn-mini"} <= set(out.split())
-    code, _, err = run(capsys, "sites", "vit_b_16", "--image", 224)
-    assert code == 2
-    assert "gelu" in err
-    assert "and 9 more" in err  # twelve blocks, three named
-    assert "--no-strict lists the rest" in err
 
 
 @pytest.mark.parametrize(
