@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,7 +23,8 @@ def distillation(
     temperature: float,
 ) -> Tensor:  # scalar
     """T² times the divergence of softened outputs from the teacher's (Hinton et al. 2015)."""
-    own, other = (F.log_softmax(z.float() / temperature, 1) for z in (outputs, teacher))
+    wide = torch.promote_types(outputs.dtype, torch.float32)
+    own, other = (F.log_softmax(z.to(wide) / temperature, 1) for z in (outputs, teacher))
     return temperature**2 * F.kl_div(own, other, log_target=True, reduction="batchmean")
 
 
@@ -83,7 +85,7 @@ class Guided(Objective):
             total = self.weight * guidance.loss()
         else:
             outputs = net(batch.x)
-            total = outputs.new_zeros((), dtype=outputs.float().dtype)
+            total = torch.zeros((), device=batch.x.device)
         if self.kd and told.outputs is not None:
             total = total + self.kd * distillation(outputs, told.outputs, self.temperature)
         if self.labels:
