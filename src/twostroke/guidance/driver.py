@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data import Data, Examples, ExampleSource
+from ..data import Data, Examples, ExampleSource, Repeated
 from ..errors import DataError, SettingsError
 from ..training import FitResult, Settings, fit
 from ..training.listener import Listener
@@ -67,17 +67,22 @@ def distill(
     times, settings = _epochs(len(guide), settings, steps)
     tested = _tested(test)
     classes = None if tested is None else tuple(tested.classes)
-    lesson = Lesson(source, guide, times=times, labels=labels, classes=classes)
+    lesson = Lesson(source, guide, labels=labels, classes=classes)
     note = f"{len(guide):,} images of a guide" + ("" if tested else ", tested on its answers")
-    once = Lesson(source, guide, labels=labels, classes=classes)
-    data = Data("guide", lesson, tested or once, lesson.classes, note)
+    data = Data("guide", Repeated(lesson, times), tested or lesson, lesson.classes, note)
     if pairs is None and weight:
         torch.manual_seed(settings.seed)  # of connectors
         x = source.batch(torch.arange(min(2, len(source))), view=0, seed=guide.seed)[0]
         device = next((p.device for p in student.parameters()), torch.device("cpu"))
         pairs = pair(student, guide.sites, x.to(device))
     objective = Guided(
-        guide, pairs or Pairs([]), lesson, weight=weight, kd=kd, labels=float(labels), share=share
+        guide,
+        pairs or Pairs([]),
+        times=times,
+        weight=weight,
+        kd=kd,
+        labels=float(labels),
+        share=share,
     )
     listener = listener or Listener()
     if weight:
