@@ -124,8 +124,8 @@ def variance(q: Tensor) -> float:
     sums = torch.empty(len(q), 2, dtype=torch.float64)
     into = sums.numpy()
     base._split(values.shape[1], len(q), lambda part: kernels.moments(values[part], into[part]))
-    mean, square = (sums.sum(0) / q.numel()).tolist()
-    return max(square - mean * mean, 0.0)
+    mean, square = sums.sum(0) / q.numel()
+    return max(float(square - mean * mean), 0.0)
 
 
 def value(q: Tensor, packed: Tensor, scale: float, margin: float) -> float:
