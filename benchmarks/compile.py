@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch._dynamo.utils import counters
 
 import twostroke as ts
-from common import add_device, paired, parser_of, show, write
+from common import Clock, add_device, paired, parser_of, seconds_of, show, write
+from speed import low_precision
 from twostroke.models import create_model
 
 
@@ -36,7 +37,7 @@ def difference(model, held, support, x, y) -> float:
     return max(float((a - b).norm() / b.norm()) for a, b in zip(compiled, eager, strict=True))
 
 
-def measure(name: str, options: argparse.Namespace) -> dict:
+def measure(name: str, options: argparse.Namespace, clock: Clock = seconds_of) -> dict:
     torch.manual_seed(0)
     torch._dynamo.reset()
     model = create_model(name, classes=10).train().to(options.device)
@@ -48,12 +49,14 @@ def measure(name: str, options: argparse.Namespace) -> dict:
     x = torch.randn(options.batch, 3, 32, 32, device=options.device).contiguous(memory_format=form)
     y = torch.randint(0, 10, (options.batch,), device=options.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-    support = ts.record(model, x)
+    with low_precision(options):
+        support = ts.record(model, x)
     others = [support[torch.randperm(len(support))] for _ in range(3)]
     compiled, held = torch.compile(model), ts.compile_held(model)
 
     def step(forward) -> None:
-        loss = F.cross_entropy(forward(), y)
+        with low_precision(options):
+            loss = F.cross_entropy(forward(), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -80,7 +83,7 @@ def measure(name: str, options: argparse.Namespace) -> dict:
         "graph_breaks": sum(counters["graph_break"].values()),
     }
     before = graphs()
-    result["arms"] = paired(arms, options.turns)
+    result["arms"] = paired(arms, options.turns, clock)
     for other in others:
         step(lambda other=other: held(other, x))
     result["graphs"], result["compiled_again"] = before, graphs() - before
@@ -94,18 +97,23 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--models", nargs="+", default=["allcnn-c", "resnet18"])
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--channels-last", action="store_true")
     add_device(parser)
     return parser.parse_args(arguments)
 
 
-def main() -> None:
-    options = parse()
+def measure_all(options: argparse.Namespace, clock: Clock = seconds_of) -> dict:
     results = {}
     for name in options.models:
         counters.clear()
-        results[name] = measure(name, options)
-    write(options.out, options, results=results)
+        results[name] = measure(name, options, clock)
+    return results
+
+
+def main() -> None:
+    options = parse()
+    write(options.out, options, results=measure_all(options))
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 import store
 import twostroke as ts
 from common import Clock, paired, parser_of, seconds_of, show, write
-from speed import low_precision, muon_speed, problem, record_speed
+from compile import measure_all
+from speed import low_precision, muon_speed, problem, record_speed, step_speed
 from twostroke.models import create_model
 from twostroke.support import bits, gpu
 
@@ -162,41 +162,6 @@ def exactness_errors(options: argparse.Namespace) -> Iterator[str]:
 # -- figures -------------------------------------------------------------------------------------
 
 
-def steps(options: argparse.Namespace) -> dict:
-    results = {}
-    for name in options.models:
-        model, x, step = problem(name, options.batch, options)
-        with low_precision(options):
-            support = ts.record(model, x)
-        variants = {
-            "plain ReLU step": lambda step=step: step(),
-            "held step": lambda step=step, m=model, s=support: step(ts.hold(m, s)),
-        }
-        if options.compile:
-            y = torch.randint(0, 10, (options.batch,), device=options.device)
-            optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-
-            def with_(forward, y=y, optimizer=optimizer) -> None:
-                with low_precision(options):
-                    loss = F.cross_entropy(forward(), y)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-
-            compiled, held = torch.compile(model), ts.compile_held(model)
-            variants["compiled step"] = lambda w=with_, c=compiled, x=x: w(lambda: c(x))
-            variants["compiled held step"] = lambda w=with_, h=held, s=support, x=x: w(
-                lambda: h(s, x)
-            )
-        results[name] = paired(variants, options.turns, clock(options.device, options.steps))
-        show(f"one training step, {name}, batch {options.batch}", results[name])
-    return results
-
-
-def recordings(options: argparse.Namespace) -> dict:
-    return record_speed(options, clock(options.device, options.steps))
-
-
 def memory(options: argparse.Namespace) -> dict:
     """Peak of allocated device memory (MB) of a step, above what stood before it."""
     results: dict[str, dict[str, float]] = {}
@@ -248,17 +213,13 @@ def bandwidth(options: argparse.Namespace) -> dict:
     return results
 
 
-def muon(options: argparse.Namespace) -> dict:
-    """What Muon's own work adds to a held step."""
-    return muon_speed(options, clock(options.device, options.steps))
-
-
-PARTS = {
-    "step": steps,
-    "record": recordings,
+PARTS = {  # on the device's own clock, but what reads from stores
+    "step": lambda options: step_speed(options, clock(options.device, options.steps)),
+    "compile": lambda options: measure_all(options, clock(options.device, options.steps)),
+    "record": lambda options: record_speed(options, clock(options.device, options.steps)),
     "memory": memory,
     "bits": bandwidth,
-    "muon": muon,
+    "muon": lambda options: muon_speed(options, clock(options.device, options.steps)),
     "store": store.step_speed,
 }
 
@@ -272,7 +233,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["allcnn-c", "resnet18"])
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument(
         "--device", default="cuda", choices=["cuda", "cpu"], help="cpu: only to try the script"

@@ -46,7 +46,7 @@ def problem(name: str, batch: int, options: argparse.Namespace):
     return model, x, step
 
 
-def step_speed(options: argparse.Namespace) -> dict:
+def step_speed(options: argparse.Namespace, clock: Clock = seconds_of) -> dict:
     results = {}
     for name in options.models:
         model, x, step = problem(name, options.batch, options)
@@ -62,7 +62,7 @@ def step_speed(options: argparse.Namespace) -> dict:
                 ts.hold(m, ts.BatchEnergy(density=0.9), gated=True)
             ),
         }
-        results[name] = paired(variants, options.turns)
+        results[name] = paired(variants, options.turns, clock)
         show(f"one training step, {name}, batch {options.batch}", results[name])
         if options.device == "cpu":
             results[name]["peak_memory_mb"] = {
@@ -203,27 +203,6 @@ def import_time(options: argparse.Namespace) -> dict:
     return result | {"extra_lowest": min(extra), "extra_highest": max(extra)}
 
 
-def bits_speed(options: argparse.Namespace) -> dict:
-    from twostroke.support import bits
-
-    q = torch.randn(64, 96, 32, 32, device=options.device)
-    mask = q > 0
-    packed = bits.pack(mask)
-    result = paired(
-        {
-            "torch.relu": lambda: torch.relu(q),
-            "select (packed)": lambda: bits.select(q, packed),
-            "q * mask (bool)": lambda: q * mask,
-            "torch.where(mask, q, 0)": lambda: torch.where(mask, q, 0.0),
-            "pack": lambda: bits.pack(mask),
-            "q > 0": lambda: q > 0,
-        },
-        5 * options.turns,
-    )
-    show("6.3 million units", result)
-    return result
-
-
 def muon_speed(options: argparse.Namespace, clock: Clock = seconds_of) -> dict:
     """What Muon's own work adds to a held step; on a CPU also without its short way."""
     results = {}
@@ -268,7 +247,6 @@ PARTS = {
     "record": record_speed,
     "fit": fit_speed,
     "imports": import_time,
-    "bits": bits_speed,
     "muon": muon_speed,
 }
 

@@ -85,7 +85,7 @@ def test_rows_of_the_table(table, monkeypatch):
     assert row["base"] == "sgd"
     assert row["error_by_seed"] == [7.0, 9.5]
     assert row["to_sgd"] == row["to_own_base"]["error"] == (1.25, 0.1)
-    assert [hit and hit["epochs"] for hit in row["to_target_by_seed"]] == [1, None]
+    assert [hit and hit["epochs"] for hit in row["to_target_by_seed"]] == [2, None]
     line = table.line_of(row)
     assert line.startswith("| sgd + instance-wise | 0.1, 0, 0.25 |")
     assert "(1/2)" in line
