@@ -9,8 +9,8 @@ import torch
 
 from twostroke.errors import RunFolderError, StoreError, SupportFileError
 from twostroke.store import rounds
-from twostroke.training.checkpoint import Checkpoint
-from twostroke.training.files import read_tensors, save_tensors
+from twostroke.runs.checkpoint import Checkpoint
+from twostroke.runs.files import read_tensors, save_tensors
 
 from .faults import in_a_child, run, told
 

@@ -37,7 +37,7 @@ def test_every_kind_learns_and_leaves_the_plain_module(kind):
 
 def test_without_alternation_it_is_the_loop_one_would_write():
     """Same weights, bit for bit, as a bare PyTorch loop over the same order of examples."""
-    from twostroke.training.checkpoint import epoch_seed
+    from twostroke.runs.checkpoint import epoch_seed
 
     data, model, bare = toy_data(), toy_net(), toy_net()
     ts.fit(model, data, **QUICK, schedule="constant", momentum=0.5)

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from ..alternation import Processes
 from ..errors import RunFolderError
+from ..processes import Processes
 from ..support import Support
 from .files import checksum
 
@@ -43,9 +43,9 @@ def load_share(
 ) -> Support:
     """Supports of this process's examples, in the order of its store's rows.
 
-    Where the number of processes is another than it was, every file is read in turn and the rows
-    shared out anew; each process must then see all of the files. Raises `SupportFileError` for a file that is
-    missing or none, `RunFolderError` for one that does not match its checksum.
+    Where the number of processes has changed, every process reads all files and takes its own rows. Raises
+    `SupportFileError` for a file that is missing or holds no support, `RunFolderError` for one that does not
+    match its checksum.
     """
 
     def load(k: int) -> Support:

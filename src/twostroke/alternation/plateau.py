@@ -1,4 +1,4 @@
-"""When a stretch of epochs ends: the loss no longer falls."""
+"""When a warm-up or a weight stroke ends: the loss no longer falls."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from ..support import Share
 
 
 class Processes:
-    """One process, which owns every example. `training.engine.Several` is the case of several.
+    """One process, which owns every example. `several.Several` is the case of several.
 
     Example i belongs to process `i % count`, for the whole run: it alone stores that example's
     support, in row `i // count` of its store. Interleaved shares differ by one example at most, and
@@ -117,6 +117,9 @@ class Processes:
     def adding_up(self, wrapped: nn.Module, now: bool) -> AbstractContextManager[Any]:
         """Context of a part of a step; gradients are added up over processes in the last one."""
         return nullcontext()
+
+    def mean_gradients(self, module: nn.Module) -> None:
+        """Average the gradients of a module that `wrapped` does not have, over the processes."""
 
     def together(self) -> AbstractContextManager[Any]:
         """A block that all processes must get through: an error in one is an error in all."""

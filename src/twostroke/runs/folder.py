@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import sys
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-import torch
 from torch import Tensor, nn
 
 from .._files import replacing, sweep_partials
@@ -28,6 +25,7 @@ from ..errors import RunFolderError
 from .checkpoint import Checkpoint
 from .files import read_tensors, save_tensors
 from .history import History
+from .versions import versions
 
 
 class RunFolder:
@@ -40,10 +38,7 @@ class RunFolder:
     def create(cls, path: str | os.PathLike[str], config: Mapping[str, Any]) -> RunFolder:
         """Make the folder and write its configuration; a folder that holds anything is refused."""
         run = cls(path)
-        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-            raise RunFolderError(
-                f"{run.path} already holds something: choose another --out or remove it{run._resume()}"
-            )
+        run.check_vacant()
         try:
             run.path.mkdir(parents=True, exist_ok=True)
             run.versions_file.write_text(json.dumps(versions(), indent=2) + "\n")
@@ -55,11 +50,18 @@ class RunFolder:
             raise RunFolderError(f"{run.path} cannot be written: {error}") from error
         return run
 
+    def check_vacant(self) -> None:
+        """Raise `RunFolderError` where something is in the folder."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunFolderError(
+                f"{self.path} already holds something: choose another --out or remove it{self._resume()}"
+            )
+
     def _resume(self) -> str:
         """How to go on with the run in the folder, if there is one that can be resumed."""
         with suppress(RunFolderError):
             command = self.config().get("command", "train")
-            if command in ("train", "dsd"):
+            if command in ("train", "dsd", "distill"):
                 return (
                     f", or go on with the run in it by `twostroke {command} --resume {self.path}`"
                 )
@@ -186,18 +188,3 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path}: there is no such file") from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{path} is not a TOML file: {error}") from error
-
-
-def versions() -> dict[str, Any]:
-    """Software and machine, for reports."""
-    cuda = torch.cuda.is_available()
-    return {
-        "twostroke": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cpu_cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if cuda else None,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }

@@ -1,12 +1,11 @@
 """Several processes: Accelerate finds out who is there and on which device, PyTorch adds up.
 
-Nothing here is used, nor Accelerate imported, where there is one process.
+Where there is one process, nothing here is used, and Accelerate is not imported.
 """
 
 from __future__ import annotations
 
 import atexit
-import importlib.util
 import os
 import time
 import warnings
@@ -20,72 +19,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..alternation import Processes
 from ..errors import ElsewhereError, ProcessError, SettingsError, TwostrokeError
-from .settings import Settings
-
-_NO_SHARDS = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
-
-
-def launched() -> int:
-    """Number of processes that this one was launched with, itself included."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_world_size()
-    number = os.environ.get("WORLD_SIZE", "1")
-    return int(number) if number.isdecimal() and "RANK" in os.environ else 1
-
-
-def speaks() -> bool:
-    """Whether this process should print, before it has met the others: one on each machine does."""
-    return launched() == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
-
-
-def processes_of(settings: Settings) -> Processes:
-    """The processes of the run that this one was launched for; waits for all of them to be there.
-
-    Raises `SettingsError` where Accelerate is missing or was told to do what this library does not,
-    `ProcessError` where the others do not come.
-    """
-    count = launched()
-    if count == 1:
-        if settings.sync_batch_norm:
-            raise SettingsError(
-                "sync_batch_norm takes batch norm's statistics over several processes, and this is "
-                "one: launch with torchrun or accelerate launch, or leave it out"
-            )
-        return Processes()
-    for name, what in _NO_SHARDS.items():
-        if os.environ.get(name, "").lower() == "true":
-            raise SettingsError(
-                f"accelerate was told to use {what}, which cuts parameters to pieces: held networks "
-                "need whole ones; launch with --multi_gpu (DistributedDataParallel)"
-            )
-    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision not in ("no", {"bf16": "bf16", "fp32": "no"}[settings.precision]):
-        raise SettingsError(
-            f"accelerate was launched with mixed_precision={precision} and the run is to compute in "
-            f"{settings.precision}: the run's own setting decides, so launch with --mixed_precision "
-            "no and say precision='fp32' or 'bf16'"
-        )
-    if settings.device not in ("auto", "cpu", "cuda"):
-        raise SettingsError(
-            f"device {settings.device!r} for {count} processes: each takes the one that the launcher "
-            "gives it; say 'auto', 'cpu' or 'cuda'"
-        )
-    cpu = settings.device == "cpu" or not torch.cuda.is_available()
-    if settings.device == "cuda" and cpu:
-        settings.torch_device()  # says that there is none
-    if settings.sync_batch_norm and cpu:
-        raise SettingsError(
-            "sync_batch_norm works between GPUs only: leave it out, and each process takes its own "
-            "statistics"
-        )
-    if importlib.util.find_spec("accelerate") is None:
-        raise SettingsError(
-            f"this is one of {count} processes (WORLD_SIZE={count}), for which accelerate is needed: "
-            "pip install 'twostroke[scale]', or launch one process"
-        )
-    return Several(cpu=cpu, timeout=settings.timeout, sync_batch_norm=settings.sync_batch_norm)
+from .base import Processes
+from .launch import launched
 
 
 class Several(Processes):
@@ -165,6 +101,13 @@ class Several(Processes):
         """Gradients of the parts before the last stay in their process."""
         assert isinstance(wrapped, DistributedDataParallel)
         return nullcontext() if now else wrapped.no_sync()
+
+    def mean_gradients(self, module: nn.Module) -> None:
+        """One sum for each parameter that is trained."""
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                own = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+                parameter.grad = self.sum(own) / self.count
 
     # -- errors ----------------------------------------------------------------------------------
 

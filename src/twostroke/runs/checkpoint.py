@@ -20,31 +20,50 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from .._files import sweep_partials
-from ..alternation import ONE, Alternator, Processes
 from ..errors import RunFolderError, SupportFileError
+from ..processes import ONE, Processes
 from ..support import Support
 from .files import make_folder, read_tensors, save_tensors
 from .history import EpochRecord, History
-from .rest import Rest
 from .shares import checksum_of, load_share, save_share, support_file
-from .visits import Visits
 
 CHECKPOINT = "checkpoint.safetensors"  # its file in the folder
 _FORMAT = "twostroke-checkpoint"
-_VERSION = 4  # 2: checksums, supports in files; 3: in one for each process; 4: batch norm at sweeps
+_VERSION = 5  # 5: with modules that are trained beside the model
+
+
+class Alternates(Protocol):
+    """What a checkpoint asks of a state machine of alternation."""
+
+    round: int
+
+    def state(self) -> tuple[dict[str, Any], Support | None]:
+        """Plain values, and the stored support."""
+        ...
+
+    def restore(self, values: Mapping[str, Any], support: Support | None) -> None:
+        """Go on from them."""
+        ...
+
+    def saved(self) -> None:
+        """They are safe on disk."""
+        ...
 
 
 class Resumable(Protocol):
-    """What a run must keep to go on."""
+    """What a run must keep to go on. `beside` are modules that are trained beside the model, by name."""
 
     model: nn.Module
+    beside: nn.ModuleDict
     optimizer: Optimizer
     scheduler: LRScheduler
-    alternator: Alternator
     average: AveragedModel | None
-    visits: Visits
-    rest: Rest
     taken: int
+
+    @property
+    def alternator(self) -> Alternates:
+        """The state machine."""
+        ...
 
 
 class Checkpoint:
@@ -66,14 +85,9 @@ class Checkpoint:
     def save(self, run: Resumable, history: History, identity: Mapping[str, Any]) -> None:
         """Keep the state after the last epoch of `history`; `identity` must be equal at resume."""
         values, support = run.alternator.state()
-        parts = {"model": run.model.state_dict(), "alternation": run.alternator.tensors()}
+        parts = {"model": run.model.state_dict(), "beside": run.beside.state_dict()}
         if run.average is not None:
             parts["average"] = run.average.state_dict()
-        if run.visits.kind is not None:
-            parts["visits"] = {"losses": run.visits.losses}
-            if run.alternator.example_drift is not None:
-                parts["visits"]["drift"] = run.alternator.example_drift
-        rest, parts["rest"] = run.rest.state()
         tensors = {f"{part}.{name}": t for part, all_ in parts.items() for name, t in all_.items()}
         packed = run.optimizer.state_dict()
         plain: dict[str, Any] = {}
@@ -89,13 +103,12 @@ class Checkpoint:
             "history": [asdict(record) for record in history],
             "optimizer": {"groups": packed["param_groups"], "plain": plain},
             "scheduler": {
-                # functions, as LambdaLR has them, are made anew from the settings
+                # functions, as LambdaLR has them, are made again from the settings
                 k: v
                 for k, v in run.scheduler.state_dict().items()
                 if not _has_function(v)
             },
             "alternation": values,
-            "rest": rest,
             "processes": self._processes.count,
         }
         processes, round_ = self._processes, run.alternator.round
@@ -138,7 +151,7 @@ class Checkpoint:
         """
         saved = self.read(identity)
         parts: dict[str, dict[str, Tensor]] = {
-            name: {} for name in ("model", "alternation", "average", "visits", "rest")
+            name: {} for name in ("model", "beside", "average")
         }
         state: dict[int, dict[str, Any]] = {}
         for name, value in saved.plain.items():
@@ -152,22 +165,18 @@ class Checkpoint:
             else:
                 parts[part][key] = tensor
         try:  # first, because a store's file is verified here
-            run.alternator.restore(saved.values, saved.support, parts["alternation"])
+            run.alternator.restore(saved.values, saved.support)
         except SupportFileError as error:
             raise RunFolderError(
                 f"{error}. Weights and optimiser are whole, in {self.file.name}, but this round cannot be "
                 "resumed: put the file back from a copy"
             ) from error
         run.model.load_state_dict(parts["model"])
+        run.beside.load_state_dict(parts["beside"])
         run.optimizer.load_state_dict({"state": state, "param_groups": saved.groups})
         run.scheduler.load_state_dict(run.scheduler.state_dict() | saved.schedule)
         if run.average is not None:
             run.average.load_state_dict(parts["average"])
-        if run.visits.kind is not None:
-            run.visits.losses = parts["visits"]["losses"]
-            run.alternator.example_drift = parts["visits"].get("drift")
-        if run.rest.kind is not None and saved.rest:
-            run.rest.restore(saved.rest, parts["rest"])
         run.taken = saved.history[-1].steps
         if self._processes.main:
             sweep_partials(self.folder)
@@ -195,7 +204,7 @@ class Checkpoint:
                 if saved_by != self._processes.count:
                     self.notes.append(
                         f"the stored supports of {saved_by} process{'es' * (saved_by > 1)} were shared "
-                        f"out anew to {self._processes.count}; none was estimated again"
+                        f"out to {self._processes.count}; none was estimated again"
                     )
             return Saved(
                 History(EpochRecord(**record) for record in document["history"]),
@@ -205,7 +214,6 @@ class Checkpoint:
                 document["scheduler"],
                 values,
                 support,
-                document.get("rest", {}),
             )
         except RunFolderError:
             raise
@@ -219,13 +227,12 @@ class Saved(NamedTuple):
     """What a checkpoint holds."""
 
     history: History
-    tensors: dict[str, Tensor]  # of model, optimiser, alternation and average, by prefix
+    tensors: dict[str, Tensor]  # of model, optimiser and average, by prefix
     plain: dict[str, Any]  # what an optimiser keeps beside tensors
     groups: list[dict[str, Any]]
     schedule: dict[str, Any]
     values: dict[str, Any]  # of the alternation
     support: Support | None
-    rest: dict[str, Any]  # empty in a checkpoint from before layers could rest
 
 
 def _compare(file: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
@@ -240,17 +247,3 @@ def _compare(file: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
 def _has_function(value: Any) -> bool:
     values = value if isinstance(value, list | tuple) else [value]
     return any(callable(v) or v is None for v in values)
-
-
-def good_weights(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the weights, to fall back on."""
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def epoch_seed(seed: int, epoch: int) -> int:
-    """Seed of everything random in an epoch."""
-    return int(
-        torch.randint(
-            2**62, (1,), generator=torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-        )
-    )

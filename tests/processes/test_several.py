@@ -14,15 +14,15 @@ import torch.nn.functional as F
 
 import twostroke as ts
 from tests.toy import toy_data, toy_net, toy_tensors
-from tests.training.several import CASES, COLUMNS, STEADY, launch, outcome
+from tests.processes.several import CASES, COLUMNS, STEADY, launch, outcome
 from twostroke.alternation import Processes
 from twostroke.cli.config import from_toml, plain
 from twostroke.cli.train import TrainConfig
 from twostroke.errors import RunFolderError, SettingsError
 from twostroke.support import bits
 from twostroke.training import History
-from twostroke.training.engine import launched, processes_of
-from twostroke.training.shares import checksum_of, load_share, support_file
+from twostroke.processes.several import launched, processes_of
+from twostroke.runs.shares import checksum_of, load_share, support_file
 
 
 def finish(processes: list[subprocess.Popen], seconds: float = 300) -> list[tuple[str, str]]:

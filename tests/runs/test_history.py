@@ -5,7 +5,7 @@ import pytest
 import twostroke as ts
 from tests.toy import toy_record
 from twostroke.errors import RunFolderError
-from twostroke.training.history import divergence
+from twostroke.runs.history import divergence
 
 
 def test_csv_keeps_every_digit_and_what_is_missing(tmp_path):
