@@ -21,7 +21,7 @@ from torch import nn
 import twostroke as ts
 from common import first_examples, mean_sd, parser_of, write
 from twostroke.alternation.statistics import estimate_statistics
-from twostroke.training.listener import Listener
+from twostroke.runs import EpochRecord
 
 
 def disagreement(model: nn.Module, x: torch.Tensor) -> float:
@@ -31,7 +31,7 @@ def disagreement(model: nn.Module, x: torch.Tensor) -> float:
     return float(evaluated.drift(trained))
 
 
-class Lag(Listener):
+class Lag(ts.Listener):
     """After every epoch: how many masks the running statistics get wrong."""
 
     def __init__(self, model: nn.Module, source: ts.data.Examples, batch: int, seed: int) -> None:
@@ -39,7 +39,7 @@ class Lag(Listener):
         self.x, _ = source.batch(torch.arange(batch))
         self.rows: list[dict] = []
 
-    def epoch(self, record: ts.EpochRecord) -> None:
+    def epoch(self, record: EpochRecord) -> None:
         fresh = copy.deepcopy(self.model)
         estimate_statistics(fresh, self.source, seed=self.seed)
         row = {"seed": self.seed, "epoch": record.epoch, "loss_live": record.loss_live}

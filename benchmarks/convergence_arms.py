@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import twostroke as ts
-from twostroke.alternation import Alternation
+from twostroke.alternation import Alternation, Live
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Arm:
     """
 
     optimizer: str = "sgd"
-    alternation: Callable[[int], Alternation] = lambda epochs: ts.Live()
+    alternation: Callable[[int], Alternation] = lambda epochs: Live()
     lrs: tuple[float, ...] = (0.1, 0.2, 0.4)
     decays: tuple[float, ...] = (5e-4, 2e-3, 5e-3)
     warms: tuple[float, ...] = (0.25, 0.1)

@@ -8,10 +8,10 @@ import statistics
 from dataclasses import fields, replace
 from typing import NamedTuple
 
-import twostroke as ts
 from common import mean_sd, write
 from convergence_arms import base_of
 from twostroke.report import draw_curves
+from twostroke.runs import EpochRecord, History
 from twostroke.report.table import to_target
 
 
@@ -43,12 +43,12 @@ def tuning_of(options) -> list[dict]:
 
 def interval(differences: list[float]) -> tuple[float, float]:
     """Mean and half-width of the 95 % interval of a paired difference (Student's t)."""
-    from scipy import stats
-
     n = len(differences)
     mean = statistics.fmean(differences)
     if n < 2:
         return mean, math.nan
+    from scipy import stats
+
     half = stats.t.ppf(0.975, n - 1) * statistics.stdev(differences) / math.sqrt(n)
     return mean, float(half)
 
@@ -58,11 +58,11 @@ def paired(values: list[float], others: list[float]) -> tuple[float, float]:
     return interval([a - b for a, b in zip(values, others, strict=True)])
 
 
-def history_of(result: dict) -> ts.History:
-    return ts.History(ts.EpochRecord(**record) for record in result["history"])
+def history_of(result: dict) -> History:
+    return History(EpochRecord(**record) for record in result["history"])
 
 
-def mean_history(results: list[dict]) -> ts.History:
+def mean_history(results: list[dict]) -> History:
     """Epoch by epoch the mean over seeds of whatever is a real number in all of them."""
     epochs = []
     for records in zip(*map(history_of, results), strict=False):  # as far as all of them came
@@ -73,7 +73,7 @@ def mean_history(results: list[dict]) -> ts.History:
             if all(isinstance(value, float) for value in some)
         }
         epochs.append(replace(records[0], **means))
-    return ts.History(epochs)
+    return History(epochs)
 
 
 def last(result: dict, key: str) -> float:

@@ -20,7 +20,7 @@ import torch
 
 import twostroke as ts
 from common import first_examples, mean_sd, parser_of, write
-from twostroke.sparsity import MASKS, Recipe
+from twostroke.sparsity import MASKS, Recipe, dense_sparse_dense
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,9 +50,9 @@ def main() -> None:
     for seed in range(options.seeds):
         torch.manual_seed(seed)
         model = ts.models.create_model("allcnn-mini", in_channels=data.train.shape[0])
-        start = ts.dense_sparse_dense(model, data, mask="none", phases=plan, seed=seed).error
+        start = dense_sparse_dense(model, data, mask="none", phases=plan, seed=seed).error
         for mask in MASKS:
-            result = ts.dense_sparse_dense(
+            result = dense_sparse_dense(
                 copy.deepcopy(model), data, mask=mask, phases=later, seed=seed
             )
             pruned, final = result.phases

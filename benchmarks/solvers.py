@@ -20,6 +20,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -37,14 +38,12 @@ GRID = {
     "sgd": (0.01, 0.03, 0.1, 0.3),
     "adamw": (0.001, 0.003, 0.01, 0.03),
     "muon": (0.003, 0.01, 0.03, 0.1),
-    "blocks": (1.0,),
-    "blocks, a quarter": (0.25,),
+    "blocks": (99,),
     "lbfgs": (10,),
     "lagrangian": (0.01, 0.03, 0.1, 1.0, 10.0),
 }
 SETTING = {
-    "sgd": "lr", "adamw": "lr", "muon": "lr", "blocks": "sample", "blocks, a quarter": "sample",
-    "lbfgs": "history", "lagrangian": "rho",
+    "sgd": "lr", "adamw": "lr", "muon": "lr", "blocks": "sweeps", "lbfgs": "history", "lagrangian": "rho",
 }  # fmt: skip
 STEPWISE = ("sgd", "adamw", "muon")
 
@@ -149,21 +148,37 @@ def by_steps(method, lr, seed, model, support, x, y, trace, batch=100):
             trace.look(epoch + 1)
 
 
+class Spent(Exception):
+    """The passes are spent."""
+
+
+class Watched(HeldLoss):
+    """Looks at the run after each move of the weights, and ends it when the passes are spent."""
+
+    trace: Trace
+
+    def look(self, names=None, *, at=None):
+        if self.passes >= PASSES:
+            raise Spent
+        return super().look(names, at=at)
+
+    def put(self, values):
+        super().put(values)
+        if self.passes <= PASSES:
+            self.trace.look(self.passes)
+
+
 def by_solver(method, value, model, support, x, y, trace):
-    problem = HeldLoss.of(model, support, x, y, weight_decay=DECAY, chunk=100)
-    if method.startswith("blocks"):
-        solver = BlockSweep(sweeps=99, sample=value)
+    problem = Watched.of(model, support, x, y, weight_decay=DECAY, chunk=100)
+    problem.trace = trace
+    if method == "blocks":
+        solver = BlockSweep(sweeps=value)
     elif method == "lbfgs":
-        solver = LBFGS(steps=PASSES, history=int(value))
+        solver = LBFGS(steps=PASSES, history=value)
     else:
         solver = AugmentedLagrangian(steps=99, rho=value)
-
-    def callback(_share: float) -> bool:
-        if problem.passes <= PASSES:
-            trace.look(problem.passes)
-        return problem.passes >= PASSES
-
-    solver.solve(problem, callback=callback)
+    with suppress(Spent):
+        solver.solve(problem)
 
 
 def pick(points: list[dict]) -> dict:
@@ -181,7 +196,7 @@ def run_strokes(folder: Path) -> tuple[list[dict], dict]:
     for method, grid in GRID.items():
 
         def one(value, seed, method=method):
-            name = f"{method}-{value:g}-seed{seed}".replace(" ", "_").replace(",", "")
+            name = f"{method}-{value:g}-seed{seed}"
             return kept_cell(
                 folder / f"{name}.json", lambda: stroke(method, value, seed, data, validation)
             )

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 import twostroke as ts
 from common import Clock, add_device, paired, parser_of, seconds_of, show, synchronise, write
 from twostroke.models import create_model
-from twostroke.solvers import muon as muon_module
+from twostroke.solvers import muon as iteration
 
 
 def low_precision(options: argparse.Namespace) -> torch.autocast:
@@ -222,7 +222,7 @@ def muon_speed(options: argparse.Namespace, clock: Clock = seconds_of) -> dict:
             optimizer.step()
 
         def written_out(muon=muon) -> None:
-            with patch.object(muon_module, "_by_gram", muon_module._by_steps):
+            with patch.object(iteration, "_by_gram", iteration._by_steps):
                 muon.step()
 
         step(sgd)  # leaves gradients for the last ones
