@@ -53,7 +53,8 @@ def command(folder: Path, resume: bool, data: Path, refresh: str, store: str, ep
     return [
         *program,
         *("--data", f"npz:{data}", "--augmentation", "shift", "--alternation", "instance"),
-        *("--warmup", "1", "--gap", "1", "--refresh", refresh, "--store", store),
+        *("--instance.warmup", "1", "--instance.gap", "1"),
+        *("--instance.refresh", refresh, "--instance.store", store),
         *("--epochs", str(epochs), "--batch-size", "40", "--lr", "0.02", "--ema-decay", "0.9"),
         *("--out", str(folder)),
     ]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from twostroke.cli.main import COMMANDS, main
+
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(p.name for p in (ROOT / "benchmarks" / "results").iterdir() if p.is_dir())
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
@@ -20,15 +22,21 @@ def parse_script(script, words: list[str]) -> None:
 
 
 def parse_command(words: list[str]) -> None:
-    """The command's own parser, around a function that does nothing."""
-    import tyro
+    """The command line's own parser, in front of a function that does nothing."""
+    command = COMMANDS[words[0]]
+    module = importlib.import_module(f"twostroke.cli.{command.module}")
 
-    function = getattr(importlib.import_module(f"twostroke.cli.{words[0]}"), words[0])
+    @functools.wraps(getattr(module, command.function))
+    def nothing(*_args: object, **_options: object) -> int:
+        return 0
 
-    @functools.wraps(function)
-    def nothing(*_args: object, **_options: object) -> None: ...
-
-    tyro.cli(nothing, args=words[1:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, command.function, nothing)
+        try:
+            main(words)
+        except SystemExit as end:
+            if end.code:
+                raise
 
 
 def parse(script, words: list[str]) -> None:
