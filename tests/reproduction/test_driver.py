@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.test_cli import run
+from tests.cli.typed import run
 from tests.toy import toy_tensors
 from twostroke.alternation.fingerprint import data_fingerprint
 from twostroke.data import from_tensors
@@ -22,8 +22,8 @@ from twostroke.errors import (
     SettingsError,
     UnknownNameError,
 )
-from twostroke.reproduction import EXPERIMENTS, Stopped, cells, driver, reproduce, tasks
-from twostroke.runs.checkpoint import CHECKPOINT
+from twostroke.reproduction import EXPERIMENTS, Stopped, Watcher, cells, driver, reproduce, tasks
+from twostroke.runs import CHECKPOINT
 
 reproduce_command = importlib.import_module("twostroke.cli.reproduce")
 SMALL = dict.fromkeys(tasks.TASKS, "allcnn-mini")
@@ -39,7 +39,9 @@ def small_nets(monkeypatch):
     monkeypatch.setattr(tasks, "SMOKE_EPOCHS", 2)
 
 
-class Seen:
+class Seen(Watcher):
+    """Notes what it is told, and stops in an epoch that is asked for."""
+
     def __init__(self, stop=None):
         self.begun, self.kept, self.epochs, self.stop = [], [], 0, stop
         self.left, self.phases = [], []
@@ -49,18 +51,14 @@ class Seen:
         self.left.append(left)
         assert 1 <= number <= count
 
-    def step(self, phase, where):
-        pass
+    def part(self, name):
+        if name not in self.phases:
+            self.phases.append(name)
 
-    def epoch(self, phase, record):
+    def epoch(self, record):
         self.epochs += 1
-        if phase not in self.phases:
-            self.phases.append(phase)
         if self.epochs == self.stop:
             raise KeyboardInterrupt
-
-    def end(self, result):
-        pass
 
 
 # one or two tasks of each: the others run the same code
@@ -78,7 +76,7 @@ def test_every_experiment_writes_its_page(name, digits, tmp_path):
     page = (tmp_path / f"{name}.md").read_text()
     document = json.loads((tmp_path / f"{name}.json").read_text())
     assert "a subset, 60 + 40 of 120 + 120 images" in page
-    assert "in the place of" in page
+    assert "instead of" in page
     assert "**smoke**" in page
     assert all(cell["versions"]["torch"] and cell["history"] for cell in document["cells"])
     assert len(document["cells"]) == sum(map(len, done.results.values()))
@@ -194,7 +192,7 @@ def test_other_images_under_the_same_name_are_other_cells(tmp_path, monkeypatch)
         seen = Seen()
         reproduce("figure1", watcher=seen, **options)
         assert len(seen.begun) == 2
-    assert "(npz:toys.npz, in the place of mnist)" in (tmp_path / "figure1.md").read_text()
+    assert "(npz:toys.npz, instead of mnist)" in (tmp_path / "figure1.md").read_text()
 
 
 def test_pages_name_the_machines_that_trained(digits, tmp_path):
@@ -292,7 +290,7 @@ def test_a_damaged_checkpoint_of_a_run_is_named_with_its_folder(digits, tmp_path
         reproduce("figure1", watcher=Seen(stop=2), **options)
     (begun,) = (tmp_path / "cells").glob("*.unfinished")
     (begun / CHECKPOINT).write_bytes(b"damaged")
-    with pytest.raises(RunFolderError, match=rf"{begun}; without that folder it begins anew"):
+    with pytest.raises(RunFolderError, match=rf"{begun}; without that folder it begins again"):
         reproduce("figure1", **options)
     shutil.rmtree(begun)
     reproduce("figure1", **options)
