@@ -16,3 +16,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
         code = stop.code or 0
     out, err = capsys.readouterr()
     return code, out, err
+
+
+def words(text: str) -> str:
+    """A text without the frames and line ends that a terminal's width brings."""
+    return " ".join(text.translate(dict.fromkeys(map(ord, "│╭╮╰╯─"), " ")).split())
