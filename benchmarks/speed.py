@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 import twostroke as ts
 from twostroke.models import create_model
-from twostroke.solvers import spectral
+from twostroke.solvers import muon as iteration
 from twostroke.training.run import versions
 
 
@@ -310,7 +310,7 @@ def muon_speed(
             optimizer.step()
 
         def written_out(muon=muon) -> None:
-            with patch.object(spectral, "_by_gram", spectral._by_steps):
+            with patch.object(iteration, "_by_gram", iteration._by_steps):
                 muon.step()
 
         step(sgd)  # leaves gradients for the last ones

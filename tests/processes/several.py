@@ -1,4 +1,4 @@
-"""What each of several processes runs for test_engine.py: python -m tests.training.several FOLDER."""
+"""What each of several processes runs for test_several.py: python -m tests.processes.several FOLDER."""
 
 import contextlib
 import io
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import twostroke as ts
+from tests.listening import told
 from tests.toy import toy_data, toy_net
 from twostroke.data import Data, FlipShift
 
@@ -22,7 +23,7 @@ INSTANCE = ts.InstanceWise(warmup=1, gap=1, probe=33)
 
 # each must come out as it does in one process: kind, settings
 CASES = {
-    "live": (None, {"clip": 1.0, "average": 0.8}),
+    "live": (None, {"max_grad_norm": 1.0, "ema_decay": 0.8}),
     "live in parts": (None, {"accumulate": 4}),
     "instance": (INSTANCE, {}),
     "instance in parts": (ts.InstanceWise(warmup=1, gap=1, penalty=0.1), {"accumulate": 3}),
@@ -31,13 +32,6 @@ CASES = {
     "batch": (ts.BatchWise(warmup=1, density=0.7), {"optimizer": "muon", "lr": 0.02}),
     "price": (ts.BatchWise(rule=ts.BatchEnergy(price=0.05)), {}),
     "vote": (ts.BatchWise(rule=ts.MajorityVote()), {}),
-    "slow": (ts.SlowSupport(warmup=1, decay=0.9), {}),
-    "running": (ts.InstanceWise(warmup=1, gap=1, refresh="running"), {}),
-    "certificate": (ts.InstanceWise(warmup=1, gap=3, watch="certificate"), {"probe": 20}),
-    "selective": (
-        ts.InstanceWise(warmup=1, gap=1, drift=None),
-        {"visits": ts.Selective(drop=0.5, by="both"), "epochs": 5},
-    ),
     "file": (ts.InstanceWise(warmup=1, gap=1, probe=33, store="file"), {}),
     "balanced": (INSTANCE, {"order": "balanced", "batch_size": 32}),
     # batches of three, of which a process often has none, and an odd last one
@@ -71,7 +65,7 @@ def outcome(case: str, seed: int = 0, **options: object) -> dict[str, object]:
     return {
         "status": result.status.name,
         "notes": result.notes,
-        "stored": stored[0].nbytes if stored else 0,
+        "stored": stored[0]._place.nbytes if stored else 0,
         "names": list(model.state_dict()),
         "weights": torch.cat([p.detach().flatten() for p in model.parameters()]).tolist(),
         "phases": result.history.column("phase"),
@@ -85,7 +79,7 @@ class _Counting:
 
     def start(self, *args, **options):
         alternator = self.kind.start(*args, **options)
-        self.stored.append(alternator.masks.store)
+        self.stored.append(alternator.masks)
         return alternator
 
 
@@ -138,7 +132,11 @@ def main() -> None:
     report["calls"] = calls = []
     model = _Normed()
     again = ts.fit(
-        model, toy_data(), callback=lambda r: calls.append(r.epoch), device="cpu", **QUICK
+        model,
+        toy_data(),
+        listener=told(epoch=lambda r: calls.append(r.epoch)),
+        device="cpu",
+        **QUICK,
     )
     report["normed"] = {
         "statistics": [b.tolist() for b in model.buffers()],
@@ -155,7 +153,6 @@ def main() -> None:
             lambda: ts.fit(toy_net(), data, alternation=ts.BatchWise(rule=_Own()), **quick)
         ),
         "norm": refused(lambda: ts.fit(toy_net(), data, **quick, sync_batch_norm=True)),
-        "rest": refused(lambda: ts.fit(toy_net(), data, rest=ts.Settled(), **quick)),
         "device": refused(lambda: ts.fit(toy_net(), data, epochs=1, device="cuda:1")),
     }
     toy = f"npz:{folder / 'toy.npz'}"

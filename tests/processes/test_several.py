@@ -13,16 +13,16 @@ import torch
 import torch.nn.functional as F
 
 import twostroke as ts
-from tests.toy import toy_data, toy_net, toy_tensors
+from tests.listening import told
 from tests.processes.several import CASES, COLUMNS, STEADY, launch, outcome
-from twostroke.alternation import Processes
-from twostroke.cli.config import from_toml, plain
+from tests.toy import toy_data, toy_net, toy_tensors
+from twostroke.cli.options import from_toml, plain
 from twostroke.cli.train import TrainConfig
 from twostroke.errors import RunFolderError, SettingsError
-from twostroke.support import bits
-from twostroke.training import History
-from twostroke.processes.several import launched, processes_of
+from twostroke.processes import Processes, launched, processes_of
+from twostroke.runs import History
 from twostroke.runs.shares import checksum_of, load_share, support_file
+from twostroke.support import bits
 
 
 def finish(processes: list[subprocess.Popen], seconds: float = 300) -> list[tuple[str, str]]:
@@ -54,7 +54,7 @@ def folder(tmp_path_factory) -> Path:
 def reports(folder) -> list[dict]:
     """What two processes did, see `several.main`."""
     processes = launch(
-        2, "-m", "tests.training.several", str(folder), cwd=Path(__file__).parents[2]
+        2, "-m", "tests.processes.several", str(folder), cwd=Path(__file__).parents[2]
     )
     said = finish(processes)
     assert [p.returncode for p in processes] == [0, 0], said
@@ -90,7 +90,7 @@ def test_a_run_goes_on_in_another_number_of_processes(reports, folder):
     for report in reports:
         same_run(whole, report["from one"])
         assert report["from one"]["notes"][-1] == (
-            "the stored supports of 1 process were shared out anew to 2; none was estimated again"
+            "the stored supports of 1 process were shared out to 2; none was estimated again"
         )
     names = sorted(p.name for p in (folder / "by-2").iterdir())
     assert names == [
@@ -100,7 +100,7 @@ def test_a_run_goes_on_in_another_number_of_processes(reports, folder):
     ]
     ended = outcome("instance", seed=9, folder=folder / "by-2", resume=True, **STEADY)
     same_run(whole, ended)
-    assert "2 processes were shared out anew to 1" in ended["notes"][-1]
+    assert "2 processes were shared out to 1" in ended["notes"][-1]
     names = sorted(p.name for p in (folder / "by-2").iterdir())
     assert names == ["checkpoint.safetensors", "support-3.safetensors"]
 
@@ -109,14 +109,14 @@ def test_a_run_with_masks_in_files_goes_on_in_another_number_of_processes(report
     whole = outcome("file", **STEADY)
     for report in reports:
         same_run(whole, report["file from one"])
-        assert "1 process were shared out anew to 2" in report["file from one"]["notes"][-1]
+        assert "1 process were shared out to 2" in report["file from one"]["notes"][-1]
         same_run(whole, report["file again"])
     two = ["process-1-of-2", "process-2-of-2"]
     for name in ("file-1", "file-22"):  # of what one process kept nothing is left
         assert sorted(p.name for p in (folder / name).iterdir()) == ["checkpoint.safetensors", *two]
     ended = outcome("file", seed=9, folder=folder / "file-2", resume=True, **STEADY)
     same_run(whole, ended)
-    assert "2 processes were shared out anew to 1" in ended["notes"][-1]
+    assert "2 processes were shared out to 1" in ended["notes"][-1]
     names = sorted(p.name for p in (folder / "file-2").iterdir())
     assert names == ["checkpoint.safetensors", "support-3.store"]
 
@@ -138,7 +138,6 @@ def test_what_one_process_refuses_all_refuse(reports):
     assert "set batch_size to 2 or more" in first["all"]["text"]
     assert "BatchEnergy or MajorityVote" in first["rule"]["text"]
     assert "between GPUs only" in first["norm"]["text"]
-    assert "rest=None with several" in first["rest"]["text"]
     assert "'auto', 'cpu' or 'cuda'" in first["device"]["text"]
 
 
@@ -190,20 +189,22 @@ def test_a_lost_process_ends_the_run_which_goes_on_and_is_stopped(folder):
     assert [p.returncode for p in processes] == [130, 130], complaint
     assert "--resume" in said
     assert silent == ""
+
     # and in one process
+    def stop():
+        raise KeyboardInterrupt
+
     config = from_toml(out / "config.toml", TrainConfig)
     done = len(History.load(out / "metrics.csv"))
     result = ts.fit(
         ts.models.create_model("allcnn-mini", classes=4, in_channels=1),
         ts.data.load(config.data),
         alternation=config.kind(),
-        settings=config.settings(),
+        settings=config.settings,
         folder=out,
         resume=True,
         identity=plain(config),
-        progress=lambda where: (
-            (_ for _ in ()).throw(KeyboardInterrupt) if where.epoch > done else None
-        ),
+        listener=told(step=lambda where: stop() if where.epoch > done else None),
     )
     assert len(result.history) == done + 1
 
@@ -242,7 +243,7 @@ def test_a_process_without_examples_stands_in_and_is_idle_until_the_block_ends()
 
 @pytest.mark.parametrize("saved", [1, 2, 3])
 @pytest.mark.parametrize("now", [1, 2, 4])
-def test_supports_are_cut_anew_row_by_row(tmp_path, saved, now):
+def test_supports_are_shared_out_row_by_row(tmp_path, saved, now):
     support = ts.record(toy_net().eval(), toy_tensors(11)[0])
     sums = []
     for k in range(saved):
@@ -293,20 +294,20 @@ def test_a_batch_run_in_parts_descends_as_the_whole():
 def test_one_process_that_is_told_of_others(monkeypatch):
     assert launched() == 1
     with pytest.raises(SettingsError, match="this is one"):
-        processes_of(ts.Settings(sync_batch_norm=True))
+        processes_of(sync_batch_norm=True)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert launched() == 1  # a cluster's own variable, without a place for this process
     monkeypatch.setenv("RANK", "0")
     assert launched() == 2
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(SettingsError, match=r"pip install 'twostroke\[scale\]'"):
-        processes_of(ts.Settings(device="cpu"))
+        processes_of(device="cpu")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
     with pytest.raises(SettingsError, match="mixed_precision=fp16"):
-        processes_of(ts.Settings(device="cpu"))
+        processes_of(device="cpu")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(SettingsError, match="FSDP"):
-        processes_of(ts.Settings(device="cpu"))
+        processes_of(device="cpu")
 
 
 def test_one_process_needs_no_accelerate(monkeypatch):

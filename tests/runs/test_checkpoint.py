@@ -57,7 +57,7 @@ def test_what_a_run_of_several_processes_left_before_its_first_checkpoint_is_cle
         process.mkdir()
         (process / "support-1.store").touch()
     (kept / "mine.txt").touch()
-    ts.training.RunFolder(tmp_path).clear()
+    ts.RunFolder(tmp_path).clear()
     assert not stored.exists()
     assert [p.name for p in kept.iterdir()] == ["mine.txt"]
 
@@ -96,7 +96,7 @@ def test_damage_is_named_and_the_model_is_untouched(folder, name, damage):
 
 
 def test_a_disk_that_is_full_leaves_the_last_checkpoint(folder, monkeypatch):
-    from twostroke.training import files
+    from twostroke.runs import files
 
     before = (folder / "checkpoint.safetensors").read_bytes()
 

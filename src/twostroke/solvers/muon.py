@@ -5,8 +5,8 @@ bounds how far its pre-activations at one place can move; at all places together
 times the root of how many patches a pixel is in (k² at most). Of all updates with one spectral norm the
 orthogonalised one falls fastest.
 torch's own `Muon` takes matrices only and treats them one by one; here weights of any dimension are read as
-(out, in · kernel) matrices, those of one shape are orthogonalised together, and whatever is no such weight
-is descended on by SGD within the same optimiser.
+(out, in · kernel) matrices, those of one shape are orthogonalised together, and all other
+parameters go by SGD within the same optimiser.
 
 After K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024).
 """

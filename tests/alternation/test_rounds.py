@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 import twostroke as ts
 from tests.toy import toy_data, toy_net
-from twostroke.alternation import Phase
+from twostroke.alternation import Live, Phase
 from twostroke.data import FlipShift
 from twostroke.errors import NotReplayableError, SettingsError, UnholdableError
 
@@ -39,7 +39,7 @@ def start(kind, model, data=None, **options):
 
 def test_live_never_holds():
     model = toy_net()
-    alternator = start(ts.Live(), model)
+    alternator = start(Live(), model)
     assert epoch(alternator, model, 0) == [Phase.LIVE] * 4
     assert alternator.held_network(ALL) is None
     assert alternator.penalty() is None
@@ -86,58 +86,6 @@ def test_the_sweep_stores_what_record_gives_and_the_step_holds_it():
     assert not torch.equal(held, model(x[indices]))
 
 
-@pytest.mark.parametrize("store", ["host", "file"])
-@pytest.mark.parametrize("keep", [0.0, "between", 0.99])
-def test_a_sweep_that_keeps_sites_mixes_old_masks_and_new(tmp_path, store, keep):
-    model = toy_net()
-    data = toy_data(augmentation=FlipShift(shift=1))
-    shares = []
-    for _ in range(1 + (keep == "between")):  # first to find out how far the sites drift
-        torch.manual_seed(0)
-        model = toy_net()
-        limit = sum(shares[-1]) / 2 if shares else keep if keep != "between" else 0.0
-        kind = ts.InstanceWise(
-            warmup=0, gap=1, drift=None, keep=limit, store=store, store_path=tmp_path / str(limit)
-        )
-        alternator = start(kind, model, data)
-        alternator.wants_example_drift = True
-        alternator.begin_epoch(0)
-        x, _ = data.train.batch(ALL, view=0, seed=0)
-        old = ts.record(model, x)
-        assert alternator.masks.store.read(ALL, "cpu") == old
-        with torch.no_grad():  # the second site moves by far more than the first
-            model[0].weight.add_(0.02 * torch.randn(6, 1, 3, 3))
-            model[4].weight.add_(0.5 * torch.randn(8, 6, 3, 3))
-        alternator.end_epoch(1.0)
-        alternator.begin_epoch(1)
-        assert alternator.view == 0  # masks that stay are of this view
-        new = ts.record(model, x)
-        drift = old[alternator.probe].drift(new[alternator.probe])
-        shares.append(list(drift.by_site.values()))
-        moved = [site for site in old.sites if drift.by_site[site] > limit]
-        assert len(moved) == {0.0: 2, 0.99: 0}.get(limit, 1)
-        stored = alternator.masks.store.read(ALL, "cpu")
-        for site in old.sites:
-            assert torch.equal(stored[site], (new if site in moved else old)[site])
-        assert torch.equal(alternator.example_drift, old.drift_by_example(stored))
-        assert alternator.stroke_visits == len(alternator.probe) + (len(ALL) if moved else 0)
-        alternator.close()
-
-
-def test_sites_that_all_moved_are_renewed_as_by_a_whole_sweep():
-    runs = []
-    for keep in (None, 0.0):
-        model = toy_net(norm=True)
-        kind = ts.InstanceWise(warmup=1, gap=1, drift=None, keep=keep)
-        alternator = start(kind, model)
-        for number in range(4):
-            epoch(alternator, model, number, lr=0.3)
-        runs.append((model.state_dict(), alternator.masks.store.read(ALL, "cpu")))
-    (one, masks), (two, same) = runs
-    assert masks == same
-    assert all(torch.equal(one[name], two[name]) for name in one)
-
-
 def test_online_records_while_an_ordinary_epoch_runs():
     model = toy_net()
     alternator = start(ts.InstanceWise(warmup=1, gap=1, drift=None, refresh="online"), model)
@@ -145,39 +93,6 @@ def test_online_records_while_an_ordinary_epoch_runs():
     assert phases == ["live", "recording", "held", "recording", "held"]
     x, _ = alternator.source.batch(ALL)
     assert alternator.masks.store.read(ALL, "cpu") == ts.record(model, x)  # lr 0: nothing moved
-
-
-def test_running_holds_at_each_visit_what_the_one_before_noted():
-    model = toy_net()
-    kind = ts.InstanceWise(warmup=1, drift=None, refresh="running")
-    alternator = start(kind, model, toy_data())
-    phases = [str(epoch(alternator, model, n)[0]) for n in range(2)]
-    assert phases == ["live", "recording"]
-    x, _ = alternator.source.batch(ALL)
-    first = alternator.masks.store.read(ALL, "cpu")
-    assert first == ts.record(model, x)  # lr 0: nothing moved
-    with torch.no_grad():
-        for p in model.parameters():
-            p += 0.3 * torch.randn_like(p)
-    alternator.begin_epoch(2)
-    assert (alternator.phase, alternator.round) == (Phase.HELD, 2)
-    assert alternator.needs_every_example
-    some = torch.tensor([5, 3, 77])
-    q = []
-    with alternator.step(some, 0.0):
-        hooks = [m.register_forward_pre_hook(lambda _, a: q.append(a[0].clone()))
-                 for m in model if isinstance(m, torch.nn.ReLU)]  # fmt: skip
-        held = model(x[some])
-    for hook in hooks:
-        hook.remove()
-    with ts.hold(model, first[some]):
-        assert torch.equal(held, model(x[some]))
-    noted = alternator.masks.store.read(some, "cpu")
-    for site, before in zip(noted.sites, q, strict=True):
-        assert torch.equal(noted[site], before > 0)
-    assert noted != first[some]
-    rest = torch.tensor([i for i in ALL.tolist() if i not in some.tolist()])
-    assert alternator.masks.store.read(rest, "cpu") == first[rest]
 
 
 def test_drift_beyond_the_limit_ends_the_stroke_at_once_and_the_rest_is_live():
@@ -206,28 +121,6 @@ def test_drift_is_the_share_of_probe_units_that_changed():
     share /= 50 * sum(s.units for s in before.sites)
     assert float(alternator.drift) == pytest.approx(share, abs=1e-12)
     assert len(alternator.probe.unique()) == 50
-
-
-def test_a_certificate_tells_the_drift_without_a_forward_pass():
-    model = toy_net()
-    kind = ts.InstanceWise(warmup=0, gap=5, drift=0.3, checks=4, probe=50, watch="certificate")
-    alternator = start(kind, model)
-    alternator.begin_epoch(0)
-    visits, drifts = [], []
-    for n in range(8):
-        with alternator.step(ALL[:5], n / 8):
-            pass
-        visits.append(alternator.stroke_visits)
-        drifts.append(alternator.drift)
-        with torch.no_grad():
-            for p in model.parameters():
-                p += 0.003 * torch.randn_like(p)
-    # the sweep and the certificate; at the first check the probe; at the others nothing
-    assert visits == [160 + 50] * 2 + [160 + 50 + 50] * 6
-    assert drifts[:2] == [None, None]
-    assert 0 < drifts[2] < drifts[4] < drifts[6] < 0.3
-    alternator.end_epoch(1.0)
-    assert alternator.stroke_visits == 160 + 3 * 50
 
 
 def test_plateau_ends_warm_up_and_stroke():
@@ -303,7 +196,7 @@ def test_augmentation_that_cannot_be_replayed_is_refused():
 
     with pytest.raises(NotReplayableError):
         ts.InstanceWise().start(toy_net(), Restless())
-    ts.Live().start(toy_net(), Restless())
+    Live().start(toy_net(), Restless())
 
 
 def test_batch_wise_holds_by_rule_after_its_warm_up():
@@ -330,76 +223,10 @@ def test_what_cannot_be_held_is_refused_before_any_work():
         start(ts.InstanceWise(), linear)
 
 
-def test_slow_support_is_that_of_the_average_and_lags():
-    model = toy_net()
-    alternator = start(ts.SlowSupport(decay=0.5, warmup=1), model)
-    assert epoch(alternator, model, 0, lr=0.5) == [Phase.LIVE] * 4
-    mean = toy_net()
-    for number in (1, 2):
-        assert epoch(alternator, model, number, lr=0.5) == [Phase.HELD] * 4
-    mean.load_state_dict(alternator.average.module.state_dict())
-    x, _ = alternator.source.batch(ALL[:30])
-    with alternator.step(ALL[:30]):
-        held = model(x)
-    with ts.hold(model, ts.record(mean, x)):
-        assert torch.equal(held, model(x))
-    assert float(alternator.drift) > 0
-    # one step moves the average half-way
-    before = [p.clone() for p in alternator.average.module.parameters()]
-    alternator.after_step()
-    after = alternator.average.module.parameters()
-    for old, new, now in zip(before, after, model.parameters(), strict=True):
-        assert torch.allclose(new, (old + now) / 2)
-
-
-def test_slow_support_gated_stands_on_top_of_relu():
-    model = toy_net()
-    alternator = start(ts.SlowSupport(decay=0.5, gated=True), model)
-    epoch(alternator, model, 0, lr=0.5)
-    x, _ = alternator.source.batch(ALL[:30])
-    support = ts.record(alternator.average.module, x, gated=True)
-    with alternator.step(ALL[:30]):
-        masked = model(x)
-    with ts.hold(model, support, gated=True):
-        assert torch.equal(masked, model(x))
-    with ts.hold(model, support):
-        assert not torch.equal(masked, model(x))
-
-
-def test_slow_support_waits_for_a_plateau():
-    model = toy_net()
-    alternator = start(ts.SlowSupport(warmup=ts.Plateau(patience=1)), model)
-    phases = [
-        str(epoch(alternator, model, number, loss=loss)[0])
-        for number, loss in enumerate([1.0, 0.5, 0.5, 0.4])
-    ]
-    assert phases == ["live", "live", "live", "held"]
-
-
-def test_slow_support_counts_what_it_runs_forward_to_hold_and_to_check():
-    model = toy_net()
-    alternator = start(ts.SlowSupport(warmup=1), model)
-    epoch(alternator, model, 0)
-    assert alternator.stroke_visits == 0
-    epoch(alternator, model, 1)
-    counted = alternator.stroke_visits, alternator.stroke_seconds
-    assert counted[0] == 160 + 2 * 160  # its steps; average and live network at the end
-    with alternator.held_network(ALL):  # looking at it is no stroke
-        model(alternator.source.batch(ALL)[0])
-    assert (alternator.stroke_visits, alternator.stroke_seconds) == counted
-
-
-def test_slow_support_settings_are_checked():
-    with pytest.raises(SettingsError, match="decay"):
-        ts.SlowSupport(decay=1.0)
-
-
 KINDS = {
     "sweep": ts.InstanceWise(warmup=1, gap=2, drift=0.5),
-    "keep": ts.InstanceWise(warmup=1, gap=1, drift=None, keep=0.05),
     "online": ts.InstanceWise(warmup=1, gap=2, drift=0.5, refresh="online"),
     "batch": ts.BatchWise(warmup=1),
-    "slow": ts.SlowSupport(warmup=1, decay=0.9),
 }
 
 
@@ -414,7 +241,7 @@ def test_state_goes_on_where_it_was(name):
     second = toy_net(seed=1)
     second.load_state_dict(first.state_dict())
     c = start(kind, second)
-    c.restore(*b.state(), b.tensors())
+    c.restore(*b.state())
     for number in range(3, 7):
         assert epoch(a, straight, number, lr=0.05) == epoch(c, second, number, lr=0.05)
     for p, q in zip(straight.parameters(), second.parameters(), strict=True):

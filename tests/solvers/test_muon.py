@@ -6,10 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-import twostroke as ts
-from tests.toy import toy_data, toy_net
 from twostroke.errors import SettingsError
-from twostroke.solvers import Muon, orthogonalise, spectral
+from twostroke.solvers import Muon, muon, orthogonalise
 
 
 @settings(max_examples=30, deadline=None)
@@ -132,20 +130,24 @@ def test_settings_are_checked():
             Muon([{"params": [nn.Parameter(torch.ones(2, 2))], **wrong}])
 
 
-def test_fit_takes_it_by_name_and_state_survives_a_checkpoint(tmp_path):
-    options = {"batch_size": 20, "lr": 0.05, "optimizer": "muon", "probe": 40}
-    whole = ts.fit(toy_net(), toy_data(), epochs=4, **options)
-    assert whole.error < 10
+def test_it_goes_on_from_its_state():
+    torch.manual_seed(0)
+    start, gradients = torch.randn(3, 2), torch.randn(4, 3, 2)
+    whole, begun = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    one, two = Muon([whole]), Muon([begun])
 
-    def stop(where):
-        if (where.epoch, where.step) == (2, 1):
-            raise KeyboardInterrupt
+    def steps(optimizer, p, gradients):
+        for gradient in gradients:
+            p.grad = gradient.clone()
+            optimizer.step()
 
-    ts.fit(toy_net(), toy_data(), epochs=4, folder=tmp_path, progress=stop, **options)
-    model = toy_net(seed=3)
-    ts.fit(model, toy_data(), epochs=4, folder=tmp_path, resume=True, **options)
-    for p, q in zip(whole.model.parameters(), model.parameters(), strict=True):
-        assert torch.equal(p, q)
+    steps(one, whole, gradients)
+    steps(two, begun, gradients[:2])
+    resumed = nn.Parameter(begun.detach().clone())
+    three = Muon([resumed], lr=1.0)
+    three.load_state_dict(two.state_dict())
+    steps(three, resumed, gradients[2:])
+    assert torch.equal(whole, resumed)
 
 
 @settings(max_examples=30, deadline=None)
@@ -157,14 +159,14 @@ def test_the_product_of_factors_is_the_iteration(count, rows, columns, steps, se
     fall = torch.logspace(0, -3, rows)[:, None]  # ill-conditioned
     x = fall * torch.randn(count, rows, columns)
     x = x / x.flatten(1).norm(dim=1).view(-1, 1, 1)
-    exact = spectral._by_steps(x.double(), steps)
-    assert torch.allclose(spectral._by_gram(x.double(), steps), exact, atol=1e-9)
-    assert torch.allclose(spectral._by_gram(x, steps).double(), exact, atol=2e-3)
+    exact = muon._by_steps(x.double(), steps)
+    assert torch.allclose(muon._by_gram(x.double(), steps), exact, atol=1e-9)
+    assert torch.allclose(muon._by_gram(x, steps).double(), exact, atol=2e-3)
 
 
 def test_many_columns_are_orthogonalised_the_short_way(monkeypatch):
     seen = []
-    monkeypatch.setattr(spectral, "_by_gram", lambda x, steps: seen.append(x.shape) or x)
+    monkeypatch.setattr(muon, "_by_gram", lambda x, steps: seen.append(x.shape) or x)
     orthogonalise(torch.randn(2, 3, 6))
     orthogonalise(torch.randn(2, 6, 3))
     orthogonalise(torch.randn(2, 3, 5))
