@@ -15,6 +15,7 @@ stroke holds that support fixed, so that the network is linear, and descends on 
 from . import data, errors, models, solvers, sparsity, theory
 from ._version import __version__
 from .alternation import BatchWise, InstanceWise, Plateau
+from .guidance import Guidance, Guide, Guided, Pairs, Told, distill, guided, pair
 from .outcome import Status
 from .runs import RunFolder
 from .support import (
@@ -38,10 +39,14 @@ __all__ = [
     "BatchEnergy",
     "BatchWise",
     "Energy",
+    "Guidance",
+    "Guide",
+    "Guided",
     "HardThreshold",
     "InstanceWise",
     "Listener",
     "MajorityVote",
+    "Pairs",
     "Plateau",
     "PositiveThreshold",
     "RunFolder",
@@ -49,14 +54,18 @@ __all__ = [
     "Site",
     "Status",
     "Support",
+    "Told",
     "__version__",
     "compile_held",
     "data",
+    "distill",
     "errors",
     "evaluate",
     "fit",
+    "guided",
     "hold",
     "models",
+    "pair",
     "record",
     "recording",
     "sites",

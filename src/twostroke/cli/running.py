@@ -15,7 +15,7 @@ from torch import nn
 from ..errors import RunFolderError, TwostrokeError
 from ..outcome import Status
 from ..report import draw_curves
-from ..runs import History, RunFolder
+from ..runs import About, History, RunFolder
 from .progress import RunBars
 
 
@@ -78,6 +78,7 @@ def carry_out(
     command: str,
     name: str,
     title: str,
+    about: About | None = None,
     main: bool = True,
     discard: Callable[[], None] | None = None,
 ) -> tuple[Kind | None, int]:
@@ -102,7 +103,7 @@ def carry_out(
         return None, 130
     if main:
         run.save_history(result.history)
-        run.save_model(result.model, getattr(result, "average", None))
+        run.save_model(result.model, getattr(result, "average", None), about)
         try:
             draw_curves({name: result.history}, run.curves_file, title=title)
         except OSError as error:

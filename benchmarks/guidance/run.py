@@ -1,0 +1,229 @@
+"""Students of one teacher, by arm: labels, distillation, hints, activation boundaries, guidance.
+
+    python benchmarks/guidance/run.py --data npz:cifar10.npz --out results/guidance --problems 1000 200
+
+All arms share one loop: optimiser (Muon), learning rate by one cycle, batches of 100, steps, seeds, first
+weights and connectors. Each problem (`PROBLEMS`) says how many images a student sees, in how many steps, and
+how wide it is. Weight and learning rate of each arm are chosen with one seed on 3,000 images of the training
+set that no student sees: the least share of answers other than the teacher's, so that no label and no test
+image takes part. Then come the seeds (`--seeds`), and errors on the test set.
+
+Every cell (problem, arm, choice, seed) is one JSON file, so that an interrupted benchmark goes on where it
+stopped. The teacher is trained first, with labels on the whole training set, and kept in the folder;
+`--teacher FILE` takes another. Students start from seeds that the teacher did not start from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from arms import ARMS, Arm, Step
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from twostroke import data as datasets
+from twostroke.guidance import Guide, Pairs, pair
+from twostroke.models import create_model
+from twostroke.solvers import Muon
+
+BATCH, WARM, DECAY, VALIDATION = 100, 0.25, 0.3, 3000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """So many images in so many steps, for a student so wide."""
+
+    examples: int
+    steps: int
+    width: float = 1.0
+
+
+PROBLEMS = {
+    "1000": Problem(1000, 600),
+    "200": Problem(200, 400),
+    "half-1000": Problem(1000, 400, 0.5),
+    "half-10000": Problem(10000, 400, 0.5),
+}
+
+
+def train(nets, term, count: int, steps: int, lr: float, seed: int) -> float:
+    """The one loop: `term(indices, progress)` is descended on; gives seconds."""
+    optimizer = Muon([p for net in nets for p in net.parameters()], lr, weight_decay=DECAY)
+    draw = torch.Generator().manual_seed(seed)
+    order: list[torch.Tensor] = []
+    start = time.perf_counter()
+    for step in range(steps):
+        if not order:
+            order = list(torch.randperm(count, generator=draw).split(BATCH))
+        progress = step / steps
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(progress / WARM, (1 - progress) / (1 - WARM))
+        optimizer.zero_grad()
+        term(order.pop(), progress).backward()
+        optimizer.step()
+    return time.perf_counter() - start
+
+
+@torch.no_grad()
+def answers(net: nn.Module, source, indices: torch.Tensor) -> torch.Tensor:
+    net.eval()
+    return torch.cat([net(source.batch(part)[0]).argmax(1) for part in indices.split(500)])
+
+
+class Bench:
+    def __init__(self, options) -> None:
+        self.options = options
+        self.data = datasets.load(options.data)
+        options.out.mkdir(parents=True, exist_ok=True)
+        self.teacher = self.make_teacher(options.teacher or options.out / "teacher.safetensors")
+        total = len(self.data.train)
+        # drawn once: the last ones are for choices, students see the first
+        self.drawn = torch.randperm(total, generator=torch.Generator().manual_seed(0))
+        self.validation = self.drawn[-VALIDATION:]
+        self.goal = answers(self.teacher, self.data.train, self.validation)
+        test = torch.arange(len(self.data.test))
+        self.labels = torch.cat([self.data.test.batch(part)[1] for part in test.split(1000)])
+        self.teacher_error = self.error(self.teacher)
+
+    def net(self, width: float = 1.0) -> nn.Module:
+        channels, classes = self.data.train.shape[0], len(self.data.classes)
+        return create_model(self.options.model, in_channels=channels, classes=classes, width=width)
+
+    def error(self, net: nn.Module) -> float:
+        wrong = answers(net, self.data.test, torch.arange(len(self.data.test))) != self.labels
+        return 100 * float(wrong.float().mean())
+
+    def make_teacher(self, file: Path) -> nn.Module:
+        torch.manual_seed(0)
+        net = self.net()
+        if file.exists():
+            net.load_state_dict(load_file(file))
+            return net.eval()
+        print(f"training the teacher, {self.options.teacher_steps} steps ...", flush=True)
+        net.train()
+
+        def term(indices, progress):
+            x, y = self.data.train.batch(indices)
+            return nn.functional.cross_entropy(net(x), y)
+
+        train([net], term, len(self.data.train), self.options.teacher_steps, 0.05, 0)
+        save_file({k: v.contiguous() for k, v in net.state_dict().items()}, file)
+        return net.eval()
+
+    def cell(self, name: str, arm_name: str, weight: float, lr: float, seed: int) -> dict:
+        file = self.options.out / f"{name}_{arm_name}_w{weight:g}_lr{lr:g}_seed{seed}.json"
+        if not file.exists():
+            found = self.student(PROBLEMS[name], ARMS[arm_name], weight, lr, seed)
+            told = {"problem": name, "arm": arm_name, "weight": weight, "lr": lr, "seed": seed}
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps(told | found | {"machine": machine()}, indent=1))
+            partial.replace(file)
+            print(
+                f"  {file.stem}: {found['error']:.2f} %, differs {found['differs']:.2f} %", flush=True
+            )
+        return json.loads(file.read_text())
+
+    def student(self, problem: Problem, arm: Arm, weight: float, lr: float, seed: int) -> dict:
+        seen = self.data.train.subset(self.drawn[: problem.examples])
+        guide = Guide.record(self.teacher, seen)
+        torch.manual_seed(1000 + seed)
+        net = self.net(problem.width).train()
+        pairs = pair(net, guide.sites, seen.batch(torch.arange(2))[0]) if arm.bits else Pairs([])
+
+        def term(indices, progress):
+            x, y = seen.batch(indices)
+            told = guide.batch(indices)
+            return arm.term(Step(net, self.teacher, pairs, x, y, told, progress, weight))
+
+        seconds = train(
+            [net, pairs.connectors], term, problem.examples, problem.steps, lr, seed
+        )
+        differs = answers(net, self.data.train, self.validation) != self.goal
+        units = sum(site.units for site in guide.sites)
+        told = arm.bits * units / 8 + (4 * len(self.data.classes) if arm.outputs else 0)
+        return {
+            "examples": problem.examples,
+            "steps": problem.steps,
+            "width": problem.width,
+            "error": self.error(net),
+            "differs": 100 * float(differs.float().mean()),
+            "teacher": self.teacher_error,
+            "bytes_per_image": told,
+            "seconds": seconds,
+        }
+
+    def choose(self, name: str, arm_name: str) -> tuple[float, float]:
+        """Weight and learning rate: first the weights at 0.05, then half and twice the learning rate."""
+        if self.options.choice:
+            return self.options.choice[0], self.options.choice[1]
+
+        def score(choice: tuple[float, float]) -> float:
+            return self.cell(name, arm_name, *choice, seed=0)["differs"]
+
+        weight, lr = min(((w, 0.05) for w in ARMS[arm_name].weights), key=score)
+        return min(((weight, lr), (weight, lr / 2), (weight, 2 * lr)), key=score)
+
+
+def machine() -> str:
+    return f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+
+
+def table(rows: list[dict], teacher: float) -> str:
+    lines = [
+        f"Teacher: {teacher:.2f} %. Mean ± standard deviation over seeds of test error in %.",
+        "",
+        "| problem | arm | weight, lr | error | above teacher | bytes an image | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault((row["problem"], row["arm"], row["weight"], row["lr"]), []).append(row)
+    for (problem, arm, weight, lr), found in groups.items():
+        errors = [row["error"] for row in found]
+        spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
+        mean, seconds = statistics.mean(errors), statistics.mean(r["seconds"] for r in found)
+        lines.append(
+            f"| {problem} | {arm} | {weight:g}, {lr:g} | {mean:.2f}{spread} | {mean - teacher:+.2f} | "
+            f"{found[0]['bytes_per_image']:,.0f} | {seconds:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--model", default="allcnn-mini")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--teacher", type=Path, help="safetensors of the model, else it is trained")
+    parser.add_argument("--teacher-steps", type=int, default=6000)
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--choice", type=float, nargs=2, metavar=("WEIGHT", "LR"), help="instead of choosing them"
+    )
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    bench = Bench(options)
+    print(f"teacher: {bench.teacher_error:.2f} %", flush=True)
+    rows = []
+    for name in options.problems:
+        for arm in options.arms:
+            weight, lr = bench.choose(name, arm)
+            rows += [bench.cell(name, arm, weight, lr, 1 + s) for s in range(options.seeds)]
+    text = table(rows, bench.teacher_error)
+    (options.out / "table.md").write_text(text + "\n")
+    (options.out / "table.json").write_text(json.dumps(rows, indent=1))
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

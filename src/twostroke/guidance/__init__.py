@@ -1,0 +1,29 @@
+"""Supports that are given: a network learns from what another one switches on.
+
+`guide` what a teacher says of a set of images: one bit a unit and its outputs; `guide_file` its file,
+`images` and `teacher` what it belongs to, `told` one batch of it, `above` its bits · `loss` guidance of a
+batch in a loop of one's own; `pull` the term of one site, `kernels` it fused on a CPU · `pairs` which site
+learns from which, and connectors · `objective` guidance, distillation and labels in one loss · `lesson`
+images as a student meets them · `driver` `distill`, one call for all of it.
+
+A file of supports is as confidential as the weights of the teacher: they can be rebuilt from it.
+"""
+
+from .driver import distill
+from .guide import Guide
+from .loss import Guidance, guided
+from .objective import Guided
+from .pairs import Pair, Pairs, pair
+from .told import Told
+
+__all__ = [
+    "Guidance",
+    "Guide",
+    "Guided",
+    "Pair",
+    "Pairs",
+    "Told",
+    "distill",
+    "guided",
+    "pair",
+]

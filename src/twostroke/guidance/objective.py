@@ -1,0 +1,105 @@
+"""What a guided student descends on: guidance, distillation of outputs, labels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import SettingsError
+from ..training.evaluate import Loss
+from ..training.objective import Batch, Objective
+from .guide import Guide
+from .loss import guided
+from .pairs import Pairs
+from .told import Told
+
+
+def distillation(
+    outputs: Tensor,  # (batch, classes)
+    teacher: Tensor,  # (batch, classes)
+    temperature: float,
+) -> Tensor:  # scalar
+    """T² times the divergence of softened outputs from the teacher's (Hinton et al. 2015)."""
+    wide = torch.promote_types(outputs.dtype, torch.float32)
+    own, other = (F.log_softmax(z.to(wide) / temperature, 1) for z in (outputs, teacher))
+    return temperature**2 * F.kl_div(own, other, log_target=True, reduction="batchmean")
+
+
+class Guided(Objective):
+    """`weight · guidance + kd · distillation + labels · loss`, for `fit` on the images of a guide.
+
+    times: how often the training source has each image, in the manner of `data.Repeated`.
+
+    weight: of `guidance.loss()`, over the first `share` of the run; 0 after it.
+    kd: of Hinton's loss on the guide's outputs, softened by `temperature`.
+    labels: of `loss` on the labels of the images.
+
+    Raises `SettingsError` for weights below 0, and where nothing teaches the last layer: `kd` with a guide
+    without outputs, or neither `kd` nor `labels`.
+    """
+
+    def __init__(
+        self,
+        guide: Guide,
+        pairs: Pairs,
+        *,
+        times: int = 1,
+        weight: float = 30.0,
+        kd: float = 1.0,
+        labels: float = 0.0,
+        temperature: float = 4.0,
+        share: float = 1.0,
+        margin: float = 1.0,
+        loss: Loss = F.cross_entropy,
+    ) -> None:
+        super().__init__(loss)
+        for name, value in (("weight", weight), ("kd", kd), ("labels", labels)):
+            if not 0 <= value < math.inf:
+                raise SettingsError(f"{name} is a number of 0 or more, not {value}")
+        if not temperature > 0 or not 0 <= share <= 1:
+            raise SettingsError(
+                f"temperature is above 0 and share in [0, 1], not {temperature} and {share}"
+            )
+        if kd and guide.outputs is None and not labels:
+            raise SettingsError(
+                "the guide has no outputs and there are no labels, so the last layer would learn nothing: "
+                "record the guide with outputs=True, or train with labels"
+            )
+        if not kd and not labels:
+            raise SettingsError(
+                "kd=0 and no labels: the last layer would learn nothing; give one of them a weight"
+            )
+        self.guide, self.pairs, self.times = guide, pairs, times
+        self.weight, self.labels = weight, labels
+        self.kd = 0.0 if guide.outputs is None else kd
+        self.temperature, self.share, self.margin = temperature, share, margin
+        self.modules: dict[str, nn.Module] = {"connectors": pairs.connectors}
+        # of a student that knows nothing: its sides are right half of the time, its outputs are even
+        classes = 1 if guide.outputs is None else guide.outputs.shape[1]
+        self.first_extra = weight * (1 + margin**2) + kd * temperature**2 * math.log(classes)
+
+    def told(self, batch: Batch) -> Told:
+        """What the guide tells of a batch."""
+        count = len(self.guide)
+        indices = batch.indices.cpu()
+        view = (batch.view * self.times + indices // count) % self.guide.views
+        return self.guide.batch(indices % count, view).to(batch.x.device)
+
+    def __call__(self, net: nn.Module, batch: Batch) -> Tensor:
+        """Mean over the batch, a scalar with gradient; runs `net` forward once."""
+        told = self.told(batch)
+        if self.weight and batch.progress < self.share:
+            with guided(net, told, pairs=self.pairs, margin=self.margin) as guidance:
+                outputs = net(batch.x)
+            total = self.weight * guidance.loss()
+        else:
+            outputs = net(batch.x)
+            total = torch.zeros((), device=batch.x.device)
+        if self.kd and told.outputs is not None:
+            total = total + self.kd * distillation(outputs, told.outputs, self.temperature)
+        if self.labels:
+            total = total + self.labels * self.loss(outputs, batch.y)
+        return total
