@@ -1,13 +1,14 @@
 """Options of `train` and `dsd`: the command line over a file over the defaults, and what is refused."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import pytest
 import tomli_w
 
 from twostroke.alternation import BatchWise, InstanceWise, Live, Plateau
 from twostroke.cli.dsd import DsdConfig
-from twostroke.cli.options import from_toml, parse, plain
+from twostroke.cli.options import Flat, RunOptions, from_toml, parse, plain
 from twostroke.cli.train import TrainConfig
 from twostroke.errors import RunFolderError, SettingsError
 from twostroke.runs import RunFolder
@@ -111,6 +112,21 @@ def test_what_is_written_of_dsd_repeats_it(tmp_path):
     assert (given.epochs, given.lrs) == ((1, 2, 3), (0.1, 0.01, 0.001))
     again = from_text(tmp_path, tomli_w.dumps(plain(given)), DsdConfig)
     assert again == replace(given, out=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnDefaults(RunOptions):
+    """Options of a command whose groups do not begin with the defaults of their classes."""
+
+    settings: Annotated[Settings, Flat] = field(default_factory=lambda: Settings(optimizer="muon"))
+    instance: InstanceWise = field(default_factory=lambda: InstanceWise(gap=9, drift=None))
+
+
+def test_a_file_leaves_a_commands_own_defaults(tmp_path):
+    read = from_text(tmp_path, "seed = 3\n[instance]\nchecks = 1", OwnDefaults)
+    assert read.settings == Settings(optimizer="muon", seed=3)
+    assert read.instance == InstanceWise(gap=9, drift=None, checks=1)
+    assert from_text(tmp_path, tomli_w.dumps(plain(read)), OwnDefaults) == read
 
 
 def test_the_command_line_stands_over_the_file(tmp_path):

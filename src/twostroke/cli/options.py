@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -188,10 +188,12 @@ def from_toml(path: Path, kind: type[Kind], *, command: str | None = None) -> Ki
         raise SettingsError(
             f"{path.parent} holds a run of `twostroke {of}`: go on with it by `twostroke {of} --resume`"
         )
-    return _structured(values, kind, path)  # type: ignore[no-any-return]
+    return _structured(values, kind(), path)  # type: ignore[no-any-return]
 
 
-def _structured(values: dict[str, Any], kind: type[Any], path: Path, prefix: str = "") -> Any:
+def _structured(values: dict[str, Any], default: Any, path: Path, prefix: str = "") -> Any:
+    """`default` with these values; a group begins with what it is there, not with its own defaults."""
+    kind = type(default)
     flat = _flat(kind)
     hints = get_type_hints(kind)
     known = {f.name for f in fields(kind) if f.name not in flat}
@@ -212,11 +214,11 @@ def _structured(values: dict[str, Any], kind: type[Any], path: Path, prefix: str
             if not isinstance(value, dict):
                 raise SettingsError(f"{path}: {prefix}{name} is a table, [{name}], not {value!r}")
             under = prefix if name in flat else f"{prefix}{name}."
-            made[name] = _structured(value, hints[name], path, under)
+            made[name] = _structured(value, getattr(default, name), path, under)
         else:
             made[name] = _value(value, hints[name], path, prefix + name)
     try:
-        return kind(**made)
+        return replace(default, **made)
     except TwostrokeError as error:
         raise SettingsError(f"{path}: {error}") from error
 
