@@ -11,8 +11,8 @@ from typing import NamedTuple
 from common import mean_sd, write
 from convergence_arms import base_of
 from twostroke.report import draw_curves
-from twostroke.runs import EpochRecord, History
 from twostroke.report.table import to_target
+from twostroke.runs import EpochRecord, History
 
 
 class Choice(NamedTuple):

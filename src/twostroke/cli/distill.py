@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from .._amounts import size
 from ..alternation import Alternation, Live
-from ..data import Data, Examples, ExampleSource, draw_some
+from ..data import Data, ExampleSource, draw_some
 from ..data.bundle import Divisible
 from ..errors import RunFolderError, SettingsError
-from ..guidance import Guide, distill as distilled
+from ..guidance import Guide
+from ..guidance import distill as distilled
 from ..guidance.students import Student, finish, narrow, prune, quantise
 from ..models import create_model
 from ..models.catalog import origin
 from ..processes import launched
-from ..runs import About, RunFolder
+from ..runs import RunFolder
 from ..sparsity import Masked
 from ..training import FitResult, Settings, evaluate
 from .options import DataOptions, Flat, RunOptions, plain
@@ -39,8 +39,8 @@ STUDENT = "student.safetensors"  # builds the network and has its weights, in th
 class DistillConfig(DataOptions, RunOptions):
     """Train a network towards the supports of a trained one, from a few images without labels.
 
-    The teacher looks at the images once: one bit a unit, and its outputs. Then a fresh network, a narrower one, a
-    pruned one or one of few bits is trained towards that. What comes out is a plain model.
+    The teacher looks at the images once: one bit a unit, and its outputs. Then a fresh network, a narrower one,
+    a pruned one or one of few bits is trained towards that. What comes out is a plain model.
 
     A guide, which the run's folder keeps (guide.safetensors), is as confidential as the teacher's weights.
     """
@@ -288,9 +288,7 @@ def _data(what: DistillConfig, teacher: Teacher) -> Data | None:
     return data
 
 
-def _guide(
-    file: Path | None, teacher: Teacher, source: ExampleSource, listener: RunBars
-) -> Guide:
+def _guide(file: Path | None, teacher: Teacher, source: ExampleSource, listener: RunBars) -> Guide:
     if file is not None:
         guide = Guide.load(file)
         guide.check_teacher(teacher.net)
@@ -340,7 +338,7 @@ def _row(
         error = result.error
     elif len(test.classes) > 1:
         error = evaluate(net, test).error
-    parameters = [p for p in net.parameters()]
+    parameters = list(net.parameters())
     nbytes = sum(p.numel() * p.element_size() for p in parameters)
     return _Row(
         name,

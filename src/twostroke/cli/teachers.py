@@ -112,8 +112,8 @@ def pictures(folder: Path, teacher: Teacher, count: int | None, seed: int) -> Ex
     about = teacher.about
     if about.preprocess != "none":
         raise SettingsError(
-            f"the teacher's images were prepared by --preprocess {about.preprocess}, which goes by its whole data "
-            "set; pictures of a folder cannot be: take images of that data set (--data)"
+            f"the teacher's images were prepared by --preprocess {about.preprocess}, which goes by its whole "
+            "data set; pictures of a folder cannot be: take images of that data set (--data)"
         )
     channels, height, width = about.shape
     if height != width:
