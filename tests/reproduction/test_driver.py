@@ -1,17 +1,13 @@
 """Every table and figure runs on toy data; what is finished is kept; nothing is replaced unasked."""
 
-import importlib
 import json
-import os
 import shutil
-import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.typed import run
 from tests.toy import toy_tensors
 from twostroke.alternation.fingerprint import data_fingerprint
 from twostroke.data import from_tensors
@@ -25,18 +21,7 @@ from twostroke.errors import (
 from twostroke.reproduction import EXPERIMENTS, Stopped, Watcher, cells, driver, reproduce, tasks
 from twostroke.runs import CHECKPOINT
 
-reproduce_command = importlib.import_module("twostroke.cli.reproduce")
-SMALL = dict.fromkeys(tasks.TASKS, "allcnn-mini")
-
-
-@pytest.fixture(autouse=True)
-def small_nets(monkeypatch):
-    """Every task with a net that takes seconds, and few examples; optimiser and schedule stay."""
-    for name, task in tasks.TASKS.items():
-        monkeypatch.setitem(
-            tasks.TASKS, name, replace(task, model=SMALL[name], smoke=(60, 40), preprocess="none")
-        )
-    monkeypatch.setattr(tasks, "SMOKE_EPOCHS", 2)
+pytestmark = pytest.mark.usefixtures("small_nets")
 
 
 class Seen(Watcher):
@@ -391,42 +376,3 @@ def test_only_takes_whole_parts_of_a_name():
     tasks_of = lambda only: {t for t, _ in driver._experiment("table7", only).cells}  # noqa: E731
     assert tasks_of(["cifar10"]) == {"cifar10-allcnn-c", "cifar10-aug-allcnn-c"}
     assert tasks_of(["cifar100", "mnist"]) == {"cifar100-allcnn-c", "mnist-nin"}
-
-
-def test_the_command(capsys, digits, tmp_path):
-    code, out, _ = run(
-        capsys, "reproduce", "figure1", "--data", f"mnist={digits}", "--out", tmp_path / "a"
-    )
-    assert code == 0
-    assert "1/2 mnist-nin sgd 0: error" in out
-    assert "left" in out
-    assert "figure1.md" in out
-    code, out, _ = run(
-        capsys, "reproduce", "table5", "--data", f"mnist={digits}", "--out", tmp_path / "a"
-    )
-    assert "kept from before" in out
-    code, _, err = run(capsys, "reproduce", "figure1", "--data", "mnist=", "--out", tmp_path / "b")
-    assert code == 2
-    assert "SET=NAME" in err
-
-
-def test_the_command_stopped(capsys, digits, tmp_path, monkeypatch):
-    ended = []
-
-    def stop(self, number, count, cell, kept, left):
-        if number == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    arguments = "reproduce", "figure1", "--data", f"mnist={digits}", "--out", tmp_path
-    with monkeypatch.context() as patch:
-        patch.setattr(reproduce_command._Bars, "begin", stop)
-        patch.setattr(reproduce_command._Bars, "end", lambda self, result: ended.append(result))
-        code, out, _ = run(capsys, *arguments)
-    assert code == 130
-    assert len(ended) == 1
-    assert f"written up in {tmp_path / 'figure1.md'}; the same command goes on" in out
-    with monkeypatch.context() as patch:  # nothing is finished when the data are loaded
-        patch.setattr(driver, "_load", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        code, out, _ = run(capsys, *arguments)
-    assert code == 130
-    assert "Stopped before any training" in out
