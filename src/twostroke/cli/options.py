@@ -92,6 +92,27 @@ def _spelled(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     )
 
 
+@_registry.primitive_rule
+def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """A number, a text or a path that may be left out: `none` in small letters, as in TOML files."""
+    parts = get_args(info.type)
+    kinds = [part for part in parts if part is not type(None)]
+    if len(parts) != 2 or len(kinds) != 1 or kinds[0] not in (int, float, str, Path):
+        return None
+    make = kinds[0]
+
+    def read(texts: list[str]) -> Any:
+        return None if texts[0].lower() == "none" else make(texts[0])
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{make.__name__.upper()}|none",
+        instance_from_str=read,
+        is_instance=lambda value: value is None or isinstance(value, make),
+        str_from_instance=lambda value: ["none" if value is None else str(value)],
+    )
+
+
 def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = True) -> Kind:
     """Options of a command: those given, over those of the file or run that they name, over the defaults.
 

@@ -79,13 +79,15 @@ def carry_out(
     name: str,
     title: str,
     about: About | None = None,
+    finish: Callable[[nn.Module], nn.Module] = lambda model: model,
     main: bool = True,
     discard: Callable[[], None] | None = None,
 ) -> tuple[Kind | None, int]:
     """Train, keep what came out in the run's folder, and say how it ended; gives the exit code too.
 
-    `discard` undoes the folder of a run that is refused before it begins. Of several processes only the
-    `main` one writes. The result is None where Ctrl-C came before there was any.
+    `finish` makes a plain model of what was trained. `discard` undoes the folder of a run that is refused
+    before it begins. Of several processes only the `main` one writes. The result is None where Ctrl-C came
+    before there was any.
     """
     result: Kind | None = None
     with RunBars(console, name) as bars, stoppable():
@@ -103,7 +105,7 @@ def carry_out(
         return None, 130
     if main:
         run.save_history(result.history)
-        run.save_model(result.model, getattr(result, "average", None), about)
+        run.save_model(finish(result.model), getattr(result, "average", None), about)
         try:
             draw_curves({name: result.history}, run.curves_file, title=title)
         except OSError as error:

@@ -61,7 +61,7 @@ def photos(
     labels = torch.zeros(len(files), dtype=torch.int64)
     raw = Pictures(files, labels, classes=("unlabelled",), size=size, crop=crop)
     x = raw.pixels(torch.arange(len(files))).permute(0, 3, 1, 2)
-    usual = (MEAN, STD)
+    usual: tuple[Sequence[float], Sequence[float]] = (MEAN, STD)
     if channels == 1:
         x, usual = x.float().mean(1, keepdim=True).round().byte(), ((0.0,), (1.0,))
     return Examples(

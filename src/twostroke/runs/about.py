@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..data import Data
 from ..errors import RunFolderError
 
@@ -33,14 +35,17 @@ class About:
     @classmethod
     def of(cls, model: str, data: Data, *, preprocess: str = "none") -> About:
         """Of a model that is trained on these data."""
-        mean, std = (getattr(data.train, name, None) for name in ("mean", "std"))
-        plain = preprocess == "none" and mean is not None and std is not None
+        told: dict[str, tuple[float, ...] | None] = {}
+        for name in ("mean", "std"):
+            found = getattr(data.train, name, None)
+            plain = preprocess == "none" and isinstance(found, Tensor)
+            told[name] = tuple(found.tolist()) if plain and found is not None else None
         return cls(
             model,
             tuple(data.classes),
             data.train.shape,
-            tuple(mean.tolist()) if plain else None,
-            tuple(std.tolist()) if plain else None,
+            told["mean"],
+            told["std"],
             preprocess,
         )
 
