@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from twostroke.data import Data, from_tensors
-from twostroke.training import EpochRecord
+from twostroke.runs import EpochRecord
 
 
 def toy_net(seed: int = 0, *, norm: bool = False, dropout: float = 0.0) -> nn.Module:
@@ -33,7 +33,6 @@ def toy_record(**changes: object) -> EpochRecord:
         "steps": 30,
         "visits": 100,
         "stroke_visits": 0,
-        "resting": 1,
     }
     return EpochRecord(**(values | changes))  # type: ignore[arg-type]
 

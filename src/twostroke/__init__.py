@@ -8,107 +8,63 @@ stroke holds that support fixed, so that the network is linear, and descends on 
         loss_fn(model(x), y).backward()
 
     result = twostroke.fit(model, data, alternation=twostroke.InstanceWise())
+
+The support may also be given by another, trained network:
+
+    guide = twostroke.Guide.record(teacher, images)      # one bit a unit, and the teacher's outputs
+    result = twostroke.distill(student, guide, images)   # a fresh or smaller network, without labels
+
+`theory`, `solvers`, `sparsity`, `store` and `runs` are rooms of their own: `twostroke.theory.linear_map`.
 """
 
 from . import data, errors, models, solvers, sparsity, theory
 from ._version import __version__
-from .alternation import (
-    Alternator,
-    BatchWise,
-    DriftCertificate,
-    InstanceWise,
-    Live,
-    Phase,
-    Plateau,
-    SlowSupport,
-)
-from .guidance import Guidance, Guide, Guided, Pairs, Told, distill, guided, pair
-from .sparsity import dense_sparse_dense
+from .alternation import BatchWise, InstanceWise, Plateau
+from .guidance import Guide, distill, guided, pair
+from .outcome import Status
+from .runs import RunFolder
 from .support import (
     BatchEnergy,
-    CompiledHold,
     Energy,
     HardThreshold,
-    Held,
     MajorityVote,
     PositiveThreshold,
-    Recorder,
-    Rule,
-    Share,
     Site,
     Support,
     compile_held,
-    hard_threshold,
     hold,
     record,
     recording,
     sites,
-    use_hard_threshold,
 )
-from .theory import linear_map
-from .training import (
-    MASK_AT_TEST,
-    EpochRecord,
-    Evaluation,
-    FitResult,
-    History,
-    Progress,
-    Selective,
-    Settings,
-    Settled,
-    Status,
-    evaluate,
-    fit,
-)
+from .training import FAST, Listener, Settings, evaluate, fit
 
 __all__ = [
-    "MASK_AT_TEST",
-    "Alternator",
+    "FAST",
     "BatchEnergy",
     "BatchWise",
-    "CompiledHold",
-    "DriftCertificate",
     "Energy",
-    "EpochRecord",
-    "Evaluation",
-    "FitResult",
-    "Guidance",
     "Guide",
-    "Guided",
     "HardThreshold",
-    "Held",
-    "History",
     "InstanceWise",
-    "Live",
+    "Listener",
     "MajorityVote",
-    "Pairs",
-    "Phase",
     "Plateau",
     "PositiveThreshold",
-    "Progress",
-    "Recorder",
-    "Rule",
-    "Selective",
+    "RunFolder",
     "Settings",
-    "Settled",
-    "Share",
     "Site",
-    "SlowSupport",
     "Status",
     "Support",
-    "Told",
     "__version__",
     "compile_held",
     "data",
-    "dense_sparse_dense",
     "distill",
     "errors",
     "evaluate",
     "fit",
     "guided",
-    "hard_threshold",
     "hold",
-    "linear_map",
     "models",
     "pair",
     "record",
@@ -117,5 +73,4 @@ __all__ = [
     "solvers",
     "sparsity",
     "theory",
-    "use_hard_threshold",
 ]

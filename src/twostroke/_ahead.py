@@ -13,9 +13,9 @@ from torch import Tensor
 class ReadAhead:
     """Fetches announced batches in a thread, a few at a time.
 
-    An announcement is a hint: what is asked for and was not announced is simply not here, and the
-    caller reads it himself. Batches that were announced and left out are forgotten as soon as a later
-    one is asked for. An error of the thread is raised where its batch is taken.
+    An announcement is a hint: a batch that was not announced is not here, and the caller reads it.
+    Announced batches that are left out are forgotten when a later one is taken. An error of the thread
+    is raised where its batch is taken.
     """
 
     def __init__(
@@ -38,14 +38,14 @@ class ReadAhead:
             batch = next(self._batches, None)
             if batch is None:
                 return
-            batch = batch.cpu().clone()  # the caller may go on using his
+            batch = batch.cpu().clone()  # the caller may change his later
             self._coming.append((batch, self._thread.submit(self._fetch, batch)))
 
     def take(
         self,
         indices: Tensor,  # (examples,) on the CPU
     ) -> Tensor | None:
-        """Rows of a batch that was announced and is on its way, or None."""
+        """Rows of a batch that was announced and is being fetched, or None."""
         for place, (batch, rows) in enumerate(self._coming):
             if torch.equal(batch, indices):
                 for _ in range(place + 1):
@@ -54,16 +54,8 @@ class ReadAhead:
                 return rows.result()
         return None
 
-    def outdate(
-        self,
-        indices: Tensor,  # (examples,) on the CPU
-    ) -> None:
-        """These rows are about to change: batches that were fetched with any of them are not handed out."""
-        kept = [e for e in self._coming if not bool(torch.isin(e[0], indices).any())]
-        self._coming = deque(kept)
-
     def forget(self) -> None:
-        """Nothing is announced any more; returns when nothing is being fetched."""
+        """Drop all announcements, and return when nothing is being fetched."""
         self._batches = iter(())
         for _, rows in self._coming:
             rows.cancel()

@@ -14,16 +14,13 @@ from twostroke.errors import SettingsError
         {"probe": 0},
         {"checks": 0},
         {"refresh": "daily"},
+        {"store": "disk"},
+        {"store": 3},
         {"penalty": -1.0},
         {"penalty": float("nan")},
         {"momentum": "lose"},
         {"rule": ts.BatchEnergy(density=0.5)},
         {"rule": ts.Energy(1.0), "refresh": "online"},
-        {"keep": -0.1},
-        {"keep": 1.0},
-        {"keep": 0.1, "drift": 0.05},
-        {"keep": 0.01, "refresh": "running"},
-        {"keep": 0.01, "watch": "certificate"},
     ],
 )
 def test_instance_wise_settings_are_checked_at_construction(wrong):
@@ -45,7 +42,7 @@ def test_batch_wise_settings_are_checked_at_construction(wrong):
         ts.BatchWise(**wrong)
 
 
-@pytest.mark.parametrize("kind", [ts.InstanceWise, ts.BatchWise, ts.SlowSupport])
+@pytest.mark.parametrize("kind", [ts.InstanceWise, ts.BatchWise])
 @pytest.mark.parametrize("wrong", [-1, 2.5, "x", None, True])
 def test_a_warm_up_is_a_number_of_epochs_or_a_plateau(kind, wrong):
     with pytest.raises(SettingsError, match="whole number of epochs"):

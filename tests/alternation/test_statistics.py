@@ -2,11 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
 
 import twostroke as ts
 from tests.toy import toy_data, toy_net
-from twostroke.alternation import Live
 from twostroke.alternation.statistics import estimate_statistics
 from twostroke.errors import SettingsError
 
@@ -70,7 +68,7 @@ def test_a_sweep_records_the_network_that_will_be_held():
         assert alternator.stroke_visits == 160 + statistics
         every = torch.arange(160)
         in_training = ts.record(model.train(), data.train.batch(every)[0])
-        shares[statistics] = float(alternator.held_support(every).drift(in_training))
+        shares[statistics] = float(alternator.masks.read(every).drift(in_training))
     assert shares[0] > 0.1
     assert shares[160] < 0.01
 
@@ -92,27 +90,3 @@ def test_frozen_statistics_stay():
 def test_a_number_that_is_none_is_refused():
     with pytest.raises(SettingsError, match="statistics is a number of examples, or 0, not -1"):
         ts.InstanceWise(statistics=-1)
-
-
-@pytest.mark.parametrize("frozen", [False, True])
-def test_an_average_that_does_not_lag_holds_what_is_live(frozen):
-    weights = []
-    for kind in (ts.SlowSupport(decay=0.0), Live()):
-        data, model = toy_data(), lagging(toy_net(norm=True))
-        if frozen:
-            model[1].eval()
-        alternator = kind.start(model, data.train)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        for epoch in range(2):
-            alternator.begin_epoch(epoch)
-            for indices in torch.arange(160).split(40):
-                x, y = data.train.batch(indices)
-                optimizer.zero_grad()
-                with alternator.step(indices):
-                    nn.functional.cross_entropy(model(x), y).backward()
-                optimizer.step()
-                alternator.after_step()
-            alternator.end_epoch(1.0)
-        weights.append(model.state_dict())
-    for name, value in weights[0].items():
-        assert torch.equal(value, weights[1][name]), name

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tests.toy import toy_record, toy_tensors
 from tests.training.faults import in_a_child
-from tests.training.several import interruptible
+from tests.processes.several import interruptible
 from twostroke.cli import main
 from twostroke.data import from_tensors
 from twostroke.training import History, RunFolder

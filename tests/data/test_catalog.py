@@ -64,6 +64,10 @@ def test_augmentation_belongs_to_the_training_set() -> None:
     assert not torch.equal(plain, view)
     with pytest.raises(UnknownNameError, match="no augmentation 'twirl'"):
         load("mnist-12k", augmentation="twirl")
+    with pytest.raises(SettingsError, match="resized-crop is not for it: take flip-shift"):
+        load("mnist-12k", augmentation="resized-crop")
+    own = load("mnist-12k", augmentation=FlipShift(shift=2)).train
+    assert own.augmentation == FlipShift(shift=2)  # type: ignore[attr-defined]
 
 
 def test_default_root(monkeypatch: pytest.MonkeyPatch) -> None:

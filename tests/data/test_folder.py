@@ -27,7 +27,8 @@ def root(tmp_path: Path) -> Path:
         picture(tmp_path / split / "dog" / "deep" / "c.png", 3)
         (tmp_path / split / "cat" / "notes.txt").write_text("passed over")
         (tmp_path / split / "cat" / "._a.png").write_text("passed over")
-        (tmp_path / split / ".thumbnails").mkdir()
+        picture(tmp_path / split / ".thumbnails" / "a.png", 9)
+        picture(tmp_path / split / "cat" / ".trash" / "deep" / "a.png", 9)
     return tmp_path
 
 

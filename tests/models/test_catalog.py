@@ -84,6 +84,14 @@ def test_an_option_that_ours_does_not_have():
         create_model("allcnn-c", size="a")
 
 
+@pytest.mark.parametrize("name", ["allcnn-mini", "resnet18", "timm/resnet18"])
+def test_names_that_other_packages_give_to_sizes_are_told_ours(name):
+    with pytest.raises(SettingsError, match="num_classes has the name classes here: classes=7"):
+        create_model(name, num_classes=7)
+    with pytest.raises(SettingsError, match="in_channels=1"):
+        create_model(name, in_chans=1)
+
+
 def test_ours_have_no_weights():
     with pytest.raises(SettingsError, match="no published weights"):
         create_model("allcnn-a", weights="DEFAULT")

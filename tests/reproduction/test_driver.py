@@ -23,7 +23,7 @@ from twostroke.errors import (
     UnknownNameError,
 )
 from twostroke.reproduction import EXPERIMENTS, Stopped, cells, driver, reproduce, tasks
-from twostroke.training.checkpoint import CHECKPOINT
+from twostroke.runs.checkpoint import CHECKPOINT
 
 reproduce_command = importlib.import_module("twostroke.cli.reproduce")
 SMALL = dict.fromkeys(tasks.TASKS, "allcnn-mini")

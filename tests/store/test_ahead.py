@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from twostroke._ahead import ReadAhead
 from twostroke.errors import StoreError, SupportFileError, SupportMismatchError
-from twostroke.store import FileStore, MemoryStore, rounds
+from twostroke.store import rounds
 from twostroke.support import Support
 
-from .test_file import SITES, made, stroke
+from .test_file import SITES, everything, files, made, stroke
 
 THREAD = ThreadPoolExecutor(1)
 BATCHES = st.lists(st.lists(st.integers(0, 19), min_size=1, max_size=4), max_size=8)
@@ -23,7 +23,7 @@ BATCHES = st.lists(st.lists(st.integers(0, 19), min_size=1, max_size=4), max_siz
 @settings(max_examples=40, deadline=None)
 def test_rows_are_those_asked_for_whatever_was_announced(announced, asked, again):
     support = made(20)
-    store = FileStore(SITES, 20)
+    store = files(SITES, 20)
     stroke(store, support)
     for hint in (announced, again):
         store.expect(torch.tensor(batch) for batch in hint)
@@ -31,36 +31,6 @@ def test_rows_are_those_asked_for_whatever_was_announced(announced, asked, again
             indices = torch.tensor(batch)
             assert store.read(indices, "cpu") == support[indices]
     store.close()
-
-
-@given(
-    steps=st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 9), min_size=1, max_size=4))),
-    announced=BATCHES,
-)
-@settings(max_examples=60, deadline=None)
-def test_rows_that_are_rewritten_one_by_one_are_read_as_they_stand(steps, announced):
-    """Reads and writes mixed, whatever was announced: as with the plain matrix in memory."""
-    first, other = made(20, 1), made(20, 2)
-    stores = [FileStore(SITES, 20), MemoryStore(SITES, 20)]
-    for store in stores:
-        stroke(store, first)
-        store.begin(2, 0, keep=True)
-        store.expect([torch.tensor(batch) for batch in announced])
-    coming = iter(announced)
-    for writes, batch in steps:
-        indices = torch.tensor(batch).unique()
-        if not writes:
-            indices = torch.tensor(next(coming, batch))
-        if writes:
-            for store in stores:
-                store.write(indices, other[indices])
-        else:
-            file, memory = (store.read(indices, "cpu") for store in stores)
-            assert file == memory
-    for store in stores:
-        store.publish()
-    assert stores[0].whole() == stores[1].whole()
-    stores[0].close()
 
 
 def test_announced_batches_are_fetched_in_the_thread_and_once():
@@ -109,7 +79,7 @@ def test_a_batch_may_be_changed_by_its_owner_after_it_was_announced():
 
 
 def test_an_error_of_the_thread_is_raised_where_the_batch_is_read(tmp_path):
-    store = FileStore(SITES, 20, tmp_path)
+    store = files(SITES, 20, tmp_path)
     stroke(store, made(20))
     with (tmp_path / "support-1.store").open("r+b") as file:
         file.truncate(100)
@@ -123,7 +93,7 @@ def test_threads_end_with_the_store(tmp_path):
     def ours():
         return sorted(t.name for t in threading.enumerate() if t.name.startswith("twostroke"))
 
-    store = FileStore(SITES, 20, tmp_path)
+    store = files(SITES, 20, tmp_path)
     stroke(store, made(20))
     store.expect([torch.tensor([3])])
     assert ours() == ["twostroke-store_0"]
@@ -134,14 +104,14 @@ def test_threads_end_with_the_store(tmp_path):
 
 
 def test_what_is_written_is_what_was_given_even_if_it_is_changed_at_once(tmp_path):
-    store, rows = FileStore(SITES, 20, tmp_path), made(20).rows.clone()
+    store, rows = files(SITES, 20, tmp_path), made(20).rows.clone()
     store.begin(1, 0)
     indices = torch.arange(20)
     store.write(indices, Support(SITES, rows))
     rows.zero_()
     indices.zero_()
     store.publish()
-    assert store.whole() == made(20)
+    assert everything(store) == made(20)
     store.close()
 
 
@@ -149,7 +119,7 @@ def test_an_error_of_the_writing_thread_is_raised(tmp_path, monkeypatch):
     def full(file, data, offset):
         raise OSError(28, "No space left on device")
 
-    store = FileStore(SITES, 20, tmp_path)
+    store = files(SITES, 20, tmp_path)
     store.begin(1, 0)
     monkeypatch.setattr(rounds, "_write", full)
     store.write(torch.arange(10), made(10))

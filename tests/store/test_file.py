@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import twostroke as ts
 from twostroke.errors import StoreError, SupportFileError, SupportMismatchError
-from twostroke.store import FileStore, Origin
-from twostroke.store.layout import BLOCKS, Header, decode, table_of
+from twostroke.store import FileStore, Origin, Place
+from twostroke.store.layout import BLOCKS, NOWHERE, Header, decode, table_of
 from twostroke.store.rounds import RoundFile
 from twostroke.support import Site, Support
 
@@ -26,6 +26,14 @@ def made(examples, seed=0):
     return Support(SITES, rows)
 
 
+def files(sites, examples, folder=None, origin=NOWHERE):
+    return FileStore(Place(tuple(sites), examples, torch.device("cpu"), folder, origin))
+
+
+def everything(store):
+    return store.read(torch.arange(len(store)), "cpu")
+
+
 def stroke(store, support, round_=1, part=4):
     store.begin(round_, view=round_)
     for indices in torch.randperm(len(support)).split(part):
@@ -35,7 +43,7 @@ def stroke(store, support, round_=1, part=4):
 
 @pytest.fixture
 def store(tmp_path):
-    store = FileStore(SITES, 23, tmp_path, Origin("m", "d", 3))
+    store = files(SITES, 23, tmp_path, Origin("m", "d", 3))
     yield store
     store.close()
 
@@ -44,11 +52,11 @@ def store(tmp_path):
 @settings(max_examples=20, deadline=None)
 def test_rows_come_back_whatever_the_order(examples, seed, part):
     support = made(examples, seed)
-    store = FileStore(SITES, examples)
+    store = files(SITES, examples)
     stroke(store, support, part=part)
     again = torch.randint(0, examples, (40,))
     assert store.read(again, "cpu") == support[again]
-    assert store.whole() == support
+    assert everything(store) == support
     folder = store.folder
     store.close()
     assert not folder.exists()  # it was a temporary one
@@ -57,14 +65,14 @@ def test_rows_come_back_whatever_the_order(examples, seed, part):
 def test_one_bit_a_unit_rounded_up_and_a_header_that_does_not_grow(tmp_path):
     sizes = {}
     for examples in (1, 5000, 100_000):
-        store = FileStore(SITES, examples, tmp_path / str(examples))
+        store = files(SITES, examples, tmp_path / str(examples))
         store.begin(1, 0)
         rows = torch.zeros(examples, ROW, dtype=torch.uint8)
         store.write(torch.arange(examples), Support(SITES, rows))
         store.publish()
         (file,) = store.folder.iterdir()
-        sizes[examples] = file.stat().st_size - store.nbytes
-        assert store.nbytes == examples * ROW
+        sizes[examples] = file.stat().st_size - examples * ROW
+        assert len(store) == examples
         store.close()
     assert len(set(sizes.values())) == 1
     assert sizes[1] <= 40_960
@@ -75,7 +83,7 @@ def test_a_store_through_a_real_network(tmp_path):
         torch.nn.Conv2d(1, 5, 3), torch.nn.ReLU6(), torch.nn.MaxPool2d(2), torch.nn.ReLU()
     )
     support = ts.record(net, torch.randn(9, 1, 7, 7), pooling=True)
-    store = FileStore(support.sites, 9, tmp_path)
+    store = files(support.sites, 9, tmp_path)
     store.begin(1, 0)
     store.write(torch.arange(9), support)
     store.publish()
@@ -126,7 +134,7 @@ def test_what_a_checkpoint_refers_to_stays_until_the_next_is_safe(store, tmp_pat
 
 def again(folder, **changes):
     options = {"sites": SITES, "examples": 23, "folder": folder, "origin": Origin("m", "d", 3)}
-    return FileStore(**(options | changes))
+    return files(**(options | changes))
 
 
 def test_reopened_it_goes_on_where_it_was(store, tmp_path):
@@ -189,7 +197,7 @@ def test_every_altered_byte_is_noticed(store, tmp_path):
     stroke(store, made(23))
     path = tmp_path / "support-1.store"
     whole, reference = path.read_bytes(), store.reference()
-    start, other = len(whole) - store.nbytes, again(tmp_path)
+    start, other = len(whole) - 23 * ROW, again(tmp_path)
     draw = torch.Generator().manual_seed(0)
     some = torch.randint(300, start, (100,), generator=draw).tolist()
     for place in [*range(300), *some, *range(start, len(whole))]:

@@ -16,15 +16,17 @@ import torch
 import twostroke as ts
 from tests.toy import toy_data, toy_net
 from twostroke.data import FlipShift
+from twostroke.runs import RunFolder
+from twostroke.training import FitResult
 
 UNTOLD = ("seconds", "stroke_seconds", "eval_seconds")
 
 
-def run(folder: Path, *, refresh: str, store: str, epochs: int = 7, **options: Any) -> ts.FitResult:
+def run(folder: Path, *, refresh: str, store: str, epochs: int = 7, **options: Any) -> FitResult:
     """The run, from its checkpoint if there is one."""
     resume = (folder / "checkpoint.safetensors").exists()
     if not resume:
-        ts.training.RunFolder(folder).clear()
+        RunFolder(folder).clear()
     return ts.fit(
         toy_net(seed=0, norm=True, dropout=0.2),
         toy_data(augmentation=FlipShift(shift=1)),
@@ -32,7 +34,7 @@ def run(folder: Path, *, refresh: str, store: str, epochs: int = 7, **options: A
         epochs=epochs,
         batch_size=20,
         lr=0.02,
-        average=0.9,
+        ema_decay=0.9,
         probe=40,
         optimizer="adamw",
         folder=folder,
@@ -41,7 +43,7 @@ def run(folder: Path, *, refresh: str, store: str, epochs: int = 7, **options: A
     )
 
 
-def told(result: ts.FitResult) -> dict[str, Any]:
+def told(result: FitResult) -> dict[str, Any]:
     """Everything of a result that must not depend on when a run was stopped."""
     records = [asdict(record) for record in result.history]
     kept = [{k: v for k, v in record.items() if k not in UNTOLD} for record in records]

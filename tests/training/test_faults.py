@@ -7,10 +7,11 @@ import shutil
 import pytest
 import torch
 
+from tests.listening import told as listening
 from twostroke.errors import RunFolderError, StoreError, SupportFileError
+from twostroke.runs.checkpoint import Checkpoint
+from twostroke.runs.files import read_tensors, save_tensors
 from twostroke.store import rounds
-from twostroke.training.checkpoint import Checkpoint
-from twostroke.training.files import read_tensors, save_tensors
 
 from .faults import in_a_child, run, told
 
@@ -28,7 +29,7 @@ def after_three(tmp_path_factory):
     folders = {}
     for store in ("file", "host"):
         folders[store] = tmp_path_factory.mktemp(store)
-        run(folders[store], refresh="sweep", store=store, progress=stops)
+        run(folders[store], refresh="sweep", store=store, listener=listening(step=stops))
     return folders
 
 
@@ -113,7 +114,7 @@ def test_a_damaged_file_is_named_and_everything_else_stays(folder, tmp_path, nam
             if where.epoch == 3:
                 raise KeyboardInterrupt
 
-        run(other, refresh="sweep", store="file", progress=stops, seed=5)
+        run(other, refresh="sweep", store="file", listener=listening(step=stops), seed=5)
         shutil.copy(other / name, path)
     else:
         path.write_bytes(raw.replace(b"twostroke-checkpoint", b"twostroke-checkpaint"))
@@ -141,14 +142,14 @@ def test_a_store_that_vanishes_or_is_cut_while_it_is_held(folder):
 
     before = (folder / "checkpoint.safetensors").read_bytes()
     with pytest.raises(SupportFileError, match=r"support-3\.store ends before its last row"):
-        run(folder, refresh="sweep", store="file", progress=cuts)
+        run(folder, refresh="sweep", store="file", listener=listening(step=cuts))
     assert (folder / "checkpoint.safetensors").read_bytes() == before
 
     def deletes(where):
         if (where.epoch, where.step) == (4, 2):
             next(folder.glob("support-4.store")).unlink()
 
-    result = run(folder, refresh="sweep", store="file", progress=deletes, epochs=5)
+    result = run(folder, refresh="sweep", store="file", listener=listening(step=deletes), epochs=5)
     assert len(result.history) == 5
 
 

@@ -5,10 +5,11 @@ import signal
 
 import pytest
 
+from tests.listening import told as listening
 from twostroke import _files
+from twostroke.runs import files
 from twostroke.store import FileStore, rounds
-from twostroke.training import files
-from twostroke.training.fit import _Run
+from twostroke.training.loop import Loop
 
 from .faults import die_at, in_a_child, run, told
 
@@ -16,13 +17,13 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="killing needs a
 
 # in this order, each in the run that the one before left behind: (what, where, which call, after it?)
 MOMENTS = {
-    "in the warm-up": (_Run, "_cast", 3, False),
+    "in the warm-up": (Loop, "_cast", 3, False),
     "before the first checkpoint": (files, "save_file", 1, False),
     "with the first checkpoint written, not in place": (files, "save_file", 1, True),
     "in the first support stroke": (rounds.RoundWriter, "write", 1, True),
     "before a round is in place": (rounds, "put", 1, False),
     "before the checkpoint of a round in place": (rounds, "put", 1, True),
-    "in a weight stroke": (_Run, "_cast", 14, False),
+    "in a weight stroke": (Loop, "_cast", 14, False),
     "with a checkpoint in place and the old round not deleted": (FileStore, "settle", 2, False),
     "while a checkpoint takes its place": (_files, "put", 1, False),
 }
@@ -32,23 +33,17 @@ MOMENTS = {
 def never_killed(tmp_path_factory):
     return {
         refresh: told(run(tmp_path_factory.mktemp(refresh), refresh=refresh, store="file"))
-        for refresh in ("sweep", "online", "running")
+        for refresh in ("sweep", "online")
     }
 
 
 @pytest.mark.parametrize(
     ("refresh", "store"),
-    [
-        ("sweep", "file"),
-        ("online", "file"),
-        ("running", "file"),
-        ("sweep", "host"),
-        ("running", "host"),
-    ],
+    [("sweep", "file"), ("online", "file"), ("sweep", "host")],
 )
 def test_killed_and_resumed_it_ends_the_same(never_killed, tmp_path, refresh, store):
     for moment, (owner, name, nth, after) in MOMENTS.items():
-        if store == "host" and owner not in (_Run, files, _files):
+        if store == "host" and owner not in (Loop, files, _files):
             continue
 
         def dies(owner=owner, name=name, nth=nth, after=after):
@@ -70,7 +65,7 @@ def test_a_run_may_go_on_with_another_kind_of_store(never_killed, tmp_path, befo
         if where.epoch == 4:
             raise KeyboardInterrupt
 
-    run(tmp_path, refresh="sweep", store=before, progress=stops)
+    run(tmp_path, refresh="sweep", store=before, listener=listening(step=stops))
     result = run(tmp_path, refresh="sweep", store=after)
     assert "a file" in result.notes[0] or after == "host"
     assert told(result) == never_killed["sweep"]

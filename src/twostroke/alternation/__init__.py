@@ -1,11 +1,9 @@
 """Alternation: which stroke is on, when a weight stroke ends, and what is held meanwhile.
 
-`alternator` what a training loop asks, and `Live`, no alternation · `instance_wise` and `batch_wise` the
-paper's two kinds · `slow_support` a third · `ends` when a stretch of epochs ends · `certificate` a bound of
-the drift that needs no forward pass · `processes` whose example it is where there are several, and
-`owned_masks` where its mask is kept · `fingerprint` what a mask is of · `statistics` batch norm's, estimated
-anew. Each kind is a class of settings, checked at construction, and the state machine that its `start`
-makes.
+`alternator` what a training loop asks, and `Live`, no alternation · `instance_wise`, with its state machine
+in `rounds`, and `batch_wise`: the paper's two kinds · `plateau` when the loss no longer falls · `owned_masks`
+where an example's mask is kept · `fingerprint` what a mask is of · `statistics` batch norm's, before a sweep.
+Each kind is a class of settings, checked at construction, and the state machine that its `start` makes.
 
 A loop of one's own asks it at these places:
 
@@ -26,23 +24,16 @@ A loop of one's own asks it at these places:
 
 from .alternator import Alternation, Alternator, Given, Live, Phase
 from .batch_wise import BatchWise
-from .certificate import DriftCertificate
-from .ends import Plateau
 from .instance_wise import InstanceWise
-from .processes import ONE, Processes
-from .slow_support import SlowSupport
+from .plateau import Plateau
 
 __all__ = [
-    "ONE",
     "Alternation",
     "Alternator",
     "BatchWise",
-    "DriftCertificate",
     "Given",
     "InstanceWise",
     "Live",
     "Phase",
     "Plateau",
-    "Processes",
-    "SlowSupport",
 ]

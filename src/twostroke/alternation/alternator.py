@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from torch.optim import Optimizer
 
 from ..data import ExampleSource
 from ..errors import SettingsError
+from ..processes import ONE, Processes
 from ..support import Share, Support
-from .ends import Plateau
-from .processes import ONE, Processes
+from .plateau import Plateau
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,16 @@ class Given:
     optimizer: Optimizer | None = None
     processes: Processes = ONE
     folder: Path | None = None
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
-class Alternation:
-    """A kind of alternation: settings, of which `start` makes the state machine for one training run.
+class Alternation(ABC):
+    """A kind of alternation: settings, from which `start` makes the state machine of one training run.
 
-    Subclass it for a kind of your own, with a `machine` that gives an `Alternator`.
+    For a kind of your own, write a subclass with a `name` and a `machine` that gives an `Alternator`.
     """
+
+    name = "alternation"  # in words, for messages
 
     def start(
         self,
@@ -46,17 +50,19 @@ class Alternation:
         optimizer: Optimizer | None = None,
         processes: Processes = ONE,
         folder: Path | None = None,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> Alternator:
         """Begin with a model and the examples it will be trained on.
 
         `processes` are those of a run that has several; each starts a machine of its own. Files that
-        the machine keeps beside checkpoints go to `folder`, or to a temporary one.
+        the machine keeps beside checkpoints go to `folder`, or to a temporary one. Support strokes
+        compute within `autocast()`.
         """
-        return self.machine(Given(model, source, seed, optimizer, processes, folder))
+        return self.machine(Given(model, source, seed, optimizer, processes, folder, autocast))
 
+    @abstractmethod
     def machine(self, given: Given) -> Alternator:
-        """The state machine; here one that never holds anything."""
-        return Alternator(given)
+        """The state machine."""
 
 
 class Phase(StrEnum):
@@ -70,11 +76,14 @@ class Phase(StrEnum):
 class Alternator:
     """Base of the state machines, and the one that never holds anything.
 
-    Ask `view` for the augmentation draw of the epoch under way.
+    `view` is the augmentation draw of the epoch under way. A subclass says what it can do:
+
+    stores: a process must meet those examples only whose supports it has.
+    whole_batch: a batch must not be run in parts.
     """
 
-    stores = False  # whether a process must meet those examples only whose supports it has
-    whole_batch = False  # whether a batch must not be run in parts
+    stores = False
+    whole_batch = False
 
     def __init__(self, given: Given) -> None:
         self.model = given.model
@@ -82,17 +91,13 @@ class Alternator:
         self.seed = given.seed
         self.optimizer = given.optimizer
         self.processes = given.processes
+        self.autocast = given.autocast
         self.phase = Phase.LIVE
         self.round = 0
         self.view = 0
         self.stroke_seconds = 0.0  # spent in support strokes and drift checks since begin_epoch
         self.stroke_visits = 0  # examples that went through a network for them since begin_epoch
         self.drift: Share | None = None  # last measured
-        # where it is wanted: (examples,) share of each one's units that changed sides at the last sweep
-        self.wants_example_drift = False
-        self.example_drift: Tensor | None = None
-        # what a support stroke computes in; the loop puts its own autocast here
-        self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
         self.notes: list[str] = []  # what a user may want to know before training, a line each
         self._losses: list[float] = []
 
@@ -110,11 +115,6 @@ class Alternator:
         """Context for the forward pass of one training step; `progress` through the epoch, 0 to 1."""
         return nullcontext()
 
-    @property
-    def needs_every_example(self) -> bool:
-        """Whether the epoch under way must visit every example, because it records them."""
-        return False
-
     def penalty(self) -> Tensor | None:
         """Term to add to the loss of the step under way, or None."""
         return None
@@ -130,14 +130,6 @@ class Alternator:
         """Context in which these examples meet the held network, or None where nothing is held."""
         return None
 
-    def held_support(self, indices: Tensor) -> Support | None:
-        """Stored masks of these examples, of the last support stroke; None where none are stored."""
-        return None
-
-    def stroke_over(self) -> bool:
-        """Whether a weight stroke that a solver is at ends here; asked between its steps."""
-        return False
-
     def state(self) -> tuple[dict[str, Any], Support | None]:
         """What a checkpoint must keep between epochs: plain values, and the stored support."""
         return {"round": self.round, "phase": str(self.phase), "losses": list(self._losses)}, None
@@ -148,14 +140,8 @@ class Alternator:
     def close(self) -> None:
         """Training is over; files and threads are given back."""
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Tensors beside the support that a checkpoint must keep."""
-        return {}
-
-    def restore(
-        self, values: Mapping[str, Any], support: Support | None, tensors: Mapping[str, Tensor]
-    ) -> None:
-        """Go on from what `state` and `tensors` gave."""
+    def restore(self, values: Mapping[str, Any], support: Support | None) -> None:
+        """Go on from what `state` gave."""
         self.round = int(values["round"])
         self.phase = Phase(values["phase"])
         self._losses = [float(loss) for loss in values["losses"]]
@@ -176,3 +162,9 @@ def check_warmup(warmup: int | Plateau) -> None:
 @dataclass(frozen=True, kw_only=True)
 class Live(Alternation):
     """No alternation: ordinary training through the same loop, for fair comparisons."""
+
+    name = "no alternation"
+
+    def machine(self, given: Given) -> Alternator:
+        """One that never holds anything."""
+        return Alternator(given)

@@ -10,41 +10,40 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import SettingsError
+from ..processes import Processes
 from ..support import BatchEnergy, MajorityVote, Rule, hold
 from .alternator import Alternation, Alternator, Given, Phase, check_warmup
-from .ends import Plateau
-from .processes import Processes
+from .plateau import Plateau
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchWise(Alternation):
-    """One mask for each mini-batch, made on the fly (the paper's B-alternation, §4.2).
+    """One mask for each mini-batch, made on the fly (the paper's B-alternation, §4.2)."""
 
-    warmup: epochs of ordinary training first, or a `Plateau` to wait for.
-    density: share of the units that eq. 41 keeps; by default 0.9.
-    rule: how the batch's mask is made, in place of eq. 41, with a density of its own.
-    gated: `m ∘ ReLU(q)`, the mask on top of the activation. `gated=False` is the paper taken
-        literally, `m ∘ q`: linear over the batch, and useless as a network (78 % error where SGD
-        has 2.9 %); it is here to be looked at.
-    """
+    name = "batch-wise alternation"
 
     warmup: int | Plateau = 0
+    """Epochs of ordinary training first, or a `Plateau` to wait for."""
     density: float | None = None
+    """Share of the units that eq. 41 keeps; left out, 0.9."""
     rule: Rule | None = None
+    """How the batch's mask is made, instead of by eq. 41, with a density of its own."""
     gated: bool = True
+    """`m ∘ ReLU(q)`: the mask stands on top of the activation. Without it the paper is taken literally: `m ∘ q`
+    is linear over the batch, and useless as a network (78 % error where SGD has 2.9 %)."""
 
     def __post_init__(self) -> None:
         check_warmup(self.warmup)
         if self.density is not None and self.rule is not None:
             raise SettingsError("a rule has a density of its own: give density or rule")
-        if self.rule is None and self.density is None:
-            object.__setattr__(self, "density", 0.9)
         if self.density is not None and not 0 < self.density <= 1:
             raise SettingsError(f"density is a share of units above 0, up to 1, not {self.density}")
 
     def mask_rule(self) -> Rule:
         """The rule that is applied."""
-        return self.rule if self.rule is not None else BatchEnergy(density=self.density)
+        if self.rule is not None:
+            return self.rule
+        return BatchEnergy(density=0.9 if self.density is None else self.density)
 
     def machine(self, given: Given) -> Alternator:
         """See `Alternation.start`."""

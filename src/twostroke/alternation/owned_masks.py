@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
-from ..store import FileStore, Kind, Origin, make_store
+from ..processes import Processes
+from ..store import Kind, MakeStore, Origin, Place, Store, make_store
 from ..support import Site, Support
-from .processes import Processes
 
 
 class OwnedMasks:
@@ -25,9 +26,9 @@ class OwnedMasks:
 
     def __init__(
         self,
-        kind: Kind,
+        kind: Kind | MakeStore,
         folder: Path | None,
-        sites: list[Site],
+        sites: Sequence[Site],
         examples: int,
         processes: Processes,
         device: torch.device,
@@ -35,29 +36,23 @@ class OwnedMasks:
         note: Callable[[str], None],
     ) -> None:
         self.examples, self.processes, self.device = examples, processes, device
-        self._folder, self._origin, self._note = folder, origin, note
-        self.store, why = make_store(
-            kind,
-            sites,
+        self._folder, self._kind, self._note = folder, kind, note
+        self._place = Place(
+            tuple(sites),
             len(processes.owned(examples)),
             device,
             self._own_folder(processes.index, processes.count),
             origin,
             here=processes.here,
         )
-        note(f"masks are kept in {why}")
-        self._left: list[
-            FileStore
-        ] = []  # of another number of processes, until the next checkpoint
-
-    @property
-    def _file(self) -> FileStore | None:
-        return self.store if isinstance(self.store, FileStore) else None
+        self.store = make_store(kind, self._place)
+        note(f"masks are kept in {self.store.where}")
+        # stores of another number of processes, until the next checkpoint
+        self._left: list[Store] = []
 
     def check_vacant(self) -> None:
         """Raise `StoreError` if files of another run are where this one's are to go."""
-        if self._file is not None:
-            self._file.check_vacant()
+        self.store.check_vacant()
 
     def write(self, indices: Tensor, support: Support) -> None:
         """Keep the masks of these examples, which are this process's own, in the round under way."""
@@ -66,6 +61,10 @@ class OwnedMasks:
     def read(self, indices: Tensor) -> Support:
         """Masks of these examples, which are this process's own, on the device."""
         return self.store.read(self.processes.row(indices), self.device)
+
+    def whole(self) -> Support:
+        """All masks that this process keeps, in host memory."""
+        return self.store.read(torch.arange(len(self.store)), "cpu")
 
     def expect(self, batches: Iterable[Tensor]) -> None:
         """Masks of these batches are read ahead, where they come from a file."""
@@ -90,22 +89,22 @@ class OwnedMasks:
     ) -> None:
         """Take up a round, whichever kind of store and number of processes it was kept by."""
         same = len(references) == self.processes.count
-        if self._file is not None:
-            self._file.reopen(references[self.processes.index] if same else None)
-        if round_ == 0 or (self._file is not None and same):
+        self.store.reopen(references[self.processes.index] if same else None)
+        if round_ == 0 or (same and self.store.reference() is not None):
             return
         self.store.begin(round_, view)
         if references:
-            self._cut_anew(references)
+            self._share_out(references)
         elif support is not None:
             self.store.write(torch.arange(len(self.store)), support)
         else:
             raise SettingsError("there are no masks to go on with in what state() gave")
         self.store.publish()
 
-    def _cut_anew(self, references: Sequence[Mapping[str, Any]]) -> None:
+    def _share_out(self, references: Sequence[Mapping[str, Any]]) -> None:
         """Copy this process's rows from the files of every process that there was."""
         count = len(references)
+        maker: Kind | MakeStore = "file" if isinstance(self._kind, str) else self._kind
         for index, reference in enumerate(references):
             folder = self._own_folder(index, count)
             if folder is None:
@@ -113,7 +112,8 @@ class OwnedMasks:
                     f"the masks are in {reference['file']}: say in which folder it is (store_path=...)"
                 )
             examples = torch.arange(index, self.examples, count)  # see `Processes`
-            left = FileStore(self.store.sites, len(examples), folder, self._origin)
+            place = replace(self._place, examples=len(examples), folder=folder, here=1)
+            left = make_store(maker, place)
             self._left.append(left)
             left.reopen(reference)
             mine = examples % self.processes.count == self.processes.index
@@ -121,8 +121,8 @@ class OwnedMasks:
                 self.write(examples[rows], left.read(rows, "cpu"))
         if count != self.processes.count:
             self._note(
-                f"the stored supports of {count} process{'es' * (count > 1)} were shared out anew "
-                f"to {self.processes.count}; none was estimated again"
+                f"the stored supports of {count} process{'es' * (count > 1)} were shared out to "
+                f"{self.processes.count}; none was estimated again"
             )
 
     def _own_folder(self, index: int, count: int) -> Path | None:

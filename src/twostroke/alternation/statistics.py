@@ -1,9 +1,8 @@
-"""Batch norm's running statistics, estimated anew for weights that have moved since they were gathered."""
+"""Batch norm's running statistics, estimated again after the weights have moved."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from copy import deepcopy
 from typing import cast
 
@@ -22,25 +21,6 @@ def batches_seen(model: nn.Module) -> dict[str, int]:
         for name, module in model.named_modules()
         if isinstance(module, _BatchNorm) and module.track_running_stats
     }
-
-
-@contextmanager
-def normalising_like(network: nn.Module, live: nn.Module) -> Iterator[None]:
-    """Evaluation mode, but with the statistics of the batch wherever `live`, a network of the same modules,
-    would take them; running statistics stay."""
-    pairs = [
-        (norm, like.training)
-        for norm, like in zip(network.modules(), live.modules(), strict=True)
-        if isinstance(norm, _BatchNorm) and norm.track_running_stats
-    ]
-    with evaluating(network):
-        for norm, training in pairs:
-            norm.training, norm.track_running_stats = training, not training
-        try:
-            yield
-        finally:
-            for norm, _ in pairs:
-                norm.track_running_stats = True
 
 
 def estimate_statistics(

@@ -1,7 +1,8 @@
 """The command line: `twostroke COMMAND`, also as `python -m twostroke COMMAND`.
 
-`main` dispatch and errors · `demo` · `train` (and `--resume`) · `compare` · `listing` sites and models ·
-`progress` bars.
+`main` dispatch and errors · `options` a command's options, from the command line and from TOML files, with
+`spelling` for values that are written as text · `running` how commands that train begin and end, with bars in
+`progress` · a file for each command.
 """
 
 from .main import main

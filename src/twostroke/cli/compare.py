@@ -24,7 +24,7 @@ def compare(
         targets: Test errors in %; a second table then says how many epochs, steps and seconds each run took.
     """
     from ..report import comparison, draw_curves, to_targets
-    from ..training import RunFolder
+    from ..runs import RunFolder
 
     if not runs:
         raise SettingsError("name at least one run's folder: twostroke compare runs/a runs/b")

@@ -10,11 +10,12 @@ from rich.console import Console
 from ..alternation import Alternation, BatchWise, InstanceWise, Live
 from ..data import Data, load
 from ..models import create_model
+from ..outcome import Status
 from ..report import comparison, draw_curves
-from ..training import MASK_AT_TEST, FitResult, History, RunFolder, Settings, Status, evaluate, fit
-from ..training.settings import PRESETS
-from .progress import RunBar
-from .train import torch_seed
+from ..runs import History, RunFolder
+from ..training import FAST, MASK_AT_TEST, FitResult, Settings, evaluate, fit
+from .progress import RunBars
+from .running import seed_weights
 
 SETTINGS = Settings(epochs=6, batch_size=100, lr=0.4)
 ARMS: dict[str, Alternation] = {
@@ -26,15 +27,17 @@ ARMS: dict[str, Alternation] = {
 
 def arms(settings: Settings) -> dict[str, tuple[Alternation, Settings]]:
     """What is compared: the paper's kinds as they are, and the better weight stroke in half the time."""
-    short = settings.but(epochs=max(1, settings.epochs // 2), lr=None, **PRESETS["fast"])
-    return {name: (kind, settings) for name, kind in ARMS.items()} | {"fast": (Live(), short)}
+    short = FAST.but(
+        epochs=max(1, settings.epochs // 2), batch_size=settings.batch_size, seed=settings.seed
+    )
+    return {name: (kind, settings) for name, kind in ARMS.items()} | {"Muon": (Live(), short)}
 
 
 def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 0) -> int:
     """Train a small network on real digits by SGD and by both kinds of alternation, and compare.
 
-    Same initial weights, order of examples, schedule and number of epochs; a fourth arm, the preset
-    "fast", trains with Muon for half as many, but for one at least. Prints a table and draws learning
+    Same initial weights, order of examples, schedule and number of epochs; a fourth arm
+    trains with Muon for half as many, but for one at least. Prints a table and draws learning
     curves like the paper's Fig. 1. Ctrl-C stops it and keeps nothing.
 
     Args:
@@ -50,19 +53,19 @@ def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 
     console = Console()
     compared = arms(settings)
     console.print(
-        f"{data.note}. Epochs: {epochs} for each of three arms, {compared['fast'][1].epochs} for the one "
-        "with the preset 'fast' (Muon); the same seed, schedule and order.\n",
+        f"{data.note}. Epochs: {epochs} for each of three arms, {compared['Muon'][1].epochs} for the one "
+        "with Muon; the same seed, schedule and order.\n",
         highlight=False,
     )
     histories: dict[str, History] = {}
     masked: dict[str, float] = {}
     try:
         for name, (kind, arm) in compared.items():
-            with RunBar(console, name) as bar:
-                result = _trained(kind, arm, data, bar)
+            with RunBars(console, name) as bars:
+                result = _trained(kind, arm, data, bars)
             if result.status is Status.DIVERGED:
                 folder.discard()
-                console.print(f"{name}: {result.status.value} ({result.detail})", highlight=False)
+                console.print(f"{name}: {result.message}", highlight=False)
                 return 1
             histories[name] = result.history
             masked[name] = evaluate(result.model, data.test, rule=MASK_AT_TEST).error
@@ -85,20 +88,18 @@ def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 
     return 0
 
 
-def _trained(kind: Alternation, settings: Settings, data: Data, bar: RunBar) -> FitResult:
-    torch_seed(settings.seed)
+def _trained(kind: Alternation, settings: Settings, data: Data, bars: RunBars) -> FitResult:
+    seed_weights(settings.seed)
     model = create_model("allcnn-mini", classes=10, in_channels=1)
-    result = fit(
-        model, data, alternation=kind, settings=settings, callback=bar.epoch, progress=bar.step
-    )
-    if result.status is Status.INTERRUPTED:  # an arm that was stopped is none
+    result = fit(model, data, alternation=kind, settings=settings, listener=bars)
+    if result.status is Status.INTERRUPTED:  # half an arm cannot be compared
         raise KeyboardInterrupt
     return result
 
 
 EXPLANATION = """
 error   of the trained network on test images
-MaskT   the same weights with masks in place of ReLU on test images, which keep
+MaskT   the same weights with masks instead of ReLU on test images, which keep
         the larger half of the units that ReLU keeps (the paper's MaskT; it does
         not say how many)
 loss    on training examples, under the masks held last, and by the live network

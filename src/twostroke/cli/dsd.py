@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
-import tyro
 from rich.console import Console
 
-from ..data import load
-from ..errors import RunFolderError, SettingsError, TwostrokeError
+from ..errors import SettingsError
 from ..models.catalog import origin
-from ..report import draw_curves
+from ..processes import launched
+from ..runs import RunFolder
 from ..sparsity import (
     MASKS,
     Connections,
-    DenseSparseDenseResult,
     Magnitude,
     Recipe,
     Units,
@@ -27,13 +24,11 @@ from ..sparsity import (
 )
 from ..sparsity.kept import begun
 from ..sparsity.masked import in_one_process
-from ..training import RunFolder, Status
-from ..training.engine import launched
-from .config import checked, made, plain, refuse_beside_resume
+from ..training.settings import Machine
 from .dsd_tables import EXPLANATION, layer_table, phase_table
 from .dsd_weights import check_origin, fresh_layers, network
-from .progress import RunBars
-from .train import stoppable, torch_seed
+from .options import DataOptions, Flat, RunOptions, plain
+from .running import carry_out, seed_weights
 
 MaskName = Literal[
     "magnitude",
@@ -46,13 +41,18 @@ MaskName = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class DsdConfig:
-    """What one run is made of; `config.toml` in its folder holds the same names."""
+class DsdConfig(DataOptions, RunOptions):
+    """Train dense, prune and train on, then let the pruned weights return and train on.
+
+    Lengths and learning rates are the published ones of resnet18, googlenet and vgg16 (ResNet-18's for other
+    nets). Run the control, --mask none, beside it: the same epochs without any mask. What comes out is a plain
+    model, in model.safetensors.
+    """
 
     model: str = "resnet18"
     """Any convolutional net; `twostroke models` lists them."""
     data: str = "imagenet"
-    """Data set: a name, folder:PATH or npz:PATH."""
+    """Data set: a name, folder:PATH (PATH/train/CLASS/*.jpg, PATH/val/...) or npz:PATH."""
     mask: MaskName = "magnitude"
     """What is pruned. magnitude: a share of each layer's smallest weights; batch-connections,
     instance-connections: weights that carry less than a price; batch-units, instance-units: units of
@@ -65,27 +65,16 @@ class DsdConfig:
     weights: str | None = None
     """Begin with a trained model, and without a dense phase unless --epochs asks for one: the folder
     of a run of `twostroke train`, or 'torchvision' for its published weights. Layers that these do
-    not fit are drawn anew; then there is a short dense phase."""
+    not fit are drawn again; then there is a short dense phase."""
     scale: Literal["full", "short", "smoke"] = "full"
     """full is the published number of epochs, short about a fifth, smoke one a phase."""
     epochs: tuple[int, int, int] | None = None
-    """Epochs of the three phases, in place of scale; 0 leaves one out."""
+    """Epochs of the three phases, instead of scale; 0 leaves one out."""
     lrs: tuple[float, float, float] | None = None
     """Initial learning rates of the three phases."""
     batch_size: int | None = None
     """Examples a step, by default the recipe's."""
-    augment: str = "none"
-    """Augmentation, replayable: none, shift, flip-shift, or resized-crop (imagenet only, as published)."""
-    preprocess: str = "none"
-    """none is per-channel normalisation; raw, unit, gcn, gcn-zca (or gcn-zca:BIAS), lcn."""
-    data_root: Path | None = None
-    """Where named data sets lie or are downloaded to."""
-    seed: int = 0
-    """Of initial weights, order, augmentation and dropout."""
-    device: str = "auto"
-    """cpu, cuda, cuda:1; auto takes the GPU where there is one."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 computes in bfloat16 where that is safe."""
+    machine: Annotated[Machine, Flat] = field(default_factory=Machine)
 
     def weight_mask(self) -> WeightMask | Units:
         """The mask of that name with its number; a number that it does not have is refused."""
@@ -103,7 +92,7 @@ class DsdConfig:
         return mask
 
     def plan(self, *, fresh: bool) -> Recipe:
-        """Lengths and learning rates; `fresh` says that a layer of given weights is drawn anew."""
+        """Lengths and learning rates; `fresh` says that a layer of given weights is drawn again."""
         plan = recipe(self.model)
         if self.batch_size is not None:
             if self.batch_size < 1:
@@ -122,134 +111,80 @@ class DsdConfig:
         return plan if self.lrs is None else replace(plan, lrs=self.lrs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DsdOptions:
-    """Where a run goes and where it comes from."""
-
-    out: Path | None = None
-    """Folder for the run, needed unless --resume is given; must not hold one already."""
-    resume: Path | None = None
-    """Folder of a run that was stopped: go on with it, with its own settings."""
-
-
-def dsd(
-    options: Annotated[DsdOptions, tyro.conf.arg(name="")] = DsdOptions(),
-    what: Annotated[DsdConfig, tyro.conf.arg(name="")] = DsdConfig(),
-) -> int:
-    """Train dense, prune and train on, then let the pruned weights return and train on.
-
-    Lengths and learning rates are the published ones of resnet18, googlenet and vgg16 (ResNet-18's for
-    other nets). Run the control, --mask none, beside it: the same epochs without any mask. The
-    model that comes out is a plain one, in model.safetensors.
-    """
+def dsd(what: DsdConfig) -> int:
+    """Carry out what is asked for."""
     in_one_process(launched())
-    if options.resume is not None:
-        refuse_beside_resume(replace(options, resume=None), what)
-        run = RunFolder(options.resume)
-        what = _options_of(run)
-    elif options.out is None:
-        raise SettingsError("say where the run is to go: --out runs/NAME")
-    mask = what.weight_mask()
-    under_way = options.resume is not None and begun(options.resume / "phases")
+    machine, mask = what.machine, what.weight_mask()
+    place = what.out if what.resume is None else what.resume
+    assert place is not None
+    run = RunFolder(place)
+    if what.resume is None:
+        run.check_vacant()
+    under_way = what.resume is not None and begun(run.path / "phases")
     origin(what.model)  # a slip in a name is told before data are fetched
     notes = (
         [] if under_way else check_origin(what.weights, data=what.data, preprocess=what.preprocess)
     )
-    examples = load(
-        what.data,
-        root=what.data_root,
-        augmentation=None if what.augment == "none" else what.augment,
-        preprocess=what.preprocess,
-    )
+    examples = what.load()
     fresh = fresh_layers(what.model, what.weights, examples)
     plan = what.plan(fresh=bool(fresh))
     if fresh:
         notes.append(_note_on_new_layers(fresh, plan))
-    torch_seed(what.seed)
+    seed_weights(machine.seed)
     net = network(what.model, what.weights, examples, begun=under_way)
-    if options.resume is None:
-        assert options.out is not None
-        run = RunFolder.create(options.out, {"command": "dsd"} | plain(what))
+    if what.resume is None:
+        RunFolder.create(place, {"command": "dsd"} | plain(what))
     console = Console()
     console.print(
         f"{what.model} on {examples.name} ({examples.note}); mask {what.mask}; epochs "
         f"{', '.join(map(str, plan.whole()))} at learning rates {', '.join(map(str, plan.lrs))}",
         highlight=False,
     )
-
-    def notice(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
-
     for note in notes:
-        notice(note)
-    bars = RunBars(console)
-    try:
-        with closing(bars), stoppable():
-            result = dense_sparse_dense(
-                net,
-                examples,
-                mask=mask,
-                phases=plan,
-                seed=what.seed,
-                device=what.device,
-                precision=what.precision,
-                callback=lambda phase, record: bars.of(phase).epoch(record),
-                progress=lambda phase, where: bars.of(phase).step(where),
-                folder=run.path / "phases",
-                notice=notice,
-            )
-    except TwostrokeError:
-        if options.resume is None and not begun(run.path / "phases"):
+        console.print(note, highlight=False, soft_wrap=True)
+
+    def discard() -> None:
+        if what.resume is None and not begun(run.path / "phases"):
             _discard(run)
-        raise
-    except KeyboardInterrupt:  # before the first phase
-        _tell_resume(console, run)
-        return 130
-    return _finish(console, run, result, f"{what.model}, {what.mask}")
+
+    result, code = carry_out(
+        lambda bars: dense_sparse_dense(
+            net,
+            examples,
+            mask=mask,
+            phases=plan,
+            seed=machine.seed,
+            device=machine.device,
+            precision=machine.precision,
+            channels_last=machine.channels_last,
+            listener=bars,
+            folder=run.path / "phases",
+        ),
+        run,
+        console,
+        command="dsd",
+        name=f"{what.model}, {what.mask}",
+        title=f"dense-sparse-dense: {what.model}, {what.mask}",
+        discard=discard,
+    )
+    if result is not None and result.phases:
+        console.print(phase_table(result))
+        console.print(EXPLANATION, highlight=False)
+        layers = layer_table(result, run.path / "phases" / "2-sparse" / "phase.json")
+        if layers is not None:
+            console.print(layers)
+    return code
 
 
 def _note_on_new_layers(layers: list[str], plan: Recipe) -> str:
     """What follows from layers that are drawn anew."""
-    text = f"drawn anew: {' and '.join(layers)}; "
+    text = f"drawn again: {' and '.join(layers)}; "
     epochs = plan.whole()[0]
     if epochs == 0:
         return text + "no dense phase trains what is then pruned: --epochs 5 45 45 would have one"
     return (
         text + f"{epochs} epochs at {plan.lrs[0]:g} train it first (--epochs and --lrs change that)"
     )
-
-
-def _finish(console: Console, run: RunFolder, result: DenseSparseDenseResult, name: str) -> int:
-    run.save_history(result.history)
-    run.save_model(result.model)
-    try:
-        draw_curves({name: result.history}, run.curves_file, title=f"dense-sparse-dense: {name}")
-    except OSError as error:
-        raise RunFolderError(f"{run.curves_file} could not be written: {error}") from error
-    if result.phases:
-        console.print(phase_table(result))
-        console.print(EXPLANATION, highlight=False)
-    layers = layer_table(result, run.path / "phases" / "2-sparse" / "phase.json")
-    if layers is not None:
-        console.print(layers)
-    detail = f" ({result.detail})" if result.detail else ""
-    console.print(f"{result.status.value}{detail}", highlight=False)
-    console.print(f"everything is in {run.path}", highlight=False, soft_wrap=True)
-    if result.status is Status.INTERRUPTED:
-        _tell_resume(console, run)
-        return 130
-    return 1 if result.status is Status.DIVERGED else 0
-
-
-def _tell_resume(console: Console, run: RunFolder) -> None:
-    console.print(f"go on with: twostroke dsd --resume {run.path}", highlight=False, soft_wrap=True)
-
-
-def _options_of(run: RunFolder) -> DsdConfig:
-    values = run.config()
-    if values.pop("command", None) != "dsd":
-        raise RunFolderError(f"{run.path} holds no run of `twostroke dsd`")
-    return made(checked(values, DsdConfig, run.config_file), DsdConfig)
 
 
 def _discard(run: RunFolder) -> None:

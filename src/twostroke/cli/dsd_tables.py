@@ -12,7 +12,7 @@ from ..sparsity import DenseSparseDenseResult, weighted_layers
 EXPLANATION = """
 found     test error of the weights that the phase began with, in %
 masked    the same after masks were set (sparse) or released (dense again)
-renormed  the same after batch norm's statistics were estimated anew
+renormed  the same after batch norm's statistics were estimated again
 end       test error at the end of the phase
 zeros     share of the weights that are zero then; off: units that masks switch off
 """

@@ -12,14 +12,14 @@ from ..errors import RunFolderError, SettingsError
 from ..models import create_model
 from ..models.catalog import origin
 from ..models.outside import drawn_anew
-from ..training import RunFolder
+from ..runs import RunFolder
 
 TORCHVISION = "torchvision"
 PUBLISHED = "IMAGENET1K_V1"
 
 
 def fresh_layers(model: str, weights: str | None, data: Data) -> list[str]:
-    """Layers that published weights do not fit, so that they are drawn anew, in words.
+    """Layers that published weights do not fit, so that they are drawn again, in words.
 
     Raises `SettingsError` for published weights of a model that has none.
     """
@@ -28,7 +28,7 @@ def fresh_layers(model: str, weights: str | None, data: Data) -> list[str]:
     source, name = origin(model)
     if source != TORCHVISION:
         raise SettingsError(
-            f"--weights torchvision: {model} is none of torchvision's models. Give the folder of a run of "
+            f"--weights torchvision: {model} is not one of torchvision's models. Give the folder of a run of "
             "`twostroke train` with this model, or leave --weights out and train the dense phase"
         )
     return drawn_anew(name, PUBLISHED, classes=len(data.classes), in_channels=data.train.shape[0])

@@ -126,8 +126,8 @@ def build(
     from ..data import default_root, load
     from ..data import preprocess as preprocessed
     from ..models import create_model
-    from ..training import RunFolder
-    from .train import torch_seed
+    from ..runs import RunFolder
+    from .running import seed_weights
 
     folder, preprocess = None if run is None else RunFolder(run), "none"
     if folder is not None:
@@ -151,7 +151,7 @@ def build(
     taken = source = None if data_name is None else load(data_name, root=root)
     if source is not None:
         taken = preprocessed(source, preprocess, cache=(root or default_root()) / "preprocessed")
-    torch_seed(0)
+    seed_weights(0)
     net = create_model(
         name,
         classes=None if source is None else len(source.classes),

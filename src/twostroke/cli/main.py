@@ -9,79 +9,95 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
 
 from .._version import __version__
 from ..errors import ElsewhereError, ProcessError, TwostrokeError, UnknownNameError, unknown
 
-DESCRIPTION = """Train convolutional networks in two alternating strokes: find the binary support of every \
+DESCRIPTION = """Train convolutional networks in two alternating strokes: find the binary support of every
 unit for every training example, then hold it, so that the network is linear, and descend on the weights."""
 
 
-def _commands() -> dict[str, Callable[..., Any]]:
-    from .compare import compare
-    from .demo import demo
-    from .dsd import dsd
-    from .explain import explain
-    from .listing import models, sites
-    from .plan import plan
-    from .reproduce import reproduce
-    from .theory import recover, rip
-    from .train import train
+class Command(NamedTuple):
+    """Where a command is, and what it does in one line. With `config` its options are that dataclass."""
 
-    return {
-        "demo": demo,
-        "train": train,
-        "dsd": dsd,
-        "compare": compare,
-        "reproduce": reproduce,
-        "explain": explain,
-        "plan": plan,
-        "sites": sites,
-        "models": models,
-        "rip": rip,
-        "recover": recover,
-    }
+    module: str
+    function: str
+    does: str
+    config: str | None = None
+
+
+COMMANDS = {
+    "demo": Command("demo", "demo", "SGD against alternation and Muon on real digits"),
+    "train": Command(
+        "train", "train", "train a model, and keep the run in a folder", "TrainConfig"
+    ),
+    "dsd": Command("dsd", "dsd", "dense-sparse-dense training", "DsdConfig"),
+    "compare": Command("compare", "compare", "a table and curves of finished runs"),
+    "reproduce": Command("reproduce", "reproduce", "the paper's tables and figures by name"),
+    "explain": Command("explain", "explain", "which pixels a logit comes from, exactly"),
+    "sites": Command("listing", "sites", "what would be held in a model, and what it takes"),
+    "models": Command("listing", "models", "models by name"),
+    "rip": Command("theory", "rip", "the paper's condition on the lifted operator, measured"),
+    "recover": Command("theory", "recover", "recovery of weights from known supports"),
+}
 
 
 def _speaks() -> bool:
     if "RANK" not in os.environ:  # without loading anything
         return True
-    from ..training.engine import speaks
+    from ..processes import speaks
 
     return speaks()
 
 
-def _check_name(given: Sequence[str], commands: Collection[str]) -> None:
-    """Raise `UnknownNameError` with the near match for a command that there is not."""
-    if given and not given[0].startswith("-") and given[0] not in commands:
-        raise UnknownNameError(unknown("command", given[0], commands))
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.does}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: twostroke COMMAND [OPTIONS]",
+            "",
+            DESCRIPTION,
+            "",
+            *lines,
+            "",
+            "twostroke COMMAND --help lists a command's options; twostroke --version says which this is.",
+        ]
+    )
+
+
+def _run(name: str, arguments: Sequence[str], loud: bool) -> Any:
+    command = COMMANDS[name]
+    module = import_module(f".{command.module}", __package__)
+    function = getattr(module, command.function)
+    if command.config is not None:
+        from .options import parse
+
+        return function(
+            parse(getattr(module, command.config), f"twostroke {name}", arguments, loud)
+        )
+    import tyro
+
+    return tyro.cli(function, prog=f"twostroke {name}", args=list(arguments), console_outputs=loud)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code."""
-    import tyro
-
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given in (["--version"], ["-V"]):
+    if given[:1] in (["--version"], ["-V"]):
         print(f"twostroke {__version__}")
+        return
+    if not given or given[0] in ("--help", "-h"):
+        print(_help())
         return
     loud = _speaks()
     try:
-        commands = _commands()
-        _check_name(given, commands)
-        if given[:1] == ["train"]:
-            from .train import spelled_out
-
-            given = ["train", *spelled_out(given[1:])]
-        code = tyro.extras.subcommand_cli_from_dict(
-            commands,
-            prog="twostroke",
-            description=DESCRIPTION,
-            args=given or ["--help"],
-            console_outputs=loud,
-        )
+        if given[0] not in COMMANDS:
+            raise UnknownNameError(unknown("command", given[0], COMMANDS))
+        code = _run(given[0], given[1:], loud)
     except ElsewhereError:
         sys.exit(2)  # said where it happened
     except ProcessError as error:

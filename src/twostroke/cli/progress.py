@@ -1,4 +1,4 @@
-"""A progress bar for a run: one line that says where it is and how it stands."""
+"""Progress bars: what `fit` and its callers tell a listener, on the screen."""
 
 from __future__ import annotations
 
@@ -15,31 +15,24 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ..training import EpochRecord
+from ..runs import EpochRecord
+from ..training import Listener
 from ..training import Progress as Where
 
 
-class RunBar:
-    """Shows epochs, steps, phase, error and time left; one plain line an epoch where no terminal is."""
+class RunBars(Listener):
+    """One bar a part: epochs, steps, phase, error, time left. Each epoch is a plain line without a terminal.
 
-    def __init__(self, console: Console, name: str) -> None:
+    `told` are the notes that were printed.
+    """
+
+    def __init__(self, console: Console, name: str = "") -> None:
         self.console, self.name = console, name
+        self.told: list[str] = []
         self._text = ""
-        self._bar = Progress(
-            TextColumn("[bold]{task.description:<14}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=False,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task(name, total=None, text="")
+        self._bar: Progress | None = None
 
     def __enter__(self) -> Self:
-        self._bar.__enter__()
         return self
 
     def __exit__(
@@ -48,50 +41,56 @@ class RunBar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.__exit__(kind, error, trace)
+        self.close()
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        self.told.append(text)
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def part(self, name: str) -> None:
+        """A new bar; the one before stays as it is."""
+        self.close()
+        self.name, self._text = name, ""
 
     def step(self, where: Where) -> None:
-        """After each step."""
+        """The bar goes on."""
+        if self._bar is None:
+            self._bar = Progress(
+                TextColumn("[bold]{task.description:<14}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[text]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self.console,
+                disable=not self.console.is_terminal,
+            )
+            self._bar.add_task(self.name, total=None, text="")
+            self._bar.start()
         self._bar.update(
-            self._task,
+            self._bar.task_ids[0],
             total=where.epochs * where.steps,
             completed=where.epoch * where.steps + where.step,
             text=f"epoch {where.epoch + 1}/{where.epochs} {where.phase.value:<9} {self._text}",
         )
 
     def epoch(self, record: EpochRecord) -> None:
-        """After each epoch."""
+        """The bar says the error; where there is no terminal, a line says what the epoch brought."""
         self._text = f"error {record.error:.2f} %"
         if not self.console.is_terminal:
             drift = "" if record.drift is None else f"  drift {100 * record.drift:.1f} %"
             held = "" if record.loss_held is None else f"  held {record.loss_held:.4f}"
-            rest = f"  {record.resting} sites rest" if record.resting else ""
             self.console.print(
                 f"{self.name:<14} epoch {record.epoch:>3}  {record.phase:<9}  error "
-                f"{record.error:5.2f} %  loss {record.loss_live:.4f}{held}{drift}{rest}  "
+                f"{record.error:5.2f} %  loss {record.loss_live:.4f}{held}{drift}  "
                 f"{record.seconds:.1f} s",
                 highlight=False,
                 soft_wrap=True,
             )
 
-
-class RunBars:
-    """One bar after another, for work that consists of several runs."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._bar: RunBar | None = None
-
-    def of(self, name: str) -> RunBar:
-        """The bar of the run of that name; the one before it is closed."""
-        if self._bar is None or self._bar.name != name:
-            self.close()
-            self._bar = RunBar(self.console, name)
-            self._bar.__enter__()
-        return self._bar
-
     def close(self) -> None:
-        """Take the bar that is shown away."""
+        """Let go of the screen."""
         if self._bar is not None:
-            self._bar.__exit__(None, None, None)
+            self._bar.stop()
             self._bar = None

@@ -12,13 +12,13 @@ from rich.markdown import Markdown
 
 from .._amounts import duration
 from ..errors import SettingsError
-from ..reproduction import Cell, Stopped
+from ..reproduction import Cell, Stopped, Watcher
 from ..reproduction import reproduce as run
 from ..reproduction.render import summary_of
-from ..training import EpochRecord
+from ..runs import EpochRecord
 from ..training import Progress as Where
 from .progress import RunBars
-from .train import stoppable
+from .running import stoppable
 
 Name = Literal[
     "table2", "table3", "table4", "table5", "table6", "table7", "table8", "figure1", "figure3"
@@ -52,7 +52,7 @@ def reproduce(
         device: cpu, cuda, cuda:1; auto takes the GPU where there is one.
         precision: bf16 computes in bfloat16 where that is safe.
         channels_last: Memory format of images and weights; faster for most convolutions.
-        data: Other data in the place of the published ones: NAME for all, or SET=NAME for one, as in
+        data: Other data instead of the published ones: NAME for all, or SET=NAME for one, as in
             mnist=mnist-12k or cifar10=npz:cifar10.npz. The tables say so.
         data_root: Where named data sets lie or are downloaded to.
         only: Only tasks whose names begin so, such as mnist or imagenet-resnet18.
@@ -116,7 +116,7 @@ def _stand_ins(data: tuple[str, ...]) -> dict[str, str] | str | None:
     return pairs
 
 
-class _Bars:
+class _Bars(Watcher):
     """A bar a cell, with the number of cells and the time that they will take."""
 
     def __init__(self, console: Console) -> None:
@@ -130,14 +130,19 @@ class _Bars:
         self.kept, self.left = kept, left
         self.label = f"{number}/{count} {cell.label}"
         self.start = time.monotonic()
+        self.bars.part(self.label)
 
-    def step(self, phase: str, where: Where) -> None:
+    def part(self, name: str) -> None:
+        """A phase of dense-sparse-dense."""
+        self.bars.part(f"{self.label} {name}")
+
+    def step(self, where: Where) -> None:
         """After each step."""
-        self.bars.of(f"{self.label} {phase}".strip()).step(where)
+        self.bars.step(where)
 
-    def epoch(self, phase: str, record: EpochRecord) -> None:
+    def epoch(self, record: EpochRecord) -> None:
         """After each epoch."""
-        self.bars.of(f"{self.label} {phase}".strip()).epoch(record)
+        self.bars.epoch(record)
 
     def end(self, result: dict[str, Any]) -> None:
         """The cell is done."""

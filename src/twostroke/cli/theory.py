@@ -372,7 +372,7 @@ def _finish(
     results: Mapping[str, Any],
 ) -> None:
     """Print the tables and write them as Markdown, with all figures as JSON beside."""
-    from ..training.run import versions
+    from ..runs import versions
 
     facts = versions() | dict(about) | {"seconds": round(about["seconds"], 1)}
     (out / f"{name}.json").write_text(

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import DataError, SettingsError
-from .augment import Augmentation, draw_order
+from .augmentation import Augmentation
 from .checks import highest_label
-from .examples import Examples, ExampleSource
+from .draws import draw_order
+from .examples import Examples, ExampleSource, on_device
+from .repeated import Repeated
 from .wrapped import DatasetExamples
 
 
 @runtime_checkable
 class Divisible(Protocol):
-    """A source of which a part can be had."""
+    """A source that can give a part of itself."""
 
     def subset(self, indices: Tensor) -> ExampleSource:
         """These examples only."""
-
-
-@runtime_checkable
-class _Movable(Protocol):
-    def to(self, device: torch.device | str) -> Self: ...
 
 
 @dataclass
@@ -35,10 +32,8 @@ class Data:
     """What a run trains and tests on.
 
     `classes` left empty are the training source's. `note` says what data this really is, e.g.
-    "10,000 + 2,000 images of MNIST", for reports to repeat.
-
-    Raises:
-        DataError: image shapes or classes of the parts differ, or there are fewer than two classes.
+    "10,000 + 2,000 images of MNIST", for reports to repeat. Raises `DataError` if image shapes or
+    classes of the parts differ, or there are fewer than two classes.
     """
 
     name: str
@@ -63,11 +58,8 @@ class Data:
 
     def to(self, device: torch.device | str) -> Data:
         """Return the data on `device`; sources without a method `to` stay as they are."""
-        train = self.train.to(device) if isinstance(self.train, _Movable) else self.train
-        if self.test is self.train:
-            test = train
-        else:
-            test = self.test.to(device) if isinstance(self.test, _Movable) else self.test
+        train = on_device(self.train, device)
+        test = train if self.test is self.train else on_device(self.test, device)
         return replace(self, train=train, test=test)
 
     def split_validation(
@@ -80,11 +72,9 @@ class Data:
         """Set part of the training set aside: choose settings on it, and keep `test` unseen.
 
         Returns new data whose `test` is the part set aside, `count` examples or `share` of all,
-        drawn at random from `seed`, and whose `train` is the rest. Both keep their order.
-
-        Raises:
-            SettingsError: not exactly one of `share` and `count`, or a part would be empty.
-            DataError: the training source has no method `subset`.
+        drawn at random from `seed`, and whose `train` is the rest. Both keep their order. Raises
+        `SettingsError` for not exactly one of `share` and `count`, or a part that would be empty, and
+        `DataError` if the training source has no method `subset`, or is `Repeated`.
         """
         total = len(self.train)
         if (share is None) == (count is None):
@@ -101,6 +91,11 @@ class Data:
         if not isinstance(self.train, Divisible):
             raise DataError(
                 f"{type(self.train).__name__} cannot be split: give it a method subset(indices)"
+            )
+        if isinstance(self.train, Repeated):
+            raise DataError(
+                "both parts of repeated examples would hold copies of the same ones: split the data "
+                "first, then repeat the training set"
             )
         order = draw_order(total, seed=seed)
         held_out, rest = order[:count].sort().values, order[count:].sort().values
@@ -127,11 +122,8 @@ def from_tensors(
     """Make `Data` of four tensors; both sets are normalised by the training set's mean and std.
 
     `classes` left out are "0", "1", ... up to the highest training label. `augmentation` is the
-    training set's.
-
-    Raises:
-        DataError: as `Examples` and `Data` do, or all training labels are the same; the text begins
-            with `name` and says which set is meant.
+    training set's. Raises `DataError` as `Examples` and `Data` do, or if all training labels are the
+    same; the text begins with `name` and says which set is meant.
     """
     train = _training(name, x, y, classes=classes, augmentation=augmentation)
     if classes is None and highest_label(y_test) > highest_label(y):
@@ -150,14 +142,12 @@ def from_tensors(
 
 
 def as_data(obj: object, *, classes: Sequence[str] | None = None) -> Data:
-    """Make `Data` of whatever a caller is likely to have.
+    """Make `Data` of what a caller is likely to have.
 
     Taken are `Data` as it is; four tensors (x, y, x_test, y_test); two tensors (x, y), which are
     then tested on as well, and `note` says so; and two Datasets or two sources of examples
-    (train, test). `classes` names the labels where the parts do not.
-
-    Raises:
-        DataError: anything else, or parts that do not fit together.
+    (train, test). `classes` names the labels where the parts do not. Raises `DataError` for anything
+    else, or parts that do not fit together.
     """
     if isinstance(obj, Data):
         return obj

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import SettingsError, UnknownNameError
-from . import augment
+from ..errors import SettingsError, UnknownNameError, unknown
+from .augmentation import Augmentation, ResizedCrop, named_augmentation
 from .bundle import Data
 from .examples import Examples
 from .folder import load_folder
@@ -19,6 +18,7 @@ from .preprocessing import named_preprocessing
 from .preprocessing import preprocess as preprocessed
 from .vision import VISION, load_vision
 
+_EXAMPLES = {"npz": "npz:digits.npz", "folder": "folder:pictures/"}
 _FROM_PATH: dict[str, Callable[[Path], Data]] = {"npz": load_npz, "folder": load_folder}
 
 
@@ -43,64 +43,61 @@ def load(
     *,
     root: Path | None = None,
     download: bool = True,
-    augmentation: str | None = None,
+    augmentation: str | Augmentation | ResizedCrop | None = None,
     preprocess: str = "none",
 ) -> Data:
     """Load a data set by its name in `list_data()`, into the CPU's memory, as uint8.
 
     `root` is where downloads are kept, `default_root()` if left out; nothing is downloaded that is
-    there already. `augmentation` is a name that `augmentation()` knows; it belongs to the training
-    set and acts only where a view is asked for. `preprocess` is "none" (normalised channel by channel),
-    "raw", "unit", "gcn", "gcn-zca" (or "gcn-zca:BIAS") or "lcn", see `preprocess`; a whitening matrix is
-    kept below the root. ImageNet stays on disk and knows the augmentation "resized-crop" only.
+    there already. `augmentation` is an object or "none", "shift", "flip-shift" or "resized-crop"; it
+    belongs to the training set and acts only where a view is asked for. `preprocess` is "none"
+    (normalised channel by channel), "raw", "unit", "gcn", "gcn-zca" (or "gcn-zca:BIAS") or "lcn", see
+    `preprocess`; a whitening matrix is kept below the root. ImageNet stays on disk, and takes the
+    augmentation "resized-crop" only; no other data set takes that one.
 
-    Raises:
-        UnknownNameError: no data set, augmentation or preprocessing has this name.
-        SettingsError: npz or folder without a path, or a path or a number where none belongs.
-        DataError: the data are missing, damaged or malformed; the text names file and fix.
+    Raises `UnknownNameError` if no data set, augmentation or preprocessing has this name;
+    `SettingsError` for npz or folder without a path, a path or a number where none belongs, or an
+    augmentation or preprocessing that the data set does not take; `DataError`, which names file and
+    fix, if the data are missing, damaged or malformed.
     """
-    named_preprocessing(preprocess)  # a wrong name is told before anything is read
+    named_preprocessing(preprocess)  # a wrong name is an error before anything is read
+    if isinstance(augmentation, str):
+        augmentation = named_augmentation(augmentation)
+    root = root or default_root()
     if name == "imagenet":
-        if augmentation not in (None, "none", "resized-crop"):
-            raise SettingsError(f"imagenet has the augmentation resized-crop, not {augmentation!r}")
+        if not isinstance(augmentation, ResizedCrop | None):
+            raise SettingsError(f"imagenet takes the augmentation resized-crop, not {augmentation}")
         if preprocess != "none":
             raise SettingsError(
                 "imagenet is normalised channel by channel: leave preprocessing at none"
             )
-        return load_imagenet(root or default_root(), augment=augmentation == "resized-crop")
-    draws = augment.augmentation(augmentation) if augmentation is not None else None
+        return load_imagenet(root, augmentation=augmentation)
+    if isinstance(augmentation, ResizedCrop):
+        raise SettingsError(
+            f"{name} is held in memory at one size, so resized-crop is not for it: take flip-shift"
+        )
     kind, colon, path = name.partition(":")
     if kind in _FROM_PATH:
         if not path:
-            raise SettingsError(f"data {name!r} needs a path, as in {kind}:{_example(kind)}")
+            raise SettingsError(f"data {name!r} needs a path, as in {_EXAMPLES[kind]}")
         data = _FROM_PATH[kind](Path(path).expanduser())
     elif colon and kind in list_data():
         raise SettingsError(f"data {kind!r} takes no path; its files are looked for in the root")
     elif name == "mnist-12k":
         data = load_mnist12k()
     elif name in VISION:
-        data = load_vision(name, root or default_root(), download=download)
+        data = load_vision(name, root, download=download)
     else:
         raise UnknownNameError(_unknown(name))
-    data = preprocessed(data, preprocess, cache=(root or default_root()) / "preprocessed")
-    if draws is not None:
-        assert isinstance(data.train, Examples)  # every loader above keeps its images in memory
-        data.train.augmentation = draws
+    data = preprocessed(data, preprocess, cache=root / "preprocessed")
+    assert isinstance(data.train, Examples)  # every loader above keeps its images in memory
+    data.train.augmentation = augmentation
     return data
 
 
-def _example(kind: str) -> str:
-    return "digits.npz" if kind == "npz" else "pictures/"
-
-
 def _unknown(name: str) -> str:
-    text = f"no data set {name!r}"
     if Path(name).is_dir():
-        text += f"; for a folder of pictures write folder:{name}"
-    elif name.endswith(".npz"):
-        text += f"; for a NumPy file write npz:{name}"
-    else:
-        near = difflib.get_close_matches(name.lower().replace("_", "-"), list_data(), n=3)
-        text += f"; did you mean {' or '.join(near)}?" if near else ""
-    text += "" if text.endswith("?") else "."
-    return f"{text} There are {', '.join(list_data())}; see also twostroke train --help"
+        return f"there is no data set {name!r}; for a folder of pictures write folder:{name}"
+    if name.endswith(".npz"):
+        return f"there is no data set {name!r}; for a NumPy file write npz:{name}"
+    return f"{unknown('data set', name, list_data())}; see also twostroke train --help"

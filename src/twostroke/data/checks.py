@@ -18,8 +18,7 @@ def as_indices(
 ) -> Tensor:
     """Return `indices` as int64, checked against [0, count) if they are on the CPU.
 
-    Raises:
-        DataError: not one-dimensional, not integers, or out of range.
+    Raises `DataError` if they are not one-dimensional, not integers, or out of range.
     """
     if indices.dim() != 1 or indices.is_floating_point() or indices.dtype == torch.bool:
         raise DataError(
@@ -35,6 +34,17 @@ def as_indices(
     return indices
 
 
+def as_subset(
+    indices: Tensor,  # (some,) integer
+    count: int,
+) -> Tensor:
+    """The same, and raises `DataError` if there are none: a set of examples is never empty."""
+    indices = as_indices(indices, count)
+    if not len(indices):
+        raise DataError("a subset needs at least one index")
+    return indices
+
+
 _MOST_CLASSES = 100_000  # without names: more are a slip, and would fill the memory
 
 
@@ -45,9 +55,8 @@ def class_names(
 ) -> tuple[str, ...]:
     """Return checked class names, or "0", "1", ..., str(highest) where there are none.
 
-    Raises:
-        DataError: a label that no class can have, no name at all, one that is not a string, or the
-            same name twice.
+    Raises `DataError` for a label that no class can have, no name at all, one that is not a string,
+    or the same name twice.
     """
     if names is None and highest >= _MOST_CLASSES:
         raise DataError(
@@ -77,25 +86,23 @@ def as_channels(
 ) -> Tensor:
     """Return one finite number per channel as a float32 tensor.
 
-    Raises:
-        DataError: another count of numbers, or one that is NaN or infinite. `what` names it.
+    Raises `DataError` for another count of numbers, one that is NaN or infinite, or a "std" that is
+    not above 0. `what` names the numbers.
     """
     tensor = torch.as_tensor(values, dtype=torch.float32)
     if tensor.shape != (channels,) or not bool(tensor.isfinite().all()):
         raise DataError(
             f"{what} must be {channels} finite numbers, one per channel, got {tensor.tolist()}"
         )
+    if what == "std" and bool((tensor <= 0).any()):
+        raise DataError(f"std must be above 0 in every channel, got {tensor.tolist()}")
     return tensor
 
 
 def check_images(
     images: Tensor,  # (count, channels, height, width)
 ) -> None:
-    """Refuse images of a wrong shape or type, none at all, and pixels that are not numbers.
-
-    Raises:
-        DataError: any of these; the text names the first bad image.
-    """
+    """Raise `DataError` for no images, a wrong shape or type, or pixels that are NaN or infinite."""
     if not isinstance(images, Tensor):
         raise DataError(f"images must be a tensor, not a {type(images).__name__}")
     if images.dim() != 4:
@@ -121,11 +128,12 @@ def check_images(
 def check_labels(
     labels: Tensor,  # (count,)
     count: int,
-) -> None:
-    """Refuse labels that are not integers, or not one for each of `count` images.
+    classes: tuple[str, ...] | None = None,
+) -> Tensor:
+    """Return the labels as int64, after a look whether there is one for each of `count` images.
 
-    Raises:
-        DataError: either of these.
+    Raises `DataError` for another count, labels that are not integers, or one that has none of the
+    `classes`.
     """
     if not isinstance(labels, Tensor):
         raise DataError(f"labels must be a tensor, not a {type(labels).__name__}")
@@ -135,6 +143,16 @@ def check_labels(
         raise DataError(f"labels must be (count,), got shape {tuple(labels.shape)}")
     if len(labels) != count:
         raise DataError(f"{count:,} images, but {len(labels):,} labels")
+    labels = labels.to(torch.int64)
+    if classes is not None:
+        outside = ((labels < 0) | (labels >= len(classes))).nonzero()
+        if len(outside):
+            bad = int(outside[0])
+            raise DataError(
+                f"example {bad} has label {int(labels[bad])}, but labels must be in "
+                f"0..{len(classes) - 1}, for {len(classes)} classes"
+            )
+    return labels
 
 
 def chunks(images: Tensor) -> Iterator[tuple[int, Tensor]]:

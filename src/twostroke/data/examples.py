@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Sequence
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from ..errors import DataError
-from .augment import Augmentation
+from .augmentation import Augmentation
 from .checks import (
     as_channels,
     as_indices,
+    as_subset,
     check_images,
     check_labels,
     chunks,
@@ -26,8 +26,8 @@ from .checks import (
 class ExampleSource(Protocol):
     """What training needs of a data set; `Examples` and `DatasetExamples` are two, bring your own.
 
-    `batch` must give the same tensors whenever indices, view and seed are the same, whatever else
-    is in the batch; `check_replayable` tries that out.
+    `batch` must give the same tensors whenever indices, view and seed are the same, in any
+    batch; `check_replayable` tries that out.
     """
 
     @property
@@ -53,6 +53,21 @@ class ExampleSource(Protocol):
         ...
 
 
+def announce(
+    source: object, batches: Iterable[Tensor], *, view: int | None = None, seed: int = 0
+) -> None:
+    """Tell a source which batches will be asked for next, and of which view, if it can use that."""
+    expect = getattr(source, "expect", None)
+    if expect is not None:
+        expect(batches, view=view, seed=seed)
+
+
+def on_device(source: ExampleSource, device: torch.device | str) -> ExampleSource:
+    """Return the source on `device`; one without a method `to` stays as it is."""
+    to = getattr(source, "to", None)
+    return source if to is None else cast(ExampleSource, to(device))
+
+
 class Examples:
     """Images and labels held in memory, on one device.
 
@@ -62,9 +77,8 @@ class Examples:
     these images; pass the training set's to a test set. A channel that never changes gets std 1.
     `classes` left out are "0", "1", ... up to the highest label.
 
-    Raises:
-        DataError: no examples, counts of images and labels that differ, a wrong shape or type, a
-            label without a class, or a pixel that is NaN or infinite. The text names the first.
+    Raises `DataError`, which names the first, for no examples, counts of images and labels that
+    differ, a wrong shape or type, a label without a class, or a pixel that is NaN or infinite.
     """
 
     def __init__(
@@ -78,17 +92,9 @@ class Examples:
         classes: Sequence[str] | None = None,
     ) -> None:
         check_images(images)
-        check_labels(labels, len(images))
-        self.images = images
-        self.labels = labels.to(images.device, torch.int64)
         self.classes = class_names(classes, highest=highest_label(labels))
-        outside = ((self.labels < 0) | (self.labels >= len(self.classes))).nonzero()
-        if len(outside):
-            bad = int(outside[0])
-            raise DataError(
-                f"example {bad} has label {int(self.labels[bad])}, but labels must be in "
-                f"0..{len(self.classes) - 1}, for {len(self.classes)} classes"
-            )
+        self.images = images
+        self.labels = check_labels(labels, len(images), self.classes).to(images.device)
         self.augmentation = augmentation
         if mean is None or std is None:
             own_mean, own_std = _moments(images)
@@ -96,8 +102,6 @@ class Examples:
             std = own_std if std is None else std
         self.mean = as_channels("mean", mean, images.shape[1]).to(images.device)
         self.std = as_channels("std", std, images.shape[1]).to(images.device)
-        if bool((self.std <= 0).any()):
-            raise DataError(f"std must be above 0 in every channel, got {self.std.tolist()}")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -130,11 +134,9 @@ class Examples:
         """Fetch examples, normalised to (pixel - mean) / std, then augmented.
 
         Returns x (batch, channels, height, width) float32 and y (batch,) int64, on the images'
-        device. `view` is the number of the augmented view; None means the image as it is.
-
-        Raises:
-            DataError: `indices` are not a row of integers, or (seen on the CPU only, where looking
-                costs nothing) one is out of range.
+        device. `view` is the number of the augmented view; None means the image as it is. Raises
+        `DataError` if `indices` are not a row of integers, or (seen on the CPU only, where looking
+        costs nothing) one is out of range.
         """
         indices = as_indices(indices, len(self)).to(self.device)
         # index_select, unlike brackets, refuses negative indices on every device
@@ -156,14 +158,11 @@ class Examples:
         self,
         indices: Tensor,  # (count,) integer
     ) -> Examples:
-        """Copy some of the examples, numbered anew from 0; mean, std and classes stay.
+        """Copy some of the examples, numbered from 0 again; mean, std and classes stay.
 
-        Raises:
-            DataError: `indices` are empty, not a row of integers, or out of range.
+        Raises `DataError` if `indices` are empty, not a row of integers, or out of range.
         """
-        indices = as_indices(indices, len(self)).to(self.device)
-        if not len(indices):
-            raise DataError("a subset needs at least one index")
+        indices = as_subset(indices, len(self)).to(self.device)
         part = copy.copy(self)
         part.images = self.images.index_select(0, indices)
         part.labels = self.labels.index_select(0, indices)

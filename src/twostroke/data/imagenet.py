@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC2012) as torchvision lays it out, or any folder of that form."""
+"""ImageNet (ILSVRC2012) as torchvision unpacks it, or any folder of that form."""
 
 from __future__ import annotations
 
@@ -7,75 +7,68 @@ from pathlib import Path
 import torch
 
 from ..errors import DataError
+from .augmentation import ResizedCrop
 from .bundle import Data
-from .imagenet_archives import ARCHIVES, SPLITS, unfinished, unpack
-from .picture_files import find_pictures, look_over, passed_over
+from .picture_files import check_pictures, find_splits, passed_over
 from .pictures import Pictures
 
+SPLITS = ("train", "val")
 
-def load_imagenet(root: Path, *, augment: bool = False, size: int = 224) -> Data:
+
+def load_imagenet(
+    root: Path,
+    *,
+    augmentation: ResizedCrop | None = None,
+    size: int = 224,
+) -> Data:
     """Read ROOT/train/WNID/*.JPEG and ROOT/val/WNID/*.JPEG, or the same below ROOT/imagenet.
 
-    Where a split is missing or only half unpacked and the archives are there, they are unpacked
-    first, which takes an hour. Classes are the folders in the order of their names, as torchvision's
-    weights number them. `augment` gives the training set random resized crops and mirroring.
-
-    The beginning of every file is looked at once, and that all were good is kept in a file beside the
-    splits; see `look_over`.
-
-    Raises:
-        DataError: neither folders nor archives, a split or a class that is missing or empty, one
-            class only, files that are not pictures; the text lists what is expected where, or names
-            the first files.
+    Classes are the folders in the order of their names, as torchvision's weights number them.
+    `augmentation` is the training set's. Every file is looked at first (`check_pictures`). Raises
+    `DataError`, which says what is expected where or names the first files, if a split or a class is
+    missing, empty or half unpacked, there is only one class, or files are not pictures.
     """
-    place = _place(root)
+    place = root
+    if (root / "imagenet").is_dir() and not any((root / split).is_dir() for split in SPLITS):
+        place = root / "imagenet"
     for split in SPLITS:
-        fault = unfinished(place, split)
-        if fault is not None:
-            lacking = [name for name in SPLITS[split] if not (place / name).is_file()]
-            if lacking:
-                raise DataError(
-                    f"{fault}, and to unpack it {place} lacks {' and '.join(lacking)}. "
-                    f"{_expected(place)}"
-                )
-            unpack(place, split)
-    (train, others), (val, others_val) = (find_pictures(place / split) for split in SPLITS)
-    if list(train) != list(val):
-        lacking = [f"val lacks {name}" for name in train if name not in val]
-        lacking += [f"train lacks {name}" for name in val if name not in train]
-        raise DataError(
-            f"{place}: both splits need the same class folders: {'; '.join(lacking[:5])}"
+        if not (place / split).is_dir():
+            raise DataError(_missing(place, split))
+        left = next((file for file in (place / split).iterdir() if _is_left(file)), None)
+        if left is not None:
+            raise DataError(
+                f"{left} is not in its class folder, so {place / split} is only half unpacked: "
+                f"remove {place / split}, and unpack it again"
+            )
+    train, val = splits = find_splits(*(place / split for split in SPLITS))
+    check_pictures(train.files + val.files)
+    pictures, test = (
+        Pictures(
+            split.files,
+            torch.tensor(split.labels),
+            classes=split.classes,
+            size=size,
+            augmentation=augmentation if split is train else None,
         )
-    classes = tuple(train)
-    sources = []
-    for by_class, drawn in ((train, augment), (val, False)):
-        files = [file for part in by_class.values() for file in part]
-        labels = torch.tensor([k for k, part in enumerate(by_class.values()) for _ in part])
-        sources.append(Pictures(files, labels, classes=classes, size=size, augment=drawn))
-    look_over(sources[0].files + sources[1].files, place / ".twostroke-looked-over")
-    note = f"{len(sources[0]):,} + {len(sources[1]):,} pictures of {len(classes)} ImageNet classes"
-    note += passed_over(others + others_val)
-    return Data("imagenet", sources[0], sources[1], classes, note)
+        for split in splits
+    )
+    note = f"{len(pictures):,} + {len(test):,} pictures of {len(train.classes)} ImageNet classes"
+    return Data("imagenet", pictures, test, train.classes, note + passed_over(splits))
 
 
-def _place(root: Path) -> Path:
-    """ROOT or ROOT/imagenet: the one with both splits, else with an archive, else with a split."""
-    places = [root, root / "imagenet"]
-    for test in (
-        lambda place: all((place / split).is_dir() for split in SPLITS),
-        lambda place: any((place / name).is_file() for name in ARCHIVES),
-        lambda place: any((place / split).is_dir() for split in SPLITS),
-    ):
-        for place in places:
-            if test(place):
-                return place
-    raise DataError(("" if root.is_dir() else f"{root}: no such folder. ") + _expected(root))
+def _is_left(file: Path) -> bool:
+    """Whether unpacking, when it is interrupted, leaves this behind in a split's folder."""
+    return file.suffix == ".tar" or file.match("ILSVRC2012_val_*.JPEG")
 
 
-def _expected(root: Path) -> str:
-    archives = "".join(f"\n  {root / name}  MD5 {md5}" for name, md5 in ARCHIVES.items())
+def _missing(place: Path, split: str) -> str:
+    what = f"{place} has no folder {split}" if place.is_dir() else f"{place}: no such folder"
     return (
-        f"ImageNet cannot be downloaded by programs. Put pictures into\n  {root}/train/WNID/*.JPEG\n"
-        f"  {root}/val/WNID/*.JPEG\nor the three archives from image-net.org:{archives}\nAnother "
-        "folder is named by --data-root; folder:PATH takes pictures of your own"
+        f"{what}. ImageNet cannot be downloaded by programs. Put pictures into\n"
+        f"  {place}/train/WNID/*.JPEG\n  {place}/val/WNID/*.JPEG\n"
+        f"or put the three archives of image-net.org (devkit, train and val) into {place}\n"
+        "and let torchvision unpack them, in about an hour; this needs scipy:\n"
+        '  python -c "from torchvision.datasets import ImageNet; '
+        f"[ImageNet('{place}', split) for split in {SPLITS}]\"\n"
+        "Another folder is named by --data-root; folder:PATH takes pictures of your own"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from importlib import resources
 
 import numpy as np
@@ -24,8 +25,7 @@ SHA256 = "26de1c1ae3cee2e78976ecf5efd01b7284ec32189bf25b3c3fd9deb5366fd717"
 def load_mnist12k() -> Data:
     """Unpack the embedded digits: 10,000 training and 2,000 test images of 1 x 28 x 28, uint8.
 
-    Raises:
-        DataError: the embedded file is missing or damaged.
+    Raises `DataError` if the embedded file is missing or damaged.
     """
     try:
         packed = resources.files("twostroke.data").joinpath("embedded", FILE).read_bytes()
@@ -43,8 +43,7 @@ def unpack(
 ) -> Data:
     """Check a packed file against its SHA-256 and turn it into `Data`.
 
-    Raises:
-        DataError: the bytes are not those that were packed.
+    Raises `DataError` if the bytes are not those that were packed.
     """
     import lzma  # not every Python is built with it, and `import twostroke` must not need it
 
@@ -58,16 +57,12 @@ def unpack(
     sizes = json.loads(header)
     shape: list[int] = sizes["shape"]
     tensors, start = [], 0
-    for size in (
-        [sizes["train"], *shape],
-        [sizes["train"]],
-        [sizes["test"], *shape],
-        [sizes["test"]],
-    ):
-        count = int(np.prod(size))
-        array = np.frombuffer(body, np.uint8, count=count, offset=start).reshape(size)
-        tensors.append(torch.from_numpy(array.copy()))
-        start += count
+    for count in (sizes["train"], sizes["test"]):
+        for size in ([count, *shape], [count]):
+            length = math.prod(size)
+            array = np.frombuffer(body, np.uint8, count=length, offset=start).reshape(size)
+            tensors.append(torch.from_numpy(array.copy()))
+            start += length
     x, y, x_test, y_test = tensors
     return from_tensors(
         x,

@@ -22,17 +22,15 @@ def load_npz(path: Path) -> Data:
 
     Images are uint8: count x height x width, count x height x width x channels, or count x
     channels x height x width, with at most 4 channels; where both would do, channels come first.
-    Labels are integers (count,), classes strings.
-
-    Raises:
-        DataError: no such file, not an .npz file, truncated, a key is missing, or an array has a
-            wrong shape or type or holds objects. The text names the file and the key.
+    Labels are integers (count,), classes strings. Raises `DataError`, which names the file and the
+    key, if there is no such file, it is not an .npz file or truncated, a key is missing, or an array
+    has a wrong shape or type or holds objects.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
         archive = np.load(path, allow_pickle=False)
-    except Exception as error:  # its readers raise whatever they stumble over
+    except Exception as error:  # NumPy's readers raise errors of many kinds
         raise DataError(f"{path} is not an .npz file, or is truncated: {error}") from error
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise DataError(f"{path} holds a single array; save several with np.savez(path, x_train=…)")

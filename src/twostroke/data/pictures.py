@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,31 +14,27 @@ from torch import Tensor
 
 from .._ahead import ReadAhead
 from ..errors import DataError, SettingsError
-from .augment import draw_integers
-from .checks import as_indices, check_labels, class_names
+from .augmentation import ResizedCrop, middle
+from .checks import as_channels, as_indices, as_subset, check_labels, class_names
 from .picture_files import opened
 
 # of ImageNet's training set, as torchvision's models expect it
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_ATTEMPTS = 10
-_FINE = 1 << 30
-
-Box = tuple[float, float, float, float]  # left, upper, right, lower
+_THREADS = min(16, os.cpu_count() or 1)
 
 
 class Pictures:
-    """Pictures on disk with their labels; every batch is decoded anew, by several threads.
+    """Pictures on disk with their labels; every batch is decoded when asked for, by several threads.
 
     Batches that are announced (`expect`) are decoded ahead, two of them at a time.
 
     An example as it is (no view) is the middle of its picture: the square of `crop` times the shorter
-    side, resized to `size`. With `augment`, a view is a random resized crop (Szegedy et al. 2014: 8 to
-    100 % of the area, sides 3:4 to 4:3) and a mirroring half of the time, drawn from (seed, index,
-    view). Pixels become (p - mean) / std, of [0, 1].
+    side, resized to `size`. With an `augmentation`, a view is a random crop, resized likewise. Pixels,
+    scaled to [0, 1], become (p - mean) / std.
 
-    Raises:
-        DataError: no files, labels that do not fit them or the classes; when a batch is asked for, a
-            file that cannot be decoded or has more than 8 bits per channel, by name.
+    Raises `DataError` for no files, labels that do not fit them or the classes, and `SettingsError` for
+    a `size` or `crop` out of range; `batch` raises `DataError` for a file that cannot be decoded or has
+    more than 8 bits per channel, by name.
     """
 
     def __init__(
@@ -50,24 +45,20 @@ class Pictures:
         classes: Sequence[str],
         size: int = 224,
         crop: float = 224 / 256,
-        augment: bool = False,
+        augmentation: ResizedCrop | None = None,
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
-        threads: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         if not files:
             raise DataError("no picture files were given")
-        check_labels(labels, len(files))
-        self.classes = class_names(classes)
-        if int(labels.min()) < 0 or int(labels.max()) >= len(self.classes):
-            raise DataError(f"labels must be in 0..{len(self.classes) - 1}")
         if size < 1 or not 0 < crop <= 1:
             raise SettingsError(f"size is 1 or more and crop a share, not {size} and {crop}")
-        self.files, self.labels = list(files), labels.to(torch.int64)
-        self.augment, self.size, self.crop = augment, size, crop
-        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
-        self.threads = threads or min(16, os.cpu_count() or 1)
+        self.classes = class_names(classes)
+        self.files = list(files)
+        self.labels = check_labels(labels, len(files), self.classes)
+        self.augmentation, self.size, self.crop = augmentation, size, crop
+        self.mean, self.std = as_channels("mean", mean, 3), as_channels("std", std, 3)
         self.device = torch.device(device)
         self._ahead: ReadAhead | None = None
         self._announced: tuple[int | None, int] = (None, 0)  # view and seed
@@ -104,93 +95,60 @@ class Pictures:
     def expect(self, batches: Iterable[Tensor], *, view: int | None = None, seed: int = 0) -> None:
         """Announce the indices of the batches that will be asked for next, of this view and seed.
 
-        Other batches may be asked for in between; a new announcement takes the place of the one before.
+        Other batches may be asked for in between; a new announcement replaces the one before.
         """
         if self._ahead is not None:
             self._ahead.forget()
         self._announced = view, seed
-        # one thread in turn, which has `threads` others to decode with
+        # one batch after the other; `_decode` has threads of its own
         thread = ThreadPoolExecutor(1, thread_name_prefix="twostroke-pictures")
         self._ahead = ReadAhead(lambda indices: self._decode(indices, view, seed), thread)
         self._ahead.expect(batches)
 
-    def _decode(
-        self, indices: Tensor, view: int | None, seed: int
-    ) -> Tensor:  # (batch, size, size, 3) uint8
-        draws = None
-        if view is not None and self.augment:
-            streams = range(4 * _ATTEMPTS + 1)
-            draws = torch.stack(
-                [draw_integers(indices, _FINE, seed=seed, view=view, stream=k) for k in streams], 1
-            )
-        x = torch.empty(len(indices), self.size, self.size, 3, dtype=torch.uint8)
-
-        def fill(row: int) -> None:
-            draw = None if draws is None else (draws[row].double() / _FINE).tolist()
-            x[row] = torch.from_numpy(self._read(self.files[int(indices[row])], draw))
-
-        with ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(fill, range(len(indices))))
-        return x
-
     def to(self, device: torch.device | str) -> Pictures:
         """Return the same source with batches that arrive on `device`."""
-        moved = self._copy()
-        moved.device = torch.device(device)
+        moved = copy.copy(self)
+        moved.device, moved._ahead = torch.device(device), None
         return moved
 
     def subset(
         self,
         indices: Tensor,  # (count,) integer
     ) -> Pictures:
-        """Take some of the pictures, numbered anew from 0."""
-        chosen = as_indices(indices.cpu(), len(self))
-        if not len(chosen):
-            raise DataError("a subset needs at least one index")
-        part = self._copy()
-        part.files = [self.files[i] for i in chosen.tolist()]
-        part.labels = self.labels[chosen]
+        """Take some of the pictures, numbered from 0 again.
+
+        Raises `DataError` if `indices` are empty, not a row of integers, or out of range.
+        """
+        indices = as_subset(indices.cpu(), len(self))
+        part = copy.copy(self)
+        part.files = [self.files[i] for i in indices.tolist()]
+        part.labels, part._ahead = self.labels[indices], None
         return part
 
-    def _copy(self) -> Pictures:
-        other = copy.copy(self)
-        other._ahead = None
-        return other
+    def _decode(
+        self, indices: Tensor, view: int | None, seed: int
+    ) -> Tensor:  # (batch, size, size, 3) uint8
+        draws: Sequence[Sequence[float] | None] = [None] * len(indices)
+        if view is not None and self.augmentation is not None:
+            draws = self.augmentation.draw(indices, view=view, seed=seed).tolist()
+        files = [self.files[index] for index in indices.tolist()]
+        x = torch.empty(len(files), self.size, self.size, 3, dtype=torch.uint8)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for row, pixels in enumerate(pool.map(self._read, files, draws)):
+                x[row] = torch.from_numpy(pixels)
+        return x
 
-    def _read(self, file: Path, draw: list[float] | None) -> np.ndarray:
+    def _read(self, file: Path, draw: Sequence[float] | None) -> np.ndarray:
         from PIL.Image import Resampling
 
         with opened(file) as picture:
             width, height = picture.size
-            if draw is None:
-                box, mirror = middle(width, height, self.crop), False
-            else:
-                box, mirror = random_crop(width, height, draw[1:]), draw[0] < 0.5
+            side = self.crop * min(width, height)
+            box, mirror = middle(width, height, side, side), False
+            if draw is not None and self.augmentation is not None:
+                box, mirror = self.augmentation.crop(width, height, draw)
             resized = picture.convert("RGB").resize(
                 (self.size, self.size), Resampling.BILINEAR, box=box
             )
-        pixels = np.asarray(resized)
-        return pixels[:, ::-1].copy() if mirror else pixels.copy()
-
-
-def middle(width: int, height: int, crop: float) -> Box:
-    """The centred square of `crop` times the shorter side."""
-    side = crop * min(width, height)
-    return ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
-
-
-def random_crop(
-    width: int,
-    height: int,
-    draw: Sequence[float],  # 4 uniform numbers in [0, 1) for each attempt
-) -> Box:
-    """Random resized crop: the first attempt that fits; else the largest middle of a good shape."""
-    for k in range(0, len(draw) - 3, 4):
-        area = width * height * (0.08 + 0.92 * draw[k])
-        ratio = math.exp((2 * draw[k + 1] - 1) * math.log(4 / 3))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            left, upper = int(draw[k + 2] * (width - w + 1)), int(draw[k + 3] * (height - h + 1))
-            return left, upper, left + w, upper + h
-    wide, high = min(width, height * 4 / 3), min(height, width * 4 / 3)
-    return (width - wide) / 2, (height - high) / 2, (width + wide) / 2, (height + high) / 2
+        pixels = np.array(resized)
+        return pixels[:, ::-1].copy() if mirror else pixels

@@ -1,7 +1,7 @@
 """Preprocessing as published: global and local contrast normalisation, ZCA whitening.
 
 All of it is computed once, for every image by itself (whitening: with a matrix from the training set),
-so that `batch` gives the same numbers whoever else is in the batch. Images become float32: four
+so that an image gives the same numbers in every batch. Images become float32: four
 times the memory of uint8.
 """
 
@@ -56,10 +56,8 @@ def local_contrast(
 
     `v` is the image minus its average in a Gaussian window of `size` pixels, `s` the root of the
     window's average of `v²`; the result is `v / max(s, mean of s over the image)`. At the borders the
-    window's weights within the image are scaled to add up to 1.
-
-    Raises:
-        SettingsError: `size` is even or below 1, or `sigma` is not positive.
+    window's weights within the image are scaled to add up to 1. Raises `SettingsError` if `size` is
+    even or below 1, or `sigma` is not positive.
     """
     if size < 1 or size % 2 == 0 or not sigma > 0:
         raise SettingsError(f"size must be odd and sigma positive, not {size} and {sigma}")
@@ -73,9 +71,8 @@ def local_contrast(
     v = x - smooth(x)
     s = smooth(v.square()).sqrt()
     floor = s.mean((2, 3), keepdim=True)
-    tiny = 1e-6 * x.flatten(1).abs().amax(1).view(
-        -1, 1, 1, 1
-    )  # what rounding leaves of flat images
+    # rounding leaves this much of flat images
+    tiny = 1e-6 * x.abs().amax((1, 2, 3), keepdim=True)
     return torch.where(floor > tiny, v / torch.maximum(s, floor).clamp(min=1e-30), 0)
 
 
@@ -107,12 +104,9 @@ class Whitening:
         """Fit on training images, in float64: `matrix = V (Λ + bias)^(-1/2) Vᵀ`.
 
         V and Λ are the eigenvectors and eigenvalues of the covariance (over the count). `bias` keeps
-        weak components from being blown up; where it is too small for that, 0 or below what rounding
-        makes of no variance, such components are left out, so that data of deficient rank do not diverge.
-
-        Raises:
-            SettingsError: `bias` is negative.
-            DataError: fewer than two images.
+        weak components from being blown up. Where it is too small for that (0, or below the rounding
+        error of a variance), such components are left out, so that data of deficient rank do not
+        diverge. Raises `SettingsError` if `bias` is negative, `DataError` for fewer than two images.
         """
         if not 0 <= bias < math.inf:
             raise SettingsError(f"the filter bias of ZCA must be 0 or more, not {bias}")
@@ -162,11 +156,8 @@ def preprocess(
     then `local_contrast` (SVHN in NIN). After any of them nothing else is done to the numbers.
 
     The whitening matrix is kept in the folder `cache`, by a hash of the training images and settings.
-
-    Raises:
-        UnknownNameError: there is no such preprocessing.
-        SettingsError: a filter bias that is none.
-        DataError: images that are not in memory (`Examples`).
+    Raises `UnknownNameError` if there is no such preprocessing, `SettingsError` for a bad filter bias,
+    and `DataError` for images that are not in memory (`Examples`).
     """
     kind, bias = named_preprocessing(name)
     if kind == "none":
@@ -199,9 +190,8 @@ PREPROCESSING: dict[str, Callable[[Tensor], Tensor]] = {
 def named_preprocessing(name: str) -> tuple[str, float]:
     """The key of `PREPROCESSING` in a name such as "lcn" or "gcn-zca:0.01", and ZCA's filter bias.
 
-    Raises:
-        UnknownNameError: there is no such preprocessing.
-        SettingsError: a bias that is none, or where none belongs.
+    Raises `UnknownNameError` if there is no such preprocessing, and `SettingsError` for a bias that is
+    not a number of 0 or more, or belongs to no ZCA.
     """
     kind, colon, text = name.partition(":")
     if kind not in PREPROCESSING:
@@ -238,16 +228,16 @@ def _with(source: Examples, images: Tensor) -> Examples:
 
 
 def _whitening(images: Tensor, bias: float, cache: Path | None) -> Whitening:
-    """Fit, or read what was fitted to the same images before; a cache that is no use is replaced."""
+    """Fit, or read what was fitted to the same images before; a damaged file is replaced."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
     if cache is None:
         return Whitening.fit(images, bias=bias)
-    told = hashlib.sha256(f"zca 1 {tuple(images.shape)} {bias!r}".encode())
+    state = hashlib.sha256(f"zca 1 {tuple(images.shape)} {bias!r}".encode())
     for _, part in chunks(images):
-        told.update(part.contiguous().cpu().numpy().data)
-    file = cache / f"zca-{told.hexdigest()[:24]}.safetensors"
+        state.update(part.contiguous().cpu().numpy().data)
+    file = cache / f"zca-{state.hexdigest()[:24]}.safetensors"
     with suppress(OSError, SafetensorError, KeyError):
         kept = load_file(file)
         return Whitening(kept["mean"], kept["matrix"])

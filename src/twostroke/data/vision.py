@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,48 +13,40 @@ from torch import Tensor
 
 from ..errors import DataError
 from .bundle import Data, from_tensors
-from .vision_files import VisionFile, cifar_files, faults, idx_files, svhn_extra_files, svhn_files
+from .vision_files import VisionFile, faults, vision_files
 
 DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True)
 class VisionSet:
-    """How one of torchvision's data sets is read: class, files, layout, class names."""
+    """How one of torchvision's data sets is named and read."""
 
     title: str
     about: str
     cls: str  # name in torchvision.datasets
-    files: Callable[[Any], list[VisionFile]]
-    channels_last: bool = False
     classes: tuple[str, ...] | None = None  # None: torchvision's names
-    needs: str | None = None  # a package that torchvision needs to read this one
-    extra: bool = False  # train on the split "extra" too
+    splits: tuple[str, ...] = ()  # SVHN's, the test set last; others have train and test
 
+
+_PHOTOGRAPHS = "photographs of {} kinds, 50,000 + 10,000 of 3 x 32 x 32"
 
 VISION = {
     "mnist": VisionSet(
-        "MNIST", "handwritten digits, 60,000 + 10,000 of 1 x 28 x 28", "MNIST", idx_files,
-        classes=DIGITS,
+        "MNIST", "handwritten digits, 60,000 + 10,000 of 1 x 28 x 28", "MNIST", DIGITS
     ),
     "fashion-mnist": VisionSet(
-        "Fashion-MNIST", "clothes, 60,000 + 10,000 of 1 x 28 x 28", "FashionMNIST", idx_files
+        "Fashion-MNIST", "clothes, 60,000 + 10,000 of 1 x 28 x 28", "FashionMNIST"
     ),
-    "cifar10": VisionSet(
-        "CIFAR-10", "photographs of 10 kinds, 50,000 + 10,000 of 3 x 32 x 32", "CIFAR10",
-        cifar_files, channels_last=True,
-    ),
-    "cifar100": VisionSet(
-        "CIFAR-100", "photographs of 100 kinds, 50,000 + 10,000 of 3 x 32 x 32", "CIFAR100",
-        cifar_files, channels_last=True,
-    ),
+    "cifar10": VisionSet("CIFAR-10", _PHOTOGRAPHS.format(10), "CIFAR10"),
+    "cifar100": VisionSet("CIFAR-100", _PHOTOGRAPHS.format(100), "CIFAR100"),
     "svhn": VisionSet(
-        "SVHN", "house numbers, 73,257 + 26,032 of 3 x 32 x 32; needs scipy", "SVHN", svhn_files,
-        classes=DIGITS, needs="scipy",
+        "SVHN", "house numbers, 73,257 + 26,032 of 3 x 32 x 32; needs scipy", "SVHN", DIGITS,
+        ("train", "test"),
     ),
     "svhn-extra": VisionSet(
         "SVHN with its extra images", "svhn with 531,131 more training images (2 GB); needs scipy",
-        "SVHN", svhn_extra_files, classes=DIGITS, needs="scipy", extra=True,
+        "SVHN", DIGITS, ("train", "extra", "test"),
     ),
 }  # fmt: skip
 
@@ -63,69 +54,54 @@ VISION = {
 def load_vision(name: str, root: Path, *, download: bool) -> Data:
     """Read the set named `name` (a key of `VISION`) from `root`, fetching it first if need be.
 
-    What is on disk and whole is used as it is, without a look at the network.
-
-    Raises:
-        DataError: files are missing or damaged and could not be fetched; the text lists these, with
-            what is wrong, their address and MD5. Or a package that reads them is missing.
+    What is on disk and whole is used as it is, and the network is not asked. Raises `DataError` if a
+    package that reads the files is missing, or files are missing or damaged and could not be fetched;
+    the text lists these, with what is wrong, their address and MD5.
     """
     import torchvision.datasets  # here, not above: it takes as long to import as all the rest
 
     known = VISION[name]
-    if known.needs and find_spec(known.needs) is None:
+    if known.splits and find_spec("scipy") is None:
         raise DataError(
-            f"{name} needs the package {known.needs}, which reads its .mat files: pip install "
-            "'twostroke[svhn]'"
+            f"{name} needs the package scipy, which reads its .mat files: pip install 'twostroke[svhn]'"
         )
     cls = getattr(torchvision.datasets, known.cls)
-    splits = ("train", "extra") if known.extra else ("train",)
+    files = vision_files(cls, known.splits)
     try:
-        *train, test = _parts(cls, root, splits, download=False)
-    except Exception as first:  # torchvision raises whatever its readers raise
+        *train, test = _parts(cls, root, known.splits, download=False)
+    except Exception as first:  # torchvision's readers raise errors of many kinds
         if not download:
-            raise DataError(_by_hand(name, known.files(cls), root, first, download)) from first
+            raise DataError(_by_hand(name, files, root, first, download)) from first
         try:
-            *train, test = _parts(cls, root, splits, download=True)
+            *train, test = _parts(cls, root, known.splits, download=True)
         except Exception as error:
-            raise DataError(_by_hand(name, known.files(cls), root, error, download)) from error
-    parts = [_tensors(part, known) for part in train]
+            raise DataError(_by_hand(name, files, root, error, download)) from error
+    parts = [_tensors(part) for part in train]
     x, y = (torch.cat(some) if len(some) > 1 else some[0] for some in zip(*parts, strict=True))
-    x_test, y_test = _tensors(test, known)
-    for split, start, images, labels in (
-        ("training", "train", x, y),
-        ("test", "t10k", x_test, y_test),
-    ):
-        if len(images) != len(labels):  # only of idx files, where each has its own
-            paths = [path for file in known.files(cls) for path, _ in file.unpacked]
-            pair = [str(root / path) for path in paths if Path(path).name.startswith(start)]
-            raise DataError(
-                f"{name}: the {split} set has {len(images):,} images and {len(labels):,} labels: "
-                f"{' and '.join(pair)} are not of one data set; delete both and load it again"
-            )
-    return from_tensors(
-        x,
-        y,
-        x_test,
-        y_test,
-        classes=known.classes or tuple(train[0].classes),
-        name=name,
-        note=f"{len(y):,} + {len(y_test):,} images of {known.title}",
-    )
+    x_test, y_test = _tensors(test)
+    classes = known.classes or tuple(train[0].classes)
+    note = f"{len(y):,} + {len(y_test):,} images of {known.title}"
+    try:
+        return from_tensors(x, y, x_test, y_test, classes=classes, name=name, note=note)
+    except DataError as error:
+        raise DataError(
+            f"{error}: the files of {name} in {root} do not belong together; delete them and load it again"
+        ) from error
 
 
 def _parts(cls: Any, root: Path, splits: tuple[str, ...], *, download: bool) -> tuple[Any, ...]:
-    """The training splits, and the test set at the end."""
-    if hasattr(cls, "split_list"):
-        return tuple(cls(root, split=part, download=download) for part in (*splits, "test"))
-    return tuple(cls(root, train=part, download=download) for part in (True, False))
+    """The training sets, and the test set at the end."""
+    if splits:
+        return tuple(cls(root, split=split, download=download) for split in splits)
+    return tuple(cls(root, train=train, download=download) for train in (True, False))
 
 
-def _tensors(dataset: Any, known: VisionSet) -> tuple[Tensor, Tensor]:
+def _tensors(dataset: Any) -> tuple[Tensor, Tensor]:
     x = torch.as_tensor(dataset.data)
     y = torch.as_tensor(np.asarray(getattr(dataset, "targets", getattr(dataset, "labels", None))))
-    if x.dim() == 3:
+    if x.dim() == 3:  # MNIST's have no channels
         x = x[:, None]
-    elif known.channels_last:
+    elif x.shape[3] == 3:  # CIFAR's channels are last
         x = x.permute(0, 3, 1, 2)
     return x.contiguous(), y
 

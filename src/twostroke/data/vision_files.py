@@ -17,35 +17,25 @@ class VisionFile:
     unpacked: tuple[tuple[str, str | None], ...] = ()  # path and MD5; None: an idx file
 
 
-def idx_files(cls: Any) -> list[VisionFile]:
-    """Of MNIST's kind: each is unpacked to one idx file."""
-    below = f"{cls.__name__}/raw"
-    return [
-        VisionFile(
-            cls.mirrors[0] + name,
-            f"{below}/{name}",
-            md5,
-            ((f"{below}/{name.removesuffix('.gz')}", None),),
-        )
-        for name, md5 in cls.resources
-    ]
-
-
-def cifar_files(cls: Any) -> list[VisionFile]:
-    """Of CIFAR's kind: one archive, unpacked to several files."""
+def vision_files(
+    cls: Any,
+    splits: tuple[str, ...],  # of SVHN; none for others
+) -> list[VisionFile]:
+    """The files of a class of torchvision.datasets: of the kind of SVHN, MNIST or CIFAR."""
+    if splits:  # read as they are
+        return [VisionFile(*cls.split_list[split]) for split in splits]
+    if hasattr(cls, "resources"):  # each is unpacked to one idx file
+        raw, url = f"{cls.__name__}/raw", cls.mirrors[0]
+        return [
+            VisionFile(
+                url + file, f"{raw}/{file}", md5, ((f"{raw}/{file.removesuffix('.gz')}", None),)
+            )
+            for file, md5 in cls.resources
+        ]
+    # one archive, unpacked to several files
     parts = [*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])]
     unpacked = tuple((f"{cls.base_folder}/{name}", md5) for name, md5 in parts)
     return [VisionFile(cls.url, cls.filename, cls.tgz_md5, unpacked)]
-
-
-def svhn_files(cls: Any) -> list[VisionFile]:
-    """SVHN's two, which are read as they are."""
-    return [VisionFile(*cls.split_list[split]) for split in ("train", "test")]
-
-
-def svhn_extra_files(cls: Any) -> list[VisionFile]:
-    """SVHN's two and the extra images."""
-    return [VisionFile(*cls.split_list[split]) for split in ("train", "extra", "test")]
 
 
 def faults(file: VisionFile, root: Path) -> list[str]:
@@ -82,6 +72,6 @@ def _idx_damage(path: Path) -> str | None:
 
     try:
         read_sn3_pascalvincent_tensor(str(path))
-    except Exception:  # assertions without a word, and whatever cut off bytes lead to
+    except Exception:  # torchvision asserts, and cut off bytes raise errors of many kinds
         return "it is not an idx file, or is cut off"
     return None

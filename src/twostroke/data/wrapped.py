@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Iterable, Sequence, Sized
 from typing import Any, cast
@@ -11,10 +12,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from ..errors import DataError, NotReplayableError, SettingsError
-from .ahead import Ahead
-from .augment import Augmentation
-from .checks import as_channels, as_indices, class_names
+from .augmentation import Augmentation
+from .checks import as_channels, as_indices, as_subset, class_names
 from .examples import ExampleSource
+from .workers import Workers
 
 
 class DatasetExamples:
@@ -31,10 +32,8 @@ class DatasetExamples:
     `classes` left out come from the dataset's `classes`, or are counted from its `targets`,
     `labels` or, in a TensorDataset, its second tensor.
 
-    Raises:
-        DataError: the dataset is empty or has no length, item 0 is not as above, or the classes
-            cannot be told.
-        SettingsError: a negative number of workers.
+    Raises `DataError` if the dataset is empty or has no length, item 0 is not as above, or the classes
+    cannot be told, and `SettingsError` for a negative number of workers.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class DatasetExamples:
             )
         if not len(dataset):
             raise DataError(f"{type(dataset).__name__} is empty")
-        self.dataset = dataset
+        self.dataset: Dataset[Any] = dataset
         self.augmentation = augmentation
         self.device = torch.device(device)
         self.classes = class_names(classes) if classes is not None else _find_classes(dataset)
@@ -66,10 +65,8 @@ class DatasetExamples:
         channels = image.shape[0]
         self.mean = as_channels("mean", torch.zeros(channels) if mean is None else mean, channels)
         self.std = as_channels("std", torch.ones(channels) if std is None else std, channels)
-        if bool((self.std <= 0).any()):
-            raise DataError(f"std must be above 0 in every channel, got {self.std.tolist()}")
         self.workers = workers
-        self._ahead: Ahead | None = None
+        self._ahead: Workers | None = None
 
     def __len__(self) -> int:
         return len(cast(Sized, self.dataset))
@@ -95,11 +92,9 @@ class DatasetExamples:
     ) -> tuple[Tensor, Tensor]:
         """Fetch and stack items, normalised, then augmented if `view` is a number.
 
-        Returns x (batch, channels, height, width) float32 and y (batch,) int64, on `device`.
-
-        Raises:
-            DataError: an index is out of range, or an item is not a pair of an image like the
-                first and a label that has a class. The text names the index.
+        Returns x (batch, channels, height, width) float32 and y (batch,) int64, on `device`. Raises
+        `DataError`, which names the index, if one is out of range, or an item is not a pair of an
+        image like the first and a label that has a class.
         """
         indices = as_indices(indices.cpu(), len(self))
         found = self._ahead.take(indices) if self._ahead is not None else None
@@ -112,13 +107,13 @@ class DatasetExamples:
     def expect(self, batches: Iterable[Tensor], *, view: int | None = None, seed: int = 0) -> None:
         """Announce the indices of the batches that will be asked for next, in order.
 
-        Workers fetch them ahead, whatever their view will be; other batches may be asked for in
-        between, and a new announcement takes the place of the one before.
+        Workers fetch them ahead, for any view. Other batches may be asked for in between; a new
+        announcement replaces the one before.
         """
         if self.workers:
             if self._ahead is None:
-                apart = self._like(self.dataset, "cpu", workers=0)  # what is sent to the workers
-                self._ahead = Ahead(apart._fetch, self.workers, pin=self.device.type == "cuda")
+                sent = self._like()._fetch  # of a copy, which refers to no workers
+                self._ahead = Workers(sent, self.workers, pin=self.device.type == "cuda")
             self._ahead.expect(batches)
 
     def _fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,32 +136,26 @@ class DatasetExamples:
 
     def to(self, device: torch.device | str) -> DatasetExamples:
         """Return the same source with batches that arrive on `device`."""
-        return self._like(self.dataset, device)
+        moved = self._like()
+        moved.device = torch.device(device)
+        return moved
 
     def subset(
         self,
         indices: Tensor,  # (count,) integer
     ) -> DatasetExamples:
-        """Take some of the items, numbered anew from 0, without fetching them.
+        """Take some of the items, numbered from 0 again, without fetching them.
 
-        Raises:
-            DataError: `indices` are empty, not a row of integers, or out of range.
+        Raises `DataError` if `indices` are empty, not a row of integers, or out of range.
         """
-        chosen = as_indices(indices.cpu(), len(self)).tolist()
-        return self._like(Subset(self.dataset, chosen), self.device)
+        part = self._like()
+        part.dataset = Subset(self.dataset, as_subset(indices.cpu(), len(self)).tolist())
+        return part
 
-    def _like(
-        self, dataset: Dataset[Any], device: torch.device | str, workers: int | None = None
-    ) -> DatasetExamples:
-        return DatasetExamples(
-            dataset,
-            classes=self.classes,
-            augmentation=self.augmentation,
-            mean=self.mean,
-            std=self.std,
-            device=device,
-            workers=self.workers if workers is None else workers,
-        )
+    def _like(self) -> DatasetExamples:
+        other = copy.copy(self)
+        other._ahead = None
+        return other
 
     def _item(self, index: int) -> tuple[Tensor, int]:
         item = self.dataset[index]
@@ -200,10 +189,8 @@ def check_replayable(source: ExampleSource, *, samples: int = 8) -> None:
     """Fetch some examples of one view twice and compare them.
 
     The second fetch takes them in reverse order, so that draws which depend on the place in the
-    batch show too. A random flip escapes with probability 2**-samples.
-
-    Raises:
-        NotReplayableError: an example came out differently; the text names its index.
+    batch show too. A random flip escapes with probability 2**-samples. Raises `NotReplayableError`,
+    which names the index, if an example came out differently.
     """
     count = min(samples, len(source))
     indices = torch.arange(count) * len(source) // count

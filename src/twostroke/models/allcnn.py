@@ -48,9 +48,8 @@ class AllCNN(nn.Module):
     `batch_norm=True` puts a batch norm between each convolution and its ReLU (not after the logits)
     and takes the bias from these convolutions; it is not in the paper.
 
-    Raises:
-        SettingsError: `size` or `variant` is unknown, `classes` or `in_channels` is below 1, a
-            dropout rate is outside [0, 1); in the forward pass: the image is smaller than 9 x 9.
+    Raises `SettingsError` if `size` or `variant` is unknown, `classes` or `in_channels` is below 1, or a
+    dropout rate is outside [0, 1); in the forward pass, if the image is smaller than 9 x 9.
     """
 
     def __init__(

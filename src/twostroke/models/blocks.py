@@ -21,8 +21,8 @@ def conv(
 
     Left out, `padding` is half the kernel, so that (batch, in_channels, h, w) becomes
     (batch, out_channels, ⌈h / stride⌉, ⌈w / stride⌉). Batch norm has a shift of its own, so the
-    convolution before it has no bias. The ReLU is not in place: whoever hooks the convolution
-    sees the pre-activation.
+    convolution before it has no bias. The ReLU is not in place, so
+    that a hook on the convolution sees the pre-activation.
     """
     padding = kernel // 2 if padding is None else padding
     layers: list[nn.Module] = [
@@ -54,22 +54,14 @@ def zero_bias(layer: nn.Conv2d) -> None:
 
 
 def require_positive(**numbers: int) -> None:
-    """Refuse any number below 1, by its name.
-
-    Raises:
-        SettingsError: a number is below 1.
-    """
+    """Raise `SettingsError` for any number below 1, by its name."""
     for name, number in numbers.items():
         if number < 1:
             raise SettingsError(f"{name} must be 1 or more, not {number}")
 
 
 def require_probability(**rates: float) -> None:
-    """Refuse any dropout rate outside [0, 1), by its name.
-
-    Raises:
-        SettingsError: a rate is below 0, or drops everything.
-    """
+    """Raise `SettingsError` for any dropout rate below 0 or that drops everything, by its name."""
     for name, rate in rates.items():
         if not 0 <= rate < 1:
             raise SettingsError(f"{name} must be at least 0 and below 1, not {rate}")

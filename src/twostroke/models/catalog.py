@@ -78,12 +78,14 @@ def create_model(
     many as they have); without it, nothing is ever downloaded. All other `options` go to the
     model's builder, such as `final_relu=True` to `AllCNN` or `pretrained=True` to timm.
 
-    Raises:
-        SettingsError: `classes` or `in_channels` is below 1; the model has no such weights; one of
-            our models does not know an option.
-        UnknownNameError: no model has this name, or it is timm's and timm is not installed.
-        WeightsError: torchvision's weights could not be downloaded, or their file is damaged.
+    Raises `SettingsError` if `classes` or `in_channels` is below 1 or has another package's name, the
+    model has no such weights, or one of our models does not know an option; `UnknownNameError` if no
+    model has this name, or it is timm's and timm is not installed; `WeightsError` if torchvision's
+    weights could not be downloaded, or their file is damaged.
     """
+    for theirs, ours in (("num_classes", "classes"), ("in_chans", "in_channels")):
+        if theirs in options:
+            raise SettingsError(f"{theirs} has the name {ours} here: {ours}={options[theirs]!r}")
     sizes = {"classes": classes, "in_channels": in_channels}
     require_positive(**{size: number for size, number in sizes.items() if number is not None})
     if name in MODELS:
@@ -140,7 +142,7 @@ def _build(
 
 
 def _find(name: str) -> tuple[str, str]:
-    """Return the source of `name`, which is none of ours, and its name there."""
+    """Return the source of `name`, which is not one of ours, and its name there."""
     prefix, slash, bare = name.partition("/")
     if slash and prefix in SOURCES:
         if SOURCES[prefix].knows(bare):

@@ -24,11 +24,8 @@ class Mini(nn.Module):
     zeros to 17 x 17.
 
     `width` multiplies every number of channels but those of input and output. Weights are
-    He-initialised.
-
-    Raises:
-        SettingsError: `classes` or `in_channels` is below 1, or `width` leaves a layer without
-            channels.
+    He-initialised. Raises `SettingsError` if `classes` or `in_channels` is below 1, or `width` leaves a
+    layer without channels.
     """
 
     def __init__(

@@ -53,9 +53,8 @@ class NIN(nn.Module):
     on inputs of the published scale, which for MNIST is pixels of 0 to 255: on images of unit
     variance "mnist" starts with logits near zero and may never leave chance level.
 
-    Raises:
-        SettingsError: `variant` is unknown, `classes` or `in_channels` is below 1, `dropout` is
-            outside [0, 1).
+    Raises `SettingsError` if `variant` is unknown, `classes` or `in_channels` is below 1, or `dropout` is
+    outside [0, 1).
     """
 
     def __init__(

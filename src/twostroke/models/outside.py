@@ -18,7 +18,7 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from ..errors import SettingsError, UnknownNameError, WeightsError
+from ..errors import SettingsError, WeightsError
 
 _UNREADABLE = (RuntimeError, ValueError, EOFError, UnpicklingError)
 TIMM_MISSING = "timm is not installed: pip install 'twostroke[timm]'"
@@ -58,12 +58,11 @@ def torchvision_model(
 
     `weights` names published weights, such as "DEFAULT"; they are downloaded if they are not in
     torch's cache. If they were trained for another number of classes, or on another number of
-    channels, the last or the first layer is drawn anew. Googlenet and Inception are built without
-    their auxiliary outputs, so that they return one tensor, unless `options` ask for them.
+    channels, the last or the first layer gets new random weights. Googlenet and Inception are built
+    without their auxiliary outputs, so that they return one tensor, unless `options` ask for them.
 
-    Raises:
-        SettingsError: the model has no weights of that name, or `options` make it one that they do not fit.
-        WeightsError: they could not be downloaded, or the file in torch's cache is damaged.
+    Raises `SettingsError` if the model has no weights of that name, or `options` make it one that they
+    do not fit, and `WeightsError` if they could not be downloaded, or the file in torch's cache is damaged.
     """
     import torchvision
 
@@ -130,7 +129,7 @@ def _unavailable(name: str, url: str, error: Exception) -> WeightsError:
     if file.exists():
         return WeightsError(
             f"{file} does not hold the weights of {name} ({_line(error)}): remove it, and it is "
-            f"downloaded anew from {url}"
+            f"downloaded again from {url}"
         )
     return WeightsError(
         f"the weights of {name} could not be downloaded ({_line(error)}): fetch {url} where there is "
@@ -179,22 +178,15 @@ def timm_model(
 ) -> nn.Module:
     """Build timm's model `name`: (batch, in_channels, height, width) to (batch, classes).
 
-    `options` go to `timm.create_model`; `pretrained=True` is the one that downloads.
-
-    Raises:
-        UnknownNameError: timm is not installed.
-        SettingsError: `weights` is given, which is torchvision's way of naming them.
+    `options` go to `timm.create_model`; `pretrained=True` is the one that downloads. Raises
+    `SettingsError` if `weights` is given, which is torchvision's way of naming them.
     """
-    if not timm_installed():
-        raise UnknownNameError(TIMM_MISSING)
     if weights is not None:
         raise SettingsError("timm names weights by a tag of the model: pretrained=True, no weights")
     import timm
 
-    if classes is None and not options.get("pretrained"):
-        classes = 10
-    if classes is not None:
-        options["num_classes"] = classes
+    if classes is not None or not options.get("pretrained"):
+        options["num_classes"] = classes or 10
     model: nn.Module = timm.create_model(name, in_chans=in_channels or 3, **options)
     return model
 

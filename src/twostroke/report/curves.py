@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
-from ..training import History
+from ..runs import History
 from .figure import new_figure, plain
 
 COLOURS = (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from ..training import History
+from ..runs import History
 
 
 def _number(value: float | None, digits: int) -> str:

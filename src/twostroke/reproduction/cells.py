@@ -6,9 +6,8 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,10 @@ from ..data import Data, draw_some
 from ..data.bundle import Divisible
 from ..errors import DeadLayerError, RunFolderError
 from ..models import create_model
+from ..outcome import Status
+from ..runs import CHECKPOINT, EpochRecord, History, RunFolder, make_folder, save_text, versions
 from ..sparsity import Recipe, dense_sparse_dense, recipe
-from ..training import (
-    MASK_AT_TEST,
-    EpochRecord,
-    FitResult,
-    History,
-    Progress,
-    RunFolder,
-    Settings,
-    Status,
-    evaluate,
-    fit,
-    versions,
-)
-from ..training.checkpoint import CHECKPOINT
-from ..training.files import make_folder, save_text
+from ..training import MASK_AT_TEST, FitResult, Listener, Settings, evaluate, fit
 from ..training.settings import Precision
 from .tasks import Task, alternation
 
@@ -43,7 +30,7 @@ from .tasks import Task, alternation
 class Cell:
     """What one run is: everything that its result depends on.
 
-    `augment` is what the data are augmented by, which for a stand-in may not be the task's, and
+    `augmentation` is what the data are augmented by, which for a stand-in may not be the task's, and
     `examples` a fingerprint of them before preprocessing.
     """
 
@@ -52,7 +39,7 @@ class Cell:
     seed: int
     scale: str
     data: Data
-    augment: str
+    augmentation: str
     examples: str
     spec: Task
     precision: Precision = "fp32"
@@ -74,7 +61,7 @@ class Cell:
             "note": self.data.note,
             "examples": self.examples,
             "model": self.spec.model,
-            "augment": self.augment,
+            "augmentation": self.augmentation,
             "settings": settings,
         }
         if self.spec.sparse:
@@ -90,7 +77,7 @@ class Cell:
             plan = recipe(self.spec.model)
             small = {"batch_size": 16, "probe": 50} if self.scale == "smoke" else {}
             common = {"batch_size": plan.batch_size, "weight_decay": plan.weight_decay}
-            settings = Settings(schedule=plan.schedule, warm=0.0).but(**(common | small))
+            settings = Settings(schedule=plan.schedule, warmup_share=0.0).but(**(common | small))
         else:
             settings = self.spec.settings_at(self.scale)
         return settings.but(
@@ -139,7 +126,7 @@ def read(folder: Path, cell: Cell) -> dict[str, Any] | None:
         result["status"], result["numbers"]["error"], result["identity"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunFolderError(
-            f"{file} is no result of a run ({error}): remove it to run it anew"
+            f"{file} is no result of a run ({error}): remove it to run it again"
         ) from error
     return result
 
@@ -149,12 +136,11 @@ def train(
     cell: Cell,
     *,
     device: str = "auto",
-    callback: Callable[[str, EpochRecord], None] | None = None,
-    progress: Callable[[str, Progress], None] | None = None,
+    listener: Listener,
 ) -> dict[str, Any]:
     """Train a cell and keep its result; goes on from its checkpoint where it was stopped.
 
-    `callback` and `progress` get the phase of dense-sparse-dense first, or "". Raises `Stopped` on Ctrl-C.
+    Raises `Stopped` on Ctrl-C.
     """
     make_folder(folder)
     begun = folder / f"{cell.name}.unfinished"
@@ -166,12 +152,12 @@ def train(
     )
     work = _train_sparse if cell.spec.sparse else _train
     try:
-        result = work(folder, begun, cell, model, device, callback, progress)
+        result = work(folder, begun, cell, model, device, listener)
     except RunFolderError as error:
         if not begun.exists():
             raise
         raise RunFolderError(
-            f"{error} (what is kept of this run lies in {begun}; without that folder it begins anew)"
+            f"{error} (what is kept of this run lies in {begun}; without that folder it begins again)"
         ) from error
     save_text(folder / f"{cell.name}.json", json.dumps(result) + "\n")
     shutil.rmtree(begun, ignore_errors=True)
@@ -184,8 +170,7 @@ def _train(
     cell: Cell,
     model: nn.Module,
     device: str,
-    callback: Callable[[str, EpochRecord], None] | None,
-    progress: Callable[[str, Progress], None] | None,
+    listener: Listener,
 ) -> dict[str, Any]:
     settings = cell.settings.but(device=device)
     keeps = cell.scale != "smoke"  # minutes of work are not worth a checkpoint an epoch
@@ -196,8 +181,7 @@ def _train(
         cell.data,
         alternation=alternation(cell.arm, settings.epochs),
         settings=settings,
-        callback=None if callback is None else partial(callback, ""),
-        progress=None if progress is None else partial(progress, ""),
+        listener=listener,
         folder=begun if keeps else None,
         resume=(begun / CHECKPOINT).exists(),
         identity={"cell": cell.name},
@@ -216,8 +200,7 @@ def _train_sparse(
     cell: Cell,
     model: nn.Module,
     device: str,
-    callback: Callable[[str, EpochRecord], None] | None,
-    progress: Callable[[str, Progress], None] | None,
+    listener: Listener,
 ) -> dict[str, Any]:
     """The dense phase is an arm of its own; the masks' arms begin with its weights."""
     plan = cell.plan
@@ -228,12 +211,12 @@ def _train_sparse(
     else:
         epochs = (0.0, sparse, again)
         if not _dense_weights(folder, cell, weights):
-            diverged = FitResult(Status.DIVERGED, model, History(), "in the dense phase")
+            diverged = _diverged(model, "in the dense phase")
             return _result(cell, model, diverged, {"error": float("nan")}, device)
         try:
             weights.load_model(model)
         except RunFolderError as error:
-            raise RunFolderError(f"{error}: {_anew(folder, cell, weights)}") from error
+            raise RunFolderError(f"{error}: {_advice(folder, cell, weights)}") from error
     try:
         result = dense_sparse_dense(
             model,
@@ -242,12 +225,11 @@ def _train_sparse(
             phases=replace(plan, epochs=epochs),
             settings=cell.settings.but(device=device),
             statistics=2048 if cell.scale != "smoke" else 64,
-            callback=callback,
-            progress=progress,
+            listener=listener,
             folder=begun,
         )
     except DeadLayerError as error:  # this arm cannot be trained; the others can
-        nothing = FitResult(Status.DIVERGED, model, History(), f"before the sparse phase: {error}")
+        nothing = _diverged(model, f"before the sparse phase: {error}")
         return _result(cell, model, nothing, {"error": float("nan")}, device)
     if cell.arm == "dense" and result.status is Status.FINISHED:
         make_folder(weights.path)
@@ -256,8 +238,15 @@ def _train_sparse(
     units = [phase.units_on for phase in result.phases if phase.units_on is not None]
     if units:
         numbers["units_off"] = 1 - units[0]
-    fitted = FitResult(result.status, model, result.history, result.detail)
+    fitted = FitResult(
+        status=result.status, detail=result.detail, model=model, history=result.history
+    )
     return _result(cell, model, fitted, numbers, device)
+
+
+def _diverged(model: nn.Module, detail: str) -> FitResult:
+    """A run that could not begin, since an earlier phase left it nothing to begin with."""
+    return FitResult(status=Status.DIVERGED, detail=detail, model=model, history=History())
 
 
 def _dense_weights(folder: Path, cell: Cell, weights: RunFolder) -> bool:
@@ -267,12 +256,12 @@ def _dense_weights(folder: Path, cell: Cell, weights: RunFolder) -> bool:
     dense = folder / f"{_dense(cell).name}.json"
     if dense.exists() and json.loads(dense.read_text())["status"] == "DIVERGED":
         return False
-    raise RunFolderError(f"{weights.model_file} is missing: {_anew(folder, cell, weights)}")
+    raise RunFolderError(f"{weights.model_file} is missing: {_advice(folder, cell, weights)}")
 
 
-def _anew(folder: Path, cell: Cell, weights: RunFolder) -> str:
+def _advice(folder: Path, cell: Cell, weights: RunFolder) -> str:
     dense = folder / f"{_dense(cell).name}.json"
-    return f"remove {weights.path} and {dense} to train the dense phase anew"
+    return f"remove {weights.path} and {dense} to train the dense phase again"
 
 
 def _dense(cell: Cell) -> Cell:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..alternation.fingerprint import data_fingerprint
 from ..data import Data, default_root, load, preprocess
 from ..errors import DataError, RunFolderError, SettingsError, UnknownNameError, unknown
-from ..training import EpochRecord, Progress
+from ..training import Listener
 from ..training.settings import Precision
 from . import cells, render
 from .cells import Cell, Stopped
@@ -21,17 +21,11 @@ from .tasks import PUBLISHED, SCALES, TASKS, trains
 SEEDS = {"smoke": 1, "short": 3, "full": 5}
 
 
-class Watcher(Protocol):
-    """What sees a reproduction go on; all methods may do nothing."""
+class Watcher(Listener):
+    """A listener that also hears of cells; `part`, `step` and `epoch` are those of the cell under way."""
 
     def begin(self, number: int, count: int, cell: Cell, kept: bool, left: int) -> None:
         """Cell `number` of `count` (from 1) begins, or is `kept` from before; `left` are to be trained."""
-
-    def step(self, phase: str, where: Progress) -> None:
-        """After each optimiser step; `phase` is that of dense-sparse-dense, or ""."""
-
-    def epoch(self, phase: str, record: EpochRecord) -> None:
-        """After each epoch."""
 
     def end(self, result: dict[str, Any]) -> None:
         """The cell is done."""
@@ -42,7 +36,7 @@ class _Examples:
     """The data of a task, what augments them, and a fingerprint of them before preprocessing."""
 
     data: Data
-    augment: str
+    augmentation: str
     fingerprint: str
 
 
@@ -76,7 +70,7 @@ def reproduce(
     by all tables; the same call goes on where it was stopped. Every arm has its first seed before any
     has its second, and a run that is stopped writes pages of what is finished.
 
-    `data` puts another data set in the place of the published one, for all tasks or by the published
+    `data` takes another data set instead of the published one, for all tasks or by the published
     name ({"mnist": "mnist-12k"}); every table says so. Nothing is replaced unasked. `only` keeps the tasks
     whose name begins with one of these.
 
@@ -87,6 +81,7 @@ def reproduce(
         RunFolderError: `out` has a page of this name at another scale, which would be overwritten.
         Stopped: Ctrl-C; `files` are the pages of what is finished.
     """
+    watcher = watcher or Watcher()
     experiment = _experiment(name, only)
     if scale not in SCALES:
         raise SettingsError(f"scale is one of {', '.join(SCALES)}, not {scale!r}")
@@ -102,7 +97,7 @@ def reproduce(
             seed=seed,
             scale=scale,
             data=sets[task].data,
-            augment=sets[task].augment,
+            augmentation=sets[task].augmentation,
             examples=sets[task].fingerprint,
             spec=TASKS[task],
             precision=precision,
@@ -136,19 +131,11 @@ def reproduce(
     try:
         for index, cell in enumerate(plan):
             kept = known[index]
-            if watcher is not None:
-                left = sum(result is None for result in known)
-                watcher.begin(index + 1, len(plan), cell, kept is not None, left)
-            result = kept or cells.train(
-                folder,
-                cell,
-                device=device,
-                callback=watcher.epoch if watcher else None,
-                progress=watcher.step if watcher else None,
-            )
+            left = sum(result is None for result in known)
+            watcher.begin(index + 1, len(plan), cell, kept is not None, left)
+            result = kept or cells.train(folder, cell, device=device, listener=watcher)
             known[index] = result
-            if watcher is not None:
-                watcher.end(result)
+            watcher.end(result)
     except (Stopped, KeyboardInterrupt) as stop:
         raise Stopped(str(stop), write().files if any(known) else []) from stop
     return write()
@@ -219,14 +206,14 @@ def _load(
     for task in experiment.tasks:
         spec = TASKS[task]
         name = names[spec.dataset]
-        augment = spec.augment
-        if augment == "resized-crop" and name != "imagenet":
-            augment = "flip-shift"
-        key = (name, augment)
+        augmentation = spec.augmentation
+        if augmentation == "resized-crop" and name != "imagenet":
+            augmentation = "flip-shift"
+        key = (name, augmentation)
         if key not in loaded:
             try:
                 loaded[key] = load(
-                    name, root=root, augmentation=None if augment == "none" else augment
+                    name, root=root, augmentation=None if augmentation == "none" else augmentation
                 )
             except DataError as error:
                 if name != spec.dataset:  # named by whoever asks
@@ -242,7 +229,9 @@ def _load(
             some = cells.part_of(loaded[key], *smoke) if smoke else loaded[key]
             parts = some.train, some.test
             told = " ".join(data_fingerprint(part, 0, whole=True) for part in parts)
-            ready[done] = _Examples(preprocess(some, spec.preprocess, cache=cache), augment, told)
+            ready[done] = _Examples(
+                preprocess(some, spec.preprocess, cache=cache), augmentation, told
+            )
         found[task] = ready[done]
     return found
 
@@ -257,13 +246,13 @@ def _note(task: str, some: _Examples) -> str:
     """What the data of a task really are."""
     spec, data = TASKS[task], some.data
     note = data.note
-    if some.augment != spec.augment:
-        note += f", augmented by {some.augment} instead of {spec.augment}"
+    if some.augmentation != spec.augmentation:
+        note += f", augmented by {some.augmentation} instead of {spec.augmentation}"
     if data.name == spec.dataset:
         return note
     kind, colon, path = data.name.partition(":")
     shown = f"{kind}:{Path(path).name}" if colon else data.name
-    return f"{note} ({shown}, in the place of {spec.dataset})"
+    return f"{note} ({shown}, instead of {spec.dataset})"
 
 
 def _remark(task: str, data: Data) -> str:

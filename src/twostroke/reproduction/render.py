@@ -11,8 +11,7 @@ from typing import Any
 from ..errors import RunFolderError
 from ..report import draw_training
 from ..report.sheet import Sheet
-from ..training import EpochRecord, History, versions
-from ..training.files import save_text
+from ..runs import EpochRecord, History, save_text, versions
 from .published import Experiment
 from .summary import Convergence, Results, Row, convergence, rows
 from .tasks import TASKS, trains

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..report.table import to_target
-from ..training import EpochRecord, History
+from ..runs import EpochRecord, History
 from .published import Experiment, Line
 
 Results = dict[tuple[str, str], list[dict[str, Any]]]  # by task and arm, a result a seed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from ..alternation.fingerprint import model_fingerprint
 from ..alternation.statistics import estimate_statistics
 from ..data import Data, ExampleSource, as_data
 from ..errors import SettingsError, unknown
-from ..training import EpochRecord, Progress, Settings, Status, evaluate, fit
-from ..training.checkpoint import CHECKPOINT
+from ..outcome import Status
+from ..processes import launched
+from ..runs import CHECKPOINT
+from ..training import Listener, Settings, evaluate, fit
 from ..training.checks import check_batch, check_output
-from ..training.engine import launched
 from .kept import examples_of, own, read_beginning, read_phase, write_beginning, write_phase
 from .layers import (
     Masks,
@@ -46,10 +46,8 @@ def dense_sparse_dense(
     phases: Recipe | None = None,
     settings: Settings | None = None,
     statistics: int = 2048,
-    callback: Callable[[str, EpochRecord], None] | None = None,
-    progress: Callable[[str, Progress], None] | None = None,
+    listener: Listener | None = None,
     folder: str | Path | None = None,
-    notice: Callable[[str], None] | None = None,
     **changes: Any,
 ) -> DenseSparseDenseResult:
     """Dense-sparse-dense training (Han et al. 2017; Table 8 of the paper), of `model`, in place.
@@ -62,12 +60,11 @@ def dense_sparse_dense(
     single settings by name say otherwise.
 
     Before and after every change of masks the network is evaluated, and batch norm's statistics are
-    estimated anew from `statistics` training examples. `callback` and `progress` get the phase's name
-    first. With a `folder`, finished phases and the epochs of the one under way are kept there, and the
-    same call goes on from them. A phase that diverges or is interrupted ends the run with its status.
+    estimated again from `statistics` training examples. The `listener` hears of each phase by `part`. With a
+    `folder`, finished phases and the epochs of the one under way are kept there, and the same call goes on
+    from them. A phase that diverges or is interrupted ends the run with its status.
 
-    Ctrl-C ends the run with status INTERRUPTED, within training or between. `notice` receives what is
-    worth knowing before training, such as weights that no mask reaches; the result's `notes` have it.
+    Ctrl-C ends the run with status INTERRUPTED, within training or between.
 
     Raises before any training `SettingsError` for bad settings, a model that does not fit the data, an
     unknown mask, or layers that cannot be pruned, and what `fit` raises. That a mask would leave
@@ -82,7 +79,7 @@ def dense_sparse_dense(
             f"phases is a Recipe, such as Recipe(epochs=(2, 1, 1)) or recipe('resnet18'), not {phases!r}"
         )
     own = {"batch_size": phases.batch_size, "schedule": phases.schedule}
-    own |= {"weight_decay": phases.weight_decay, "warm": 0.0}
+    own |= {"weight_decay": phases.weight_decay, "warmup_share": 0.0}
     for name in ("epochs", "lr"):
         if name in changes:
             raise SettingsError(f"{name} belongs to the phases: phases=Recipe(epochs=..., lrs=...)")
@@ -91,7 +88,7 @@ def dense_sparse_dense(
         raise SettingsError(f"statistics is a number of examples, 1 or more, not {statistics}")
     weighted_layers(model)
     check_batch(settings.batch_size, len(data.train))
-    run = _Run(model, data, mask, settings, phases, statistics, callback, progress, folder, notice)
+    run = _Run(model, data, mask, settings, phases, statistics, listener or Listener(), folder)
     done: list[PhaseResult] = []
     sparse = Sparsity(0.0)
     sparse.by_layer = {}
@@ -112,7 +109,14 @@ def dense_sparse_dense(
         if status is not Status.FINISHED:
             detail = f"in the {PHASES[number]} phase, {detail}"
             break
-    return DenseSparseDenseResult(status, model, done, sparse, detail, run.notes)
+    return DenseSparseDenseResult(
+        status=status,
+        detail=detail,
+        notes=run.notes,
+        model=model,
+        phases=done,
+        sparse_sparsity=sparse,
+    )
 
 
 def _mask(mask: str | WeightMask | Units) -> WeightMask | Units:
@@ -141,19 +145,18 @@ class _Run:
         settings: Settings,
         phases: Recipe,
         statistics: int,
-        callback: Callable[[str, EpochRecord], None] | None,
-        progress: Callable[[str, Progress], None] | None,
+        listener: Listener,
         folder: str | Path | None,
-        notice: Callable[[str], None] | None,
     ) -> None:
         self.model, self.data, self.mask, self.settings = model, data, mask, settings
-        self.statistics, self.callback, self.progress = statistics, callback, progress
+        self.statistics, self.listener = statistics, listener
         self.folder = Path(folder) if folder is not None else None
-        self.notice, self.notes = notice, list[str]()
+        self.notes: list[str] = []
         shown = repr(mask)
         self.mask_name = type(mask).__name__ if " at 0x" in shown else shown
         model.to(settings.torch_device())
         check_output(model, data.train, F.cross_entropy, settings.seed)
+        self.prunable: list[str] = []
         if isinstance(mask, Units):  # what cannot be held refuses now, not after the dense phase
             mask.density(model, _probe(data.train, model, 1, settings.seed))
         elif not isinstance(mask, NoMask):
@@ -179,8 +182,7 @@ class _Run:
         if names:
             more = f" and {len(names) - 4} more" if len(names) > 4 else ""
             self.notes.append(f"{what} {', '.join(names[:4])}{more}: dense in every phase")
-            if self.notice is not None:
-                self.notice(self.notes[-1])
+            self.listener.note(self.notes[-1])
 
     def _place(self, number: int) -> Path | None:
         name = PHASES[number].replace(" ", "-")
@@ -231,7 +233,7 @@ class _Run:
         alternation: Alternation = Live()
         if number == 1:
             alternation = self.mask if isinstance(self.mask, Units) else Masked(masks=masks)
-        callback, progress = self.callback, self.progress
+        self.listener.part(name)
         resume = place is not None and (place / CHECKPOINT).exists()
         result = fit(
             self.model,
@@ -241,8 +243,7 @@ class _Run:
             folder=place,
             resume=resume,
             identity={"phase": name, "epochs": epochs, "lr": lr, "mask": self.mask_name},
-            callback=(lambda record: callback(name, record)) if callback else None,
-            progress=(lambda where: progress(name, where)) if progress else None,
+            listener=self.listener,
         )
         share = sparsity(self.model)
         on = None

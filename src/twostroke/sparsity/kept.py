@@ -18,10 +18,17 @@ from torch import Tensor, nn
 from ..alternation.fingerprint import data_fingerprint
 from ..data import ExampleSource, check_replayable
 from ..errors import NotReplayableError, RunFolderError
-from ..training import EpochRecord, History, Status
-from ..training.checkpoint import CHECKPOINT
-from ..training.files import make_folder, read_tensors, save_tensors, save_text
-from ..training.run import load_weights
+from ..outcome import Status
+from ..runs import (
+    CHECKPOINT,
+    EpochRecord,
+    History,
+    load_weights,
+    make_folder,
+    read_tensors,
+    save_tensors,
+    save_text,
+)
 from .layers import Masks
 from .result import PhaseResult
 
@@ -114,7 +121,7 @@ def read_phase(place: Path | None, model: nn.Module) -> PhaseResult | None:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunFolderError(
             f"{place / 'phase.json'} is no record of a phase ({error}): remove the folder {place} to "
-            "run it anew"
+            "run it again"
         ) from error
     weights, _ = _tensors(place / "model.safetensors")
     load_weights(model, weights, place / "model.safetensors")
@@ -126,5 +133,5 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return read_tensors(path)
     except RunFolderError as error:
         raise RunFolderError(
-            f"{error}; remove the folder {path.parent} to run its phase anew"
+            f"{error}; remove the folder {path.parent} to run its phase again"
         ) from error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from torch import nn
 
-from ..training import EpochRecord, History, Status
+from ..outcome import Result, Status
+from ..runs import History
+from ..training import FitResult
 from .layers import Sparsity
 
 
@@ -15,7 +18,7 @@ class PhaseResult:
     """One phase. Errors are the live network's on the test set, in %.
 
     `error_before` is that of the weights which the phase found, `error_masked` the same after masks
-    were set or released, `error_estimated` after batch norm's statistics were estimated anew (which
+    were set or released, `error_estimated` after batch norm's statistics were estimated again (which
     is where training starts), `error` at the end (NaN if no epoch was completed). `sparsity` is the
     share of zero weights at the end, `by_layer` by module path; `units_on` the share of units that
     unit masks left on, else None.
@@ -35,19 +38,19 @@ class PhaseResult:
     history: History = field(repr=False)
 
 
-@dataclass(frozen=True)
-class DenseSparseDenseResult:
+@dataclass(frozen=True, kw_only=True)
+class DenseSparseDenseResult(Result):
     """What `dense_sparse_dense` returns; `model` is the module that was given, a plain one.
 
-    `notes` say what is worth knowing, such as which weights no mask reaches.
+    `notes` say what is worth knowing, such as which weights no mask reaches. `sparse_sparsity` is that at
+    the end of the sparse phase.
     """
 
-    status: Status
+    ADVISES: ClassVar = FitResult.ADVISES | {Status.FINISHED: "All phases were run."}
+
     model: nn.Module
     phases: list[PhaseResult]
-    sparse_sparsity: Sparsity  # at the end of the sparse phase
-    detail: str = ""
-    notes: list[str] = field(default_factory=list)
+    sparse_sparsity: Sparsity
 
     @property
     def error(self) -> float:
@@ -58,7 +61,4 @@ class DenseSparseDenseResult:
     def history(self) -> History:
         """All epochs, numbered through."""
         epochs = [record for phase in self.phases for record in phase.history]
-        return History(
-            EpochRecord(**(asdict(record) | {"epoch": number}))
-            for number, record in enumerate(epochs, start=1)
-        )
+        return History(replace(record, epoch=k) for k, record in enumerate(epochs, start=1))

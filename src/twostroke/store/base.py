@@ -1,84 +1,110 @@
-"""The protocol of a store: one row of packed bytes for each example."""
+"""What a store is: one row of packed bytes for each example."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import SupportMismatchError
 from ..support import Site, Support
+from .layout import NOWHERE, Origin
 
 
-class Store(Protocol):
-    """Keeps the supports of a fixed number of examples between a support stroke and the next.
+@dataclass(frozen=True)
+class Place:
+    """What a store is made for: `examples` rows of the masks of `sites`, for a model on `device`.
 
-    Rows are random access by number, 0 to `len(store) - 1`, and independent of each other: a support
-    stroke may write them in any order, a weight stroke may read them in any other. Whoever owns only
-    some of a data set's examples makes a store of that many rows and does the numbering.
-
-    A support stroke is `begin`, then `write` until every row was written, then `publish`; what is read
-    afterwards is that round.
+    folder: where files go that must outlive the run; None where nothing must.
+    origin: what the masks are of, so that files of other masks can be refused.
+    here: how many processes of this machine make a store of this size.
     """
 
+    sites: tuple[Site, ...]
+    examples: int
+    device: torch.device
+    folder: Path | None = None
+    origin: Origin = NOWHERE
+    here: int = 1
+
     @property
-    def sites(self) -> Sequence[Site]:
-        """Sites of every row, in order."""
-        ...
+    def row(self) -> int:
+        """Bytes of one example's masks."""
+        return sum(site.nbytes for site in self.sites)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the rows of one round take."""
-        ...
+        """Bytes of all masks."""
+        return self.examples * self.row
 
+
+class Store(ABC):
+    """Keeps the supports of a fixed number of examples between one support stroke and the next.
+
+    Rows have numbers, 0 to `len(store) - 1`. A support stroke is `begin`, then `write` until every row
+    was written, in any order, then `publish`. What is read afterwards, in any order, is that round.
+    Whoever owns only some of a data set's examples makes a store of that many rows and does the numbering.
+
+    A store of your own overrides what is abstract here, and more where it keeps files.
+    """
+
+    sites: tuple[Site, ...]
+    where = "a store of your own"  # in words, for the note before training
+
+    @abstractmethod
     def __len__(self) -> int:
         """Number of examples."""
-        ...
 
-    def begin(self, round_: int, view: int, *, keep: bool = False) -> None:
-        """A support stroke begins: what is written from here on is of this round and view.
+    @abstractmethod
+    def begin(self, round_: int, view: int) -> None:
+        """A support stroke begins: what is written from here on is of this round and view."""
 
-        With `keep`, rows that are not written stay those of the round before, and `read` gives each as it
-        stands now; otherwise nothing is to be read before `publish`.
-        """
-        ...
-
+    @abstractmethod
     def write(self, indices: Tensor, support: Support) -> None:
         """Keep `support`, whose examples have these indices, (examples,) int64."""
-        ...
 
+    @abstractmethod
     def publish(self) -> None:
         """The stroke is over; raises `SupportMismatchError` where a row was never written."""
-        ...
 
+    @abstractmethod
     def read(self, indices: Tensor, device: torch.device | str) -> Support:
         """Support of the examples of these indices, on a device; raises for rows never written."""
-        ...
 
     def expect(self, batches: Iterable[Tensor]) -> None:
         """What is going to be read, in this order, if all goes well; a store may read ahead."""
-        ...
+
+    # -- files and checkpoints: only for stores that keep files ----------------------------------
+
+    def check_vacant(self) -> None:
+        """Raise `StoreError` where files of another run are where this one's are to go."""
 
     def reference(self) -> dict[str, Any] | None:
-        """What a checkpoint may keep in place of the rows, or None where it must keep the rows.
+        """What a checkpoint may keep instead of the rows, with a "digest"; None: it keeps the rows.
 
         From here on the file that it names stays, until `settle` is called after another reference.
         """
-        ...
+        return None
 
     def settle(self) -> None:
         """The last reference is safe in a checkpoint: what earlier ones named may go."""
-        ...
 
-    def whole(self) -> Support:
-        """Every row, in host memory or where the rows live."""
-        ...
+    def reopen(self, reference: Mapping[str, Any] | None) -> None:
+        """Go on with what `reference` gave; None: with nothing, the run is before its first round."""
+
+    def discard(self) -> None:
+        """Delete this run's files."""
 
     def close(self) -> None:
         """Give back files and threads. What no reference names is deleted."""
-        ...
+
+
+MakeStore = Callable[[Place], Store]
 
 
 def check_fits(sites: Sequence[Site], indices: Tensor, support: Support) -> None:

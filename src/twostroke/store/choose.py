@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
 
 from .._amounts import size
-from ..errors import SettingsError, TooLargeError
-from ..support import Site
-from .base import Store
+from ..errors import SettingsError, TooLargeError, unknown
+from .base import MakeStore, Place, Store
 from .file import FileStore
-from .layout import NOWHERE, Origin
 from .memory import MemoryStore
 
 Kind = Literal["auto", "device", "host", "file"]
-KINDS = ("auto", "device", "host", "file")
+_WORDS = {"device": "device memory", "host": "host memory", "file": "a file"}
 
 
 class Choice(NamedTuple):
@@ -37,15 +34,15 @@ class Free(NamedTuple):
     disk: int
 
 
-def choose_store(kind: Kind, need: int, examples: int, free: Free) -> Choice:
-    """Decide for supports of `need` bytes in all; `TooLargeError` says how much there would have to be.
+def choose_store(kind: Kind, place: Place, free: Free) -> Choice:
+    """Decide which kind keeps the masks; `TooLargeError` says how much there would have to be.
 
     "auto" takes the device, then host memory, where that leaves half of what is free to the training
     itself; then the disk, which must hold two rounds. A kind that is asked for by name may take all.
     """
-    masks = f"{size(need)} of masks, {examples:,} examples of {size(need // max(examples, 1))}"
+    need = place.nbytes
+    masks = f"{size(need)} of masks, {place.examples:,} examples of {size(place.row)}"
     room = {"device": free.device or 0, "host": free.host, "file": free.disk // 2}
-    names = {"device": "device memory", "host": "host memory", "file": "a file"}
     # on a CPU the device's memory is the host's
     room["device"] = free.host if kind == "device" and free.device is None else room["device"]
     told = ", ".join(
@@ -60,58 +57,55 @@ def choose_store(kind: Kind, need: int, examples: int, free: Free) -> Choice:
     if kind != "auto":
         if need > room[kind]:
             where = (
-                "on disk, where two rounds are kept" if kind == "file" else f"into {names[kind]}"
+                "on disk, where two rounds are kept" if kind == "file" else f"into {_WORDS[kind]}"
             )
             raise TooLargeError(
                 f"{masks}, do not fit {where}. Free: {told}. Take another store ('auto' looks for one), "
-                "fewer examples, or an alternation that stores nothing (BatchWise, SlowSupport)"
+                "fewer examples, or batch-wise alternation, which stores nothing"
             )
-        return Choice(kind, f"{names[kind]} ({masks})")
+        return Choice(kind, f"{_WORDS[kind]} ({masks})")
     share = {"device": 0.5, "host": 0.5, "file": 1.0}
     order: tuple[Kind, ...] = ("device", "host", "file")
     for candidate in order:
         if need <= share[candidate] * room[candidate]:
-            return Choice(candidate, f"{names[candidate]} ({masks}; free: {told})")
+            return Choice(candidate, f"{_WORDS[candidate]} ({masks}; free: {told})")
     raise TooLargeError(
         f"{masks}, fit nowhere. Free: {told}; masks may take half of it, because memory is needed for "
         f"training, and two rounds are kept on disk. Free {size(2 * need)} on a disk (store_path=... says "
-        "which), take fewer examples, or an alternation that stores nothing (BatchWise, SlowSupport)"
+        "which), take fewer examples, or batch-wise alternation, which stores nothing"
     )
 
 
-def make_store(
-    kind: Kind,
-    sites: Sequence[Site],
-    examples: int,
-    device: torch.device,
-    folder: Path | None = None,
-    origin: Origin = NOWHERE,
-    *,
-    here: int = 1,
-) -> tuple[Store, str]:
-    """A store for so many examples, and a line that says which it is and why.
+def make_store(kind: Kind | MakeStore, place: Place) -> Store:
+    """The store of that kind, or the one that a function of yours makes for the place.
 
-    `folder` is where the file store goes (None: a temporary folder), `origin` what the masks are of.
-    `here` processes of a machine share its memory and disk. Raises `TooLargeError` where the supports
-    do not fit.
+    The store's `where` says in words which it is and why. Raises `TooLargeError` where the masks do not fit.
     """
-    need = examples * sum(site.nbytes for site in sites)
-    free = free_space(device, folder)
-    free = Free(free.device, free.host // here, free.disk // here)
-    choice = choose_store(kind, need, examples, free)
+    if not isinstance(kind, str):
+        return kind(place)
+    free = free_space(place.device, place.folder)
+    choice = choose_store(
+        kind, place, Free(free.device, free.host // place.here, free.disk // place.here)
+    )
+    store: Store
     if choice.kind == "file":
-        store = FileStore(sites, examples, folder, origin)
-        return store, f"{choice.why}, in {store.folder}"
-    if choice.kind == "host":
-        pin = device.type == "cuda"
-        return MemoryStore(sites, examples, "cpu", pin=pin), choice.why
-    return MemoryStore(sites, examples, device), choice.why
+        store = FileStore(place)
+        store.where = f"{choice.why}, in {store.folder}"
+    else:
+        store = MemoryStore(place, host=choice.kind == "host")
+        store.where = choice.why
+    return store
 
 
-def check_kind(kind: str) -> None:
-    """Raise `SettingsError` for a kind that there is not."""
-    if kind not in KINDS:
-        raise SettingsError(f"store is one of {', '.join(KINDS)}, not {kind!r}")
+def check_kind(kind: object) -> None:
+    """Raise `SettingsError` for what is neither a kind nor a function that makes a store."""
+    kinds = ("auto", *_WORDS)
+    if isinstance(kind, str) and kind not in kinds:
+        raise SettingsError(unknown("store", kind, kinds))
+    if not isinstance(kind, str) and not callable(kind):
+        raise SettingsError(
+            f"store is one of {', '.join(kinds)}, or a function that makes a Store for a Place, not {kind!r}"
+        )
 
 
 def free_space(device: torch.device, folder: Path | None) -> Free:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -16,36 +16,31 @@ from torch import Tensor
 from .._ahead import ReadAhead
 from .._files import sweep_partials
 from ..errors import StoreError, SupportFileError, SupportMismatchError
-from ..support import Site, Support
-from .base import check_fits, check_written
-from .layout import NOWHERE, Header, Origin
+from ..support import Support
+from .base import Place, Store, check_fits, check_written
+from .layout import Header
 from .rounds import RoundFile, RoundWriter, origin_of
 
 _NAME = "support-{}.store"
 
 
-class FileStore:
+class FileStore(Store):
     """Packed rows on disk, `support-N.store` for round N; memory holds the batches under way alone.
 
     A stroke writes beside, and its file takes its name when it is whole, so that there is a whole
     round whatever happens. The round before is then deleted, unless a checkpoint may still refer to it
-    (`reference`, `settle`). Without a `folder` a temporary one is made, which goes with the store.
+    (`reference`, `settle`). Without a `place.folder` a temporary one is made, which goes with the store.
 
-    `origin` says what the masks are of; a file that tells of another origin is refused.
+    `place.origin` says what the masks are of; a file that tells of another origin is refused.
 
     Raises `StoreError` where a file cannot be written, `SupportFileError` where one cannot be read
     or is not what was written.
     """
 
-    def __init__(
-        self,
-        sites: Sequence[Site],
-        examples: int,
-        folder: Path | None = None,
-        origin: Origin = NOWHERE,
-    ) -> None:
-        self.sites = tuple(sites)
-        self._blank = Header(self.sites, examples, origin)
+    def __init__(self, place: Place) -> None:
+        self.sites = place.sites
+        folder = place.folder
+        self._blank = Header(self.sites, place.examples, place.origin)
         self._temporary = None
         try:
             if folder is None:
@@ -53,13 +48,12 @@ class FileStore:
                 folder = Path(self._temporary.name)
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            place = folder or f"a folder in {tempfile.gettempdir()}"
-            raise StoreError(f"{place} cannot be made: {error.strerror}") from error
+            where = folder or f"a folder in {tempfile.gettempdir()}"
+            raise StoreError(f"{where} cannot be made: {error.strerror}") from error
         self.folder = folder
         sweep_partials(folder, _NAME.format("*") + ".*")
         self._writer: RoundWriter | None = None
         self._writing: Future[None] | None = None
-        self._keep = False
         self._round: RoundFile | None = None
         self._own: set[Path] = set()  # what may be deleted; other runs' files may not
         self._referred: list[Path] = []
@@ -70,11 +64,6 @@ class FileStore:
 
     def __len__(self) -> int:
         return self._blank.examples
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the rows of one round take; there may be two rounds on disk."""
-        return self._blank.examples * self._blank.row
 
     def check_vacant(self) -> None:
         """Raise `StoreError` where the folder holds rounds that this store did not write."""
@@ -87,13 +76,12 @@ class FileStore:
 
     # -- support stroke ----------------------------------------------------------------------
 
-    def begin(self, round_: int, view: int, *, keep: bool = False) -> None:
+    def begin(self, round_: int, view: int) -> None:
         """A support stroke begins; what was published before can be read until the next `publish`."""
         self._abandon()
         self.check_vacant()
         header = replace(self._blank, round=round_, view=view)
         self._writer = RoundWriter(self.folder / _NAME.format(round_), header)
-        self._keep = keep and self._round is not None
 
     def write(self, indices: Tensor, support: Support) -> None:
         """Keep `support`, whose examples have these indices, (examples,) int64.
@@ -106,8 +94,6 @@ class FileStore:
         # copies, because the caller may change his before they are written
         here, rows = (t.to("cpu", copy=True).contiguous() for t in (indices, support.rows))
         self._written()
-        if self._keep:
-            self._ahead.outdate(here)
         self._writing = self._thread.submit(self._writer.write, here, rows)
 
     def _written(self) -> None:
@@ -122,12 +108,7 @@ class FileStore:
             raise SupportMismatchError("no support stroke is under way: call begin first")
         self._written()
         self._ahead.forget()
-        missing = (self._writer.crcs < 0).nonzero().view(-1)
-        if self._keep and self._round is not None:
-            for part in missing.split(256):
-                self._writer.write(part, self._round.fetch(part))
-        else:
-            check_written(missing)
+        check_written((self._writer.crcs < 0).nonzero().view(-1))
         before, self._round = self._round, self._writer.publish()
         self._writer = None
         self._own.add(self._round.path)
@@ -151,27 +132,18 @@ class FileStore:
         self._pin = torch.device(device).type == "cuda"
         rows = self._ahead.take(here)
         if rows is None:
-            self._written()
             rows = self._fetch(here)
         return Support(self.sites, rows.to(device, non_blocking=True))
 
     def _fetch(self, indices: Tensor) -> Tensor:
         if self._round is None:
             raise SupportMismatchError("no support was stored: no support stroke was published")
-        rows = self._round.fetch(indices, pin=self._pin)
-        if self._writer is not None and self._keep:
-            new = self._writer.crcs[indices] >= 0
-            rows[new] = self._writer.fetch(indices[new])
-        return rows
+        return self._round.fetch(indices, pin=self._pin)
 
     def expect(self, batches: Iterable[Tensor]) -> None:
         """Read these batches ahead, in a thread, while the steps before them run."""
         if self._round is not None:
             self._ahead.expect(batches)
-
-    def whole(self) -> Support:
-        """Every row, in host memory."""
-        return Support(self.sites, self._fetch(torch.arange(len(self))))
 
     # -- checkpoints -------------------------------------------------------------------------
 

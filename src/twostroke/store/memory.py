@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ..support import Site, Support
-from .base import check_fits, check_written
+from ..support import Support
+from .base import Place, Store, check_fits, check_written
 
 
-class MemoryStore:
-    """Packed rows in the memory of one device: the model's own, or the host's (`device="cpu"`).
+class MemoryStore(Store):
+    """Packed rows in the memory of the model's device, or in the host's (`host=True`).
 
-    Takes `examples * sum(site.nbytes for site in sites)` bytes, all of them at construction. `pin`
-    locks host memory, from where a GPU fetches rows while it computes.
+    Takes `place.nbytes` bytes, all of them at construction. Host memory is locked where the model is on a
+    GPU, which can then fetch rows while it computes.
     """
 
-    def __init__(
-        self,
-        sites: Sequence[Site],
-        examples: int,
-        device: torch.device | str = "cpu",
-        *,
-        pin: bool = False,
-    ) -> None:
-        self.sites = tuple(sites)
-        self._pin = pin
-        row = sum(site.nbytes for site in self.sites)
-        self.rows = torch.zeros(examples, row, dtype=torch.uint8, device=device, pin_memory=pin)
-        self.written = torch.zeros(examples, dtype=torch.bool)
+    def __init__(self, place: Place, *, host: bool = False) -> None:
+        self.sites = place.sites
+        self._pin = host and place.device.type == "cuda"
+        device = torch.device("cpu") if host else place.device
+        shape = place.examples, place.row
+        self.rows = torch.zeros(shape, dtype=torch.uint8, device=device, pin_memory=self._pin)
+        self.written = torch.zeros(place.examples, dtype=torch.bool)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the rows take."""
-        return self.rows.numel()
-
-    def begin(self, round_: int, view: int, *, keep: bool = False) -> None:
-        """A support stroke begins; without `keep` the rows of the one before count no longer."""
-        if not keep:
-            self.written.zero_()
+    def begin(self, round_: int, view: int) -> None:
+        """A support stroke begins; the rows of the one before no longer count."""
+        self.written.zero_()
 
     def write(self, indices: Tensor, support: Support) -> None:
         """Keep `support`, whose examples have these indices, (examples,) int64."""
@@ -62,25 +47,8 @@ class MemoryStore:
         here = indices.cpu()
         check_written(here[~self.written[here]])
         out = None
-        if self._pin:  # so that the copy to the GPU need not be waited for
+        if self._pin:  # so that nobody need wait for the copy to the GPU
             out = torch.empty(len(here), self.rows.shape[1], dtype=torch.uint8, pin_memory=True)
         # index_select copies whole rows; brackets go byte by byte and take eight times as long
         rows = torch.index_select(self.rows, 0, indices.to(self.rows.device), out=out)
         return Support(self.sites, rows.to(device, non_blocking=True))
-
-    def expect(self, batches: Iterable[Tensor]) -> None:
-        """Memory needs no reading ahead."""
-
-    def reference(self) -> dict[str, Any] | None:
-        """None: a checkpoint must keep the rows themselves."""
-        return None
-
-    def settle(self) -> None:
-        """There are no files."""
-
-    def whole(self) -> Support:
-        """Every row, where it lives; not a copy."""
-        return Support(self.sites, self.rows)
-
-    def close(self) -> None:
-        """Nothing to give back before the store itself goes."""

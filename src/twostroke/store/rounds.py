@@ -59,10 +59,6 @@ class RoundWriter:
             raise self._refused(error) from error
         self.crcs[indices] = torch.tensor(crcs, dtype=torch.int64)
 
-    def fetch(self, indices: Tensor) -> Tensor:
-        """Rows that were written, as `RoundFile.fetch` gives them."""
-        return _fetch(self._partial, self._file, self.header, self.crcs, indices)
-
     def publish(self) -> RoundFile:
         """Write the header, and give the file its name; what had that name before is replaced."""
         table = _bytes(table_of(self.crcs, self.header.block))

@@ -1,32 +1,27 @@
-"""Training: the driver `fit`, its settings, what it reports, and how it goes on after a stop.
+"""Training: the driver `fit`, its settings, what it reports, and how it measures.
 
-`settings` · `visits`, in `order`: which examples an epoch sees · `rest`: which layers it trains · `checks`
-before a run · `fit` the loop, with `stroke` for solvers · `measure` after each epoch · `evaluate` live or with
-masks at test · `history` epochs, status, result · `checkpoint` resumable state, in `files` and `shares` ·
-`engine` several processes · `run` a run's folder · `plan` what a large run takes.
+`settings` how to train · `checks` before a run · `fit` one call, `loop` its epochs and steps · `objective` what
+a step descends on · `order` in which an epoch visits the examples · `measure` after each epoch · `evaluate`
+live or with masks at test · `listener` who is told · `result` what comes back.
 """
 
 from .evaluate import MASK_AT_TEST, Evaluation, evaluate
-from .fit import Progress, fit
-from .history import EpochRecord, FitResult, History, Status
-from .rest import Settled
-from .run import RunFolder, versions
-from .settings import Settings
-from .visits import Selective
+from .fit import fit
+from .listener import Listener, Progress
+from .objective import Batch, Objective
+from .result import FitResult
+from .settings import FAST, Settings
 
 __all__ = [
+    "FAST",
     "MASK_AT_TEST",
-    "EpochRecord",
+    "Batch",
     "Evaluation",
     "FitResult",
-    "History",
+    "Listener",
+    "Objective",
     "Progress",
-    "RunFolder",
-    "Selective",
     "Settings",
-    "Settled",
-    "Status",
     "evaluate",
     "fit",
-    "versions",
 ]

@@ -42,18 +42,3 @@ def check_batch(batch_size: int, examples: int) -> None:
             f"a batch of {batch_size} is larger than the {examples} training examples: set batch_size "
             f"to {examples} or less"
         )
-
-
-def check_weighting(loss: Loss, classes: int, device: torch.device) -> None:
-    """`SettingsError` unless the loss can be had for each example, to be weighted."""
-    logits = torch.zeros(2, classes, device=device)
-    labels = torch.zeros(2, dtype=torch.int64, device=device)
-    try:
-        each = loss(logits, labels, reduction="none")  # type: ignore[call-arg]
-    except TypeError:
-        each = torch.zeros(())
-    if each.shape != (2,):
-        raise SettingsError(
-            "visits=Selective(...) weighs the loss of each example: give a loss that takes "
-            'reduction="none", as torch.nn.functional.cross_entropy does'
-        )

@@ -38,7 +38,7 @@ def evaluate(
 ) -> Evaluation:
     """Mean loss and classification error of `source`, in evaluation mode, without gradient.
 
-    Without a `rule` it is the live network, ReLU and all. With one the rule's mask stands in place of
+    Without a `rule` it is the live network, ReLU and all. With one the rule's mask replaces
     every activation (MaskT), or on top of it when `gated`. `indices` choose examples; `view` is an
     augmentation draw, none by default. The model's mode is put back.
     """
@@ -78,7 +78,7 @@ def mean_of(counts: Tensor) -> Evaluation:
     return Evaluation(total / examples, 100 * wrong / examples)
 
 
-# MaskT (Table 2) as far as the paper tells it: eq. 38's mask in place of ReLU on test images. It names no
+# MaskT (Table 2) as far as the paper tells it: eq. 38's mask instead of ReLU on test images. It names no
 # price, and not whether x in eq. 38 is what enters ReLU or what leaves it. Read the first way the mask
 # lets large negative values through and a network trained with ReLU is at chance; this is the second way.
 MASK_AT_TEST = PositiveThreshold(keep=0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..alternation import Phase
-from .history import EpochRecord
+from ..runs import EpochRecord
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..alternation import Alternator, Processes
+from ..alternation import Alternator
 from ..data import Data
-from ..support import Support, recording
+from ..processes import Processes
+from ..support import recording
 from ..support.modes import evaluating
 from .evaluate import Evaluation, Loss, mean_of, tally
 
@@ -57,11 +58,10 @@ class Measure:
                 counts.append(some * (not self.processes.idle))
         return mean_of(self.processes.sum(torch.stack(counts).sum(0)))
 
-    def watched(self, model: nn.Module) -> tuple[float, Support | None]:
-        """Density of the first probe examples, and the support of those that are this process's.
+    def density(self, model: nn.Module) -> float:
+        """Share of units that are on, on the first examples of the probe; NaN where there are no sites.
 
-        In one view, so that the supports of two epochs can be compared. NaN and None where there
-        are no sites.
+        Always in the same view, so that epochs can be compared.
         """
         with self.processes.taking(self.probe[:DENSITY]) as mine:
             x, _ = self.data.train.batch(mine, view=0, seed=self.seed)
@@ -72,6 +72,5 @@ class Measure:
             ):
                 model(x.to(next(model.parameters()).device))
             if not recorder.sites:
-                return float("nan"), None
-            support = recorder.support
-            return float(self.processes.whole(support.density())), support
+                return float("nan")
+            return float(self.processes.whole(recorder.support.density()))

@@ -27,11 +27,15 @@ class Batch:
 
 
 class Objective:
-    """The loss of the model's outputs. Subclass it to add terms.
+    """The loss of the model's outputs. Write a subclass to add terms.
 
-    `modules` are trained beside the model and kept in checkpoints, and are no part of it: connectors,
-    for example. Their gradients are summed over processes as the model's are.
+    modules: trained beside the model and kept in checkpoints, but no part of it: connectors, for example.
+        Processes average their gradients, as they do the model's.
+    first_extra: how much the terms may add to the loss before training. A run has diverged where its
+        loss exceeds a multiple of what it began with.
     """
+
+    first_extra = 0.0
 
     def __init__(self, loss: Loss) -> None:
         self.loss = loss

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -13,10 +13,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import SettingsError, unknown
-from ..solvers import LBFGS, AugmentedLagrangian, BlockSweep, Muon, StrokeSolver
+from ..processes import Processes, processes_of
+from ..processes.launch import device_named
+from ..solvers import Muon
 from .order import Order
-from .rest import Settled
-from .visits import Selective
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
@@ -24,86 +24,83 @@ Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to train; the same for every kind of alternation, so that arms can be compared.
+class Machine:
+    """Where and in which numbers a run computes."""
 
-    lr, weight_decay: None is what serves the optimiser on small images, `USUAL`. Weight decay is part of
-        the gradient with "sgd", and a share of the weights, times the learning rate, with the others.
-    optimizer: "sgd" (momentum, Nesterov), "adamw" or "muon" (`solvers.Muon`), or a function of the
-        parameters that returns any torch optimiser; then `lr`, `momentum` and `weight_decay` are
-        its own business.
-    solver: what a weight stroke of instance-wise alternation is: "steps" of the optimiser, or a solver
-        that treats all examples at once and never lets the held objective rise: "blocks"
-        (`solvers.BlockSweep`), "lbfgs" (`solvers.LBFGS`), "lagrangian" (`solvers.AugmentedLagrangian`), or
-        one of these with settings of its own. Live epochs are steps of the optimiser in any case. An
-        epoch is then one call of the solver, in evaluation mode: batch norm keeps its statistics and
-        dropout is off. `weight_decay` is part of the objective, by default 5e-4; `lr` and `clip` have no say.
-    schedule: learning rate by progress: "one-cycle" (linear up over the first `warm` share, linear
-        down to 0), "cosine", "step" (a tenth at 4/7, 5/7 and 6/7, as ALL-CNN was trained),
-        "constant", or a function of the optimiser and the number of steps that returns a scheduler,
-        which is stepped after every batch.
-    clip: largest norm of the gradient, or None.
-    average: share of an exponential average of the weights that stays at each step, such as 0.98; the
-        average is then evaluated too, and is `FitResult.average`. It changes nothing in the training.
-    visits: `Selective(...)` to visit settled examples less often; None visits every one each epoch.
-    rest: `Settled(...)` to freeze the layers below supports that no longer move; None trains all.
-    probe: training examples on which held and live loss are watched, and density on the first 256.
-    target_error: stop when the live test error (in %) is this or lower.
-    order: "shuffle", or "balanced", which gives 2, 4, 8, ... processes equal shares of each batch where
-        supports are stored; one order for any number of processes, both of them.
-    accumulate: run each batch in so many parts, one after another, to fit memory; their gradients add
-        up to the batch's.
-    sync_batch_norm: several GPUs take batch norm's statistics over the whole batch.
-    timeout: seconds that one of several processes waits for the others.
-    """
-
-    epochs: int = 10
-    batch_size: int = 128
-    lr: float | None = None
-    momentum: float = 0.9
-    weight_decay: float | None = None
-    optimizer: str | MakeOptimizer = "sgd"
-    solver: str | StrokeSolver = "steps"
-    schedule: str | MakeScheduler = "one-cycle"
-    warm: float = 0.25
-    clip: float | None = None
-    average: float | None = None
-    visits: Selective | None = None
-    rest: Settled | None = None
     seed: int = 0
+    """Of the order of examples, augmentation and dropout; on the command line also of the initial weights."""
     device: str = "auto"
+    """cpu, cuda, cuda:1; auto takes the GPU where there is one."""
     precision: Precision = "fp32"
+    """bf16 computes in bfloat16 where that is safe (autocast)."""
     channels_last: bool = False
-    probe: int = 1000
-    target_error: float | None = None
-    order: Order = "shuffle"
-    accumulate: int = 1
-    sync_batch_norm: bool = False
-    timeout: float = 600.0
+    """Keep images channels-last in memory, which GPUs prefer."""
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch_size", 1), ("probe", 1), ("accumulate", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < low:
-                raise SettingsError(
-                    f"{name} must be a whole number of at least {low}, not {value!r}"
-                )
-        if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
-            raise SettingsError(f"the learning rate must be positive, not {self.lr}")
-        if not 0 <= self.momentum < 1:
-            raise SettingsError(f"momentum must be in [0, 1), not {self.momentum}")
-        if self.weight_decay is not None and not self.weight_decay >= 0:
-            raise SettingsError(f"weight_decay must not be negative, as {self.weight_decay} is")
-        if not 0 <= self.warm < 1:
-            raise SettingsError(f"warm is a share of the run in [0, 1), not {self.warm}")
-        if self.clip is not None and not self.clip > 0:
-            raise SettingsError(f"clip must be positive, not {self.clip}")
-        if self.average is not None and not 0 <= self.average < 1:
-            raise SettingsError(f"average is a share in [0, 1), not {self.average}")
         if self.precision not in ("fp32", "bf16"):
             raise SettingsError(f"precision is 'fp32' or 'bf16', not {self.precision!r}")
-        if not (math.isfinite(self.timeout) and self.timeout > 0):
-            raise SettingsError(f"timeout is a number of seconds above 0, not {self.timeout}")
+
+    def torch_device(self) -> torch.device:
+        """The device to train on; `SettingsError` when it is not there."""
+        return device_named(self.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Machine):
+    """How to train; the same for every kind of alternation, so that arms can be compared."""
+
+    epochs: int = 10
+    """Epochs in all."""
+    batch_size: int = 128
+    """Examples a step."""
+    optimizer: str | MakeOptimizer = "sgd"
+    """sgd (momentum, Nesterov), adamw, or muon (`solvers.Muon`: descent in the spectral norm). Or a function of
+    the parameters that returns any torch optimiser; then lr, momentum and weight_decay are its own business."""
+    lr: float | None = None
+    """Peak learning rate; left out, 0.1 for sgd, 0.001 for adamw, 0.05 for muon."""
+    momentum: float = 0.9
+    """Momentum of sgd and muon."""
+    weight_decay: float | None = None
+    """Left out, 5e-4 for sgd, 0.01 for adamw, 0.3 for muon. Part of the gradient with sgd; with the others a
+    share of the weights, times the learning rate."""
+    schedule: str | MakeScheduler = "one-cycle"
+    """Learning rate by progress: one-cycle (linear up over the first warmup_share, linear down to 0), cosine,
+    step (a tenth at 4/7, 5/7 and 6/7, as ALL-CNN was trained), constant. Or a function of the optimiser and the
+    number of steps that returns a scheduler, which is stepped after every batch."""
+    warmup_share: float = 0.25
+    """Share of the run in which the learning rate rises (one-cycle, cosine)."""
+    max_grad_norm: float | None = None
+    """Largest norm of the gradient; a longer one is shortened to it."""
+    ema_decay: float | None = None
+    """Also keep and evaluate an exponential average of the weights; this share of it stays at each step, as
+    in 0.98. It changes nothing in the training."""
+    target_error: float | None = None
+    """Stop when the live test error, in %, is this or lower."""
+    order: Order = "shuffle"
+    """Order of the examples; balanced gives 2, 4, 8, ... processes equal shares of each batch where supports
+    are stored. Both are one order for any number of processes."""
+    accumulate: int = 1
+    """Run each batch in so many parts, one after another, to fit memory; their gradients are added up."""
+    probe: int = 1000
+    """Training examples on which held and live loss are watched, and density on the first 256."""
+    sync_batch_norm: bool = False
+    """Several GPUs: take batch norm's statistics over the whole batch."""
+    timeout: float = 600.0
+    """Several processes: seconds that one waits for the others."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("epochs", "batch_size", "probe", "accumulate"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise SettingsError(f"{name} must be a whole number of at least 1, not {value!r}")
+        _between("lr", self.lr, 0, math.inf, "a learning rate above 0", ends=False)
+        _between("momentum", self.momentum, 0, 1, "a share from 0 up to, not including, 1")
+        _between("weight_decay", self.weight_decay, 0, math.inf, "0 or more")
+        _between("warmup_share", self.warmup_share, 0, 1, "a share of the run in [0, 1)")
+        _between("max_grad_norm", self.max_grad_norm, 0, math.inf, "a norm above 0", ends=False)
+        _between("ema_decay", self.ema_decay, 0, 1, "a share from 0 up to, not including, 1")
+        _between("timeout", self.timeout, 0, math.inf, "a number of seconds above 0", ends=False)
         if self.accumulate > self.batch_size:
             raise SettingsError(
                 f"a batch of {self.batch_size} has no {self.accumulate} parts: set accumulate to "
@@ -111,44 +108,9 @@ class Settings:
             )
         _choose("order", self.order, {"shuffle": None, "balanced": None})
         _choose("optimizer", self.optimizer, OPTIMIZERS)
-        if isinstance(self.solver, str) and self.solver in OPTIMIZERS:
-            raise SettingsError(
-                f"{self.solver} is an optimizer, which goes by steps: optimizer={self.solver!r} with "
-                "solver='steps'"
-            )
-        if not isinstance(self.solver, str | StrokeSolver):
-            raise SettingsError(
-                f"solver is one of {', '.join(SOLVERS)}, or an object with `check` and `solve` such as "
-                f"BlockSweep(), not {self.solver!r}"
-            )
-        _choose("solver", self.solver, SOLVERS)
-        if self.solver != "steps" and self.precision != "fp32":
-            raise SettingsError(
-                "a stroke-wise solver needs more digits than bfloat16 has: precision='fp32' with "
-                "it, or solver='steps'"
-            )
-        if self.solver != "steps" and self.rest is not None:
-            raise SettingsError(
-                "a stroke-wise solver moves every layer: rest=None with it, or solver='steps'"
-            )
-        if self.solver != "steps" and self.visits is not None:
-            raise SettingsError(
-                "a stroke-wise solver treats all examples at once: visits=None with it, or "
-                "solver='steps'"
-            )
         _choose("schedule", self.schedule, SCHEDULES)
         if self.target_error is not None and not 0 <= self.target_error <= 100:
             raise SettingsError(f"target_error is in %, between 0 and 100, not {self.target_error}")
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> Settings:
-        """Settings by name, some of them changed: "fast", see docs/convergence.md.
-
-        Learning rate and weight decay stay the optimiser's usual ones, 0.05 and 0.3 for Muon.
-        Raises `SettingsError` for a name or a change that there is not.
-        """
-        _choose("preset", name, PRESETS)
-        return cls().but(**(PRESETS[name] | changes))
 
     def but(self, **changes: Any) -> Settings:
         """A copy with some settings changed; an unknown name raises `SettingsError`."""
@@ -158,20 +120,14 @@ class Settings:
                 raise SettingsError(unknown("setting", name, known))
         return replace(self, **changes)
 
-    def torch_device(self) -> torch.device:
-        """The device to train on; `SettingsError` when it is not there."""
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-            torch.empty(1, device=device)
-        except (RuntimeError, AssertionError) as error:
-            known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-            raise SettingsError(
-                f"device {self.device!r} cannot be used here ({str(error).splitlines()[0]}): "
-                f"there is {', '.join(known)}"
-            ) from None
-        return device
+    def processes(self) -> Processes:
+        """The processes that this one was launched with; waits for them, and raises as `processes_of` does."""
+        return processes_of(
+            device=self.device,
+            precision=self.precision,
+            sync_batch_norm=self.sync_batch_norm,
+            timeout=self.timeout,
+        )
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """The optimiser for some parameters."""
@@ -182,32 +138,32 @@ class Settings:
         decay = decay if self.weight_decay is None else self.weight_decay
         return OPTIMIZERS[self.optimizer](parameters, lr, self.momentum, decay)
 
-    def stroke_solver(self) -> StrokeSolver | None:
-        """The solver of weight strokes, or None where they go by steps."""
-        return SOLVERS[self.solver] if isinstance(self.solver, str) else self.solver
-
     def make_scheduler(self, optimizer: Optimizer, steps: int) -> LRScheduler:
         """The scheduler for a run of so many steps."""
         if not isinstance(self.schedule, str):
             return self.schedule(optimizer, steps)
         factor = SCHEDULES[self.schedule]
         return torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: factor(min(step, steps) / max(steps, 1), self.warm)
+            optimizer, lambda step: factor(min(step, steps) / max(steps, 1), self.warmup_share)
         )
 
 
-def _choose(name: str, value: object, known: dict[str, Any]) -> None:
+def _between(
+    name: str, value: float | None, low: float, high: float, what: str, *, ends: bool = True
+) -> None:
+    """Raise `SettingsError` unless the value is None or in [low, high); without `ends` in (low, high)."""
+    if value is not None and not (low <= value < high and (ends or value > low)):
+        raise SettingsError(f"{name} is {what}, not {value}")
+
+
+def _choose(name: str, value: object, known: Mapping[str, Any]) -> None:
     if isinstance(value, str) and value not in known:
         raise SettingsError(unknown(name, value, known))
 
 
 def _sgd(parameters: Iterable[nn.Parameter], lr: float, momentum: float, decay: float) -> Optimizer:
     return torch.optim.SGD(
-        parameters,
-        lr=lr,
-        momentum=momentum,
-        nesterov=momentum > 0,
-        weight_decay=decay,
+        parameters, lr=lr, momentum=momentum, nesterov=momentum > 0, weight_decay=decay
     )
 
 
@@ -215,6 +171,12 @@ def _adamw(
     parameters: Iterable[nn.Parameter], lr: float, momentum: float, decay: float
 ) -> Optimizer:
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay)
+
+
+def _muon(
+    parameters: Iterable[nn.Parameter], lr: float, momentum: float, decay: float
+) -> Optimizer:
+    return Muon(parameters, lr, momentum=momentum, weight_decay=decay)
 
 
 def _one_cycle(t: float, warm: float) -> float:
@@ -225,27 +187,13 @@ def _cosine(t: float, warm: float) -> float:
     return t / warm if t < warm else (1 + math.cos(math.pi * (t - warm) / (1 - warm))) / 2
 
 
-def _muon(
-    parameters: Iterable[nn.Parameter], lr: float, momentum: float, decay: float
-) -> Optimizer:
-    return Muon(parameters, lr, momentum=momentum, weight_decay=decay)
-
-
-# what reached SGD's error in the fewest steps (benchmarks/convergence); learning rate and weight decay are
-# left to USUAL, so that they do not outlive a change of optimiser
-PRESETS: dict[str, dict[str, Any]] = {"fast": {"optimizer": "muon", "average": 0.98}}
-# learning rate and weight decay where none is given: Muon's as tuned there, SGD's common, AdamW's PyTorch's
+# learning rate and weight decay where none is given: Muon's as tuned (benchmarks/convergence), SGD's
+# common, AdamW's PyTorch's
 USUAL = {"sgd": (0.1, 5e-4), "adamw": (1e-3, 0.01), "muon": (0.05, 0.3)}
 OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float, float, float], Optimizer]] = {
     "sgd": _sgd,
     "adamw": _adamw,
     "muon": _muon,
-}
-SOLVERS: dict[str, StrokeSolver | None] = {
-    "steps": None,
-    "blocks": BlockSweep(),
-    "lbfgs": LBFGS(),
-    "lagrangian": AugmentedLagrangian(),
 }
 # learning rate relative to its peak, by progress through the run and the share spent warming up
 SCHEDULES: dict[str, Callable[[float, float], float]] = {
@@ -254,3 +202,5 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
     "step": lambda t, warm: 0.1 ** sum(t >= k / 7 for k in (4, 5, 6)),
     "constant": lambda t, warm: 1.0,
 }
+# what reached tuned SGD's error in the fewest steps (docs/convergence.md); about half the epochs do
+FAST = Settings(optimizer="muon", ema_decay=0.98)

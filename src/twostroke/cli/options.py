@@ -1,0 +1,264 @@
+"""A command's options: a dataclass of real settings, from the command line over a TOML file.
+
+tyro reads the command line and cattrs the file. Names, defaults, help and checks stand once, in the
+dataclasses themselves. A field that is `Flat` has no prefix, neither as an option nor in the file.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import tyro
+from cattrs import Converter
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+)
+
+from ..data import Data, load
+from ..errors import SettingsError, TwostrokeError, unknown
+from ..runs import RunFolder, read_toml
+from . import spelling
+
+Kind = TypeVar("Kind", bound="RunOptions")
+Flat = tyro.conf.arg(name="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a run goes and where it comes from."""
+
+    out: Path | None = None
+    """Folder for the run, needed unless --resume is given; must not hold one already."""
+    config: Path | None = None
+    """TOML file with any of the options below, such as config.toml of another run."""
+    resume: Path | None = None
+    """Folder of a run that was stopped: go on with it, with its own settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which images, and how they are prepared."""
+
+    data: str = "mnist-12k"
+    """Data set: a name, folder:PATH (PATH/train/CLASS/*.jpg, PATH/val/...) or npz:PATH."""
+    data_root: Path | None = None
+    """Where named data sets lie or are downloaded to."""
+    augmentation: str = "none"
+    """Replayable: none, shift, flip-shift, or resized-crop (imagenet only, as published)."""
+    preprocess: str = "none"
+    """none is per-channel normalisation; raw, unit, gcn, gcn-zca (CIFAR as published; gcn-zca:BIAS sets the
+    filter bias, 0.1), lcn (SVHN)."""
+
+    def load(self) -> Data:
+        """The data; raises as `data.load` does."""
+        return load(
+            self.data,
+            root=self.data_root,
+            augmentation=None if self.augmentation == "none" else self.augmentation,
+            preprocess=self.preprocess,
+        )
+
+
+# -- the command line ----------------------------------------------------------------------------
+
+_registry = ConstructorRegistry()
+
+
+@_registry.primitive_rule
+def _spelled(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Objects that are written as text."""
+    wanted = info.type
+    if not spelling.is_spelled(wanted):
+        return None
+
+    def read(texts: list[str]) -> Any:
+        try:
+            return spelling.read(texts[0], wanted)
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=spelling.metavar(wanted),
+        instance_from_str=read,
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: ["none" if value is None else str(spelling.written(value))],
+    )
+
+
+def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = True) -> Kind:
+    """Options of a command: those given, over those of the file or run that they name, over the defaults.
+
+    Raises `SettingsError` for a file that does not fit, and for options beside --resume that differ from
+    those of the run.
+    """
+    resume, file = _value_of(arguments, "resume"), _value_of(arguments, "config")
+    default = kind()
+    if resume is not None:
+        default = from_toml(RunFolder(resume).config_file, kind, command=prog.split()[-1])
+    elif file is not None:
+        default = from_toml(Path(file), kind)
+    with _registry:
+        given = tyro.cli(
+            kind, prog=prog, args=list(arguments), default=default, console_outputs=loud
+        )
+    if resume is not None:
+        now, before = plain(given), plain(default)
+        for name in sorted(now.keys() | before.keys()):
+            if now.get(name) != before.get(name):
+                raise SettingsError(
+                    f"--resume goes on with a run as it was, and {name} was {before.get(name)} there: give "
+                    "no other option beside --resume, or begin a run of its own with --config and --out"
+                )
+    elif given.out is None:
+        raise SettingsError("say where the run is to go: --out runs/NAME")
+    return given
+
+
+def _value_of(arguments: Sequence[str], option: str) -> str | None:
+    value = None
+    for k, argument in enumerate(arguments):
+        if argument == f"--{option}" and k + 1 < len(arguments):
+            value = arguments[k + 1]
+        elif argument.startswith(f"--{option}="):
+            value = argument.partition("=")[2]
+    return value
+
+
+# -- TOML files ----------------------------------------------------------------------------------
+
+
+def plain(config: RunOptions) -> dict[str, Any]:
+    """What goes into the file: options that have a value, under the names of the command line."""
+    skipped = {f.name for f in fields(RunOptions)}
+    return {name: value for name, value in _plain(config).items() if name not in skipped}
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    flat = _flat(type(config))
+    told: dict[str, Any] = {}
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if one.name in flat:
+            told |= _plain(value)
+        elif (
+            is_dataclass(value) and not isinstance(value, type) and _nested(type(config), one.name)
+        ):
+            told[one.name] = _plain(value)
+        elif value is not None:
+            value = spelling.written(value)
+            told[one.name] = str(value) if isinstance(value, Path) else value
+    return told
+
+
+def from_toml(path: Path, kind: type[Kind], *, command: str | None = None) -> Kind:
+    """Options from a file; `SettingsError` names the file, the option, and what is wrong with it."""
+    values = read_toml(path)
+    of = values.pop("command", command)
+    if command is not None and of != command:
+        raise SettingsError(
+            f"{path.parent} holds a run of `twostroke {of}`: go on with it by `twostroke {of} --resume`"
+        )
+    return _structured(values, kind, path)  # type: ignore[no-any-return]
+
+
+def _structured(values: dict[str, Any], kind: type[Any], path: Path, prefix: str = "") -> Any:
+    flat = _flat(kind)
+    hints = get_type_hints(kind)
+    known = {f.name for f in fields(kind) if f.name not in flat}
+    inner = {name: {f.name for f in fields(hints[name])} for name in flat}
+    given: dict[str, Any] = {name: {} for name in flat}
+    for name, value in values.items():
+        group = next((g for g, names in inner.items() if name in names), None)
+        if group is not None:
+            given[group][name] = value
+        elif name in known:
+            given[name] = value
+        else:
+            names = [*sorted(known.union(*inner.values()))]
+            raise SettingsError(f"{path}: {unknown('option', prefix + name, names)}")
+    made: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in flat or _nested(kind, name):
+            if not isinstance(value, dict):
+                raise SettingsError(f"{path}: {prefix}{name} is a table, [{name}], not {value!r}")
+            under = prefix if name in flat else f"{prefix}{name}."
+            made[name] = _structured(value, hints[name], path, under)
+        else:
+            made[name] = _value(value, hints[name], path, prefix + name)
+    try:
+        return kind(**made)
+    except TwostrokeError as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def _value(value: Any, wanted: Any, path: Path, name: str) -> Any:
+    try:
+        return _converter.structure(value, wanted)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {name}: {error}") from error
+    except Exception as error:
+        raise SettingsError(
+            f"{path}: {name} is {value!r}, where {_in_words(wanted)} is wanted"
+        ) from error
+
+
+def _exactly(kind: type) -> Any:
+    def structure(value: Any, _: Any) -> Any:
+        if kind is float and type(value) is int:
+            return float(value)
+        if type(value) is not kind:
+            raise ValueError(f"{value!r} is not {kind.__name__}")
+        return value
+
+    return structure
+
+
+def _make_converter() -> Converter:
+    converter = Converter()
+    for kind in (bool, int, float, str):
+        converter.register_structure_hook(kind, _exactly(kind))
+    converter.register_structure_hook(Path, lambda value, _: Path(_exactly(str)(value, str)))
+    converter.register_structure_hook_func(
+        spelling.is_spelled, lambda value, wanted: spelling.read(str(value), wanted)
+    )
+    return converter
+
+
+_converter = _make_converter()
+
+
+def _flat(kind: type) -> set[str]:
+    """Names of the fields that are groups without a prefix."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name for name, hint in hints.items() if Flat in getattr(hint, "__metadata__", ())}
+
+
+def _nested(kind: type, name: str) -> bool:
+    """Whether a field is a group of options of its own."""
+    hint = get_type_hints(kind)[name]
+    return is_dataclass(hint) and isinstance(hint, type) and not spelling.is_spelled(hint)
+
+
+def _in_words(wanted: Any) -> str:
+    parts = get_args(wanted)
+    if get_origin(wanted) is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if get_origin(wanted) is tuple:
+        return f"a list of {len(parts)}, each {_in_words(parts[0])}"
+    if get_origin(wanted) in (Union, types.UnionType):
+        return " or ".join(_in_words(part) for part in parts if part is not type(None))
+    words = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        Path: "a path in quotes",
+        str: "text in quotes",
+    }
+    return words.get(wanted, "text in quotes")

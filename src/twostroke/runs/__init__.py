@@ -1,0 +1,26 @@
+"""A run's folder, and what is in it.
+
+`folder` all of its files · `history` epoch by epoch · `checkpoint` what a run needs to go on, with supports in
+`shares`, one a process · `files` tensors and text, written whole or not at all · `versions` of the software.
+"""
+
+from .checkpoint import CHECKPOINT, Checkpoint
+from .files import make_folder, read_tensors, save_tensors, save_text
+from .folder import RunFolder, load_weights, read_toml
+from .history import EpochRecord, History
+from .versions import versions
+
+__all__ = [
+    "CHECKPOINT",
+    "Checkpoint",
+    "EpochRecord",
+    "History",
+    "RunFolder",
+    "load_weights",
+    "make_folder",
+    "read_tensors",
+    "read_toml",
+    "save_tensors",
+    "save_text",
+    "versions",
+]

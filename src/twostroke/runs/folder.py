@@ -1,0 +1,190 @@
+"""A run's folder: what was asked for, what came out, and with which versions.
+
+`config.toml` repeats the run; `metrics.csv` has a line an epoch; `model.safetensors` the last weights,
+`average.safetensors` their average where one was kept; `versions.json` the software and the machine;
+`checkpoint.safetensors` and `support-N.safetensors` or `support-N.store` what is needed to go on;
+`curves.png` the picture.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from torch import Tensor, nn
+
+from .._files import replacing, sweep_partials
+from .._version import __version__
+from ..errors import RunFolderError
+from .checkpoint import Checkpoint
+from .files import read_tensors, save_tensors
+from .history import History
+from .versions import versions
+
+
+class RunFolder:
+    """Reads and writes the files of one run."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], config: Mapping[str, Any]) -> RunFolder:
+        """Make the folder and write its configuration; a folder that holds anything is refused."""
+        run = cls(path)
+        run.check_vacant()
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            run.versions_file.write_text(json.dumps(versions(), indent=2) + "\n")
+            with replacing(run.config_file) as partial:  # last: with it the folder is a run's
+                partial.write_text(
+                    tomli_w.dumps({k: v for k, v in config.items() if v is not None})
+                )
+        except OSError as error:
+            raise RunFolderError(f"{run.path} cannot be written: {error}") from error
+        return run
+
+    def check_vacant(self) -> None:
+        """Raise `RunFolderError` where something is in the folder."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunFolderError(
+                f"{self.path} already holds something: choose another --out or remove it{self._resume()}"
+            )
+
+    def _resume(self) -> str:
+        """How to go on with the run in the folder, if there is one that can be resumed."""
+        with suppress(RunFolderError):
+            command = self.config().get("command", "train")
+            if command in ("train", "dsd", "distill"):
+                return (
+                    f", or go on with the run in it by `twostroke {command} --resume {self.path}`"
+                )
+        return ""
+
+    def discard(self) -> None:
+        """Undo `create` for a run that was refused before it began."""
+        self.clear()
+        self.config_file.unlink(missing_ok=True)
+        self.versions_file.unlink(missing_ok=True)
+        with suppress(OSError):  # whatever else is in it stays
+            self.path.rmdir()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to go on from: a checkpoint, or what is left of a whole run."""
+        results = Checkpoint(self.path).file, self.metrics_file, self.model_file
+        return any(path.exists() for path in results)
+
+    def clear(self) -> None:
+        """Remove what a run that was killed before its first checkpoint has left."""
+        sweep_partials(self.path)
+        for path in self.path.glob("support-*"):
+            path.unlink(missing_ok=True)
+        for process in self.path.glob("process-*-of-*"):  # where each of several stored its masks
+            sweep_partials(process)
+            for path in process.glob("support-*"):
+                path.unlink(missing_ok=True)
+            with suppress(OSError):  # whatever else is in it stays
+                process.rmdir()
+
+    @property
+    def config_file(self) -> Path:
+        """Settings of the run."""
+        return self.path / "config.toml"
+
+    @property
+    def versions_file(self) -> Path:
+        """Software and machine."""
+        return self.path / "versions.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One line an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def model_file(self) -> Path:
+        """Last weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def average_file(self) -> Path:
+        """Average of the weights, where one was kept."""
+        return self.path / "average.safetensors"
+
+    @property
+    def curves_file(self) -> Path:
+        """Picture."""
+        return self.path / "curves.png"
+
+    def config(self) -> dict[str, Any]:
+        """The configuration; `RunFolderError` when this is no run's folder."""
+        return read_toml(self.config_file)
+
+    def history(self) -> History:
+        """The epochs that were run."""
+        if not self.path.is_dir():
+            raise RunFolderError(f"{self.path}: there is no such folder")
+        return History.load(self.metrics_file)
+
+    def save_history(self, history: History) -> None:
+        """Write the metrics."""
+        try:
+            history.save(self.metrics_file)
+        except OSError as error:
+            raise RunFolderError(f"{self.metrics_file} could not be written: {error}") from error
+
+    def save_model(self, model: nn.Module, average: nn.Module | None = None) -> None:
+        """Write the weights, and those of their average, under the model's own names."""
+        save_tensors(self.model_file, model.state_dict(), {"twostroke": __version__})
+        if average is not None:
+            save_tensors(self.average_file, average.state_dict(), {"twostroke": __version__})
+
+    def load_model(self, model: nn.Module, *, average: bool = False) -> None:
+        """Put the run's weights, or their average, into a model of the same kind."""
+        file = self.average_file if average else self.model_file
+        weights, _ = read_tensors(file, unchecked=True)
+        name = self.config().get("model") if self.config_file.exists() else None
+        load_weights(model, weights, file, of=name)
+
+
+def load_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], path: Path, *, of: str | None = None
+) -> None:
+    """Put weights that were read from `path` into a model.
+
+    Raises `RunFolderError` with the first difference where they are another model's, such as that `of`.
+    """
+    misfit = _misfit(weights, model.state_dict())
+    if misfit:
+        said = f" ({of})" if of else ""
+        raise RunFolderError(f"{path} holds the weights of another model{said}: {misfit}")
+    model.load_state_dict(weights)
+
+
+def _misfit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """The first difference between two sets of weights in one line, or nothing."""
+    for name, value in wanted.items():
+        if name not in weights:
+            return f"it has no {name}"
+        if weights[name].shape != value.shape:
+            return f"{name} is {tuple(weights[name].shape)} in it, not {tuple(value.shape)}"
+    extra = next((name for name in weights if name not in wanted), None)
+    return f"it has {extra} besides" if extra else ""
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file; `RunFolderError` names the file and what is off."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise RunFolderError(f"{path}: there is no such file") from None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path} is not a TOML file: {error}") from error
