@@ -112,7 +112,7 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="twostroke-kernels")
 
 
-def _split(units: int, rows: int, kernel: Callable[[slice], None]) -> None:
+def split(units: int, rows: int, kernel: Callable[[slice], None]) -> None:
     """Run a kernel on shares of the rows, one of them in this thread."""
     shares = min(torch.get_num_threads(), rows, max(1, units * rows // _SHARE))
     if shares == 1:
@@ -160,7 +160,7 @@ def select(
         else:
             kernels.select_last(*given, _room(q))
 
-    _split(values[0].size, len(values), run)
+    split(values[0].size, len(values), run)
     return out
 
 
@@ -190,5 +190,5 @@ def pack(
         else:
             kernels.pack_last(*given, _room(q))
 
-    _split(units, len(values), run)
+    split(units, len(values), run)
     return packed
