@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..alternation import Alternation
 from ..data import Data, Examples, ExampleSource, Repeated
 from ..errors import DataError, SettingsError
 from ..training import FitResult, Settings, fit
@@ -36,6 +37,7 @@ def distill(
     weight: float = 30.0,
     kd: float = 1.0,
     share: float = 1.0,
+    alternation: Alternation | None = None,
     settings: Settings | None = None,
     folder: str | Path | None = None,
     resume: bool = False,
@@ -49,7 +51,8 @@ def distill(
     are the share of the guide's images on which the student says another class than the teacher.
     `labels=True` also trains on the images' own labels. `weight` is of the guidance, for the first `share`
     of the run, and `kd` of Hinton's loss on the guide's outputs; with `weight=0` any student will do.
-    `pairs` left out are what `pair` finds, which the listener is told.
+    `pairs` left out are what `pair` finds, which the listener is told. `alternation` is `fit`'s: masks that
+    stay for a pruned student, `sparsity.Masked(masks=...)`.
 
     Without `settings` the optimiser is Muon, with `settings.but(**changes)` as in `fit`. `steps` are in
     all, about, instead of `epochs`; few images are repeated so that an epoch has 50 steps. `folder`,
@@ -90,6 +93,7 @@ def distill(
     return fit(
         student,
         data,
+        alternation=alternation,
         objective=objective,
         settings=settings,
         folder=folder,
