@@ -60,17 +60,23 @@ def kd(step: Step) -> Tensor:
     return distillation(step.student(step.x), step.told.outputs, 4.0)
 
 
+def guidance_of(step: Step) -> tuple[Tensor, Tensor]:
+    """The student's outputs, and its guidance with `distill`'s margins."""
+    margin = 1 - 0.75 * step.progress
+    with guided(step.student, step.told, pairs=step.pairs, margin=margin) as guidance:
+        outputs = step.student(step.x)
+    return outputs, guidance.loss()
+
+
 def guided_alone(step: Step) -> Tensor:
     """Given sides, and labels for the last layer."""
-    with guided(step.student, step.told, pairs=step.pairs) as guidance:
-        outputs = step.student(step.x)
-    return step.weight * guidance.loss() + F.cross_entropy(outputs, step.y)
+    outputs, loss = guidance_of(step)
+    return step.weight * loss + F.cross_entropy(outputs, step.y)
 
 
 def guided_kd(step: Step) -> Tensor:
-    with guided(step.student, step.told, pairs=step.pairs) as guidance:
-        outputs = step.student(step.x)
-    return step.weight * guidance.loss() + distillation(outputs, step.told.outputs, 4.0)
+    outputs, loss = guidance_of(step)
+    return step.weight * loss + distillation(outputs, step.told.outputs, 4.0)
 
 
 def hint(step: Step) -> Tensor:
