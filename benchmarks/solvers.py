@@ -1,25 +1,25 @@
 """Is a better weight stroke worth having? Held objective and live error by passes and by seconds.
 
-    python benchmarks/solvers.py --out benchmarks/results/solvers-mnist
+    python benchmarks/solvers.py --out FOLDER
 
 One weight stroke on real digits, from the same weights and under the same support for every method. A
 network of two convolutions and a linear layer is trained for two live epochs on 1,600 of the first 2,000
 training digits of mnist-12k; 400 are the validation split. Then every method has the same number of passes
-to minimise cross-entropy of the held network plus weight decay. Methods that go by steps take batches of
-100 and lower their learning rate linearly to 0. Seconds are those of the CPU.
+to minimise cross-entropy of the held network plus weight decay. Methods that go by steps take batches of 100
+and lower their learning rate linearly to 0. Seconds are those of the CPU.
 
 Every learning rate (and the price of the augmented Lagrangian) comes from the grid below, chosen with seed 0
 on the validation split, which no method trains on; the test set of 2,000 takes no part in a choice. Each cell
-is one file in `OUT-cells`, so that an interrupted run goes on where it stopped.
+is one file in `FOLDER/cells`, so that an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,8 +28,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import twostroke as ts
+from common import first_examples, kept_cell, parser_of, write
 from twostroke.solvers import LBFGS, AugmentedLagrangian, BlockSweep, HeldLoss
-from twostroke.training import versions
 
 SEEDS = 3
 PASSES = 40
@@ -56,11 +56,11 @@ def network(seed: int) -> nn.Module:
     )  # fmt: skip
 
 
-def digits() -> ts.data.Data:
-    data = ts.data.load("mnist-12k")
-    few = ts.data.Data("mnist-2k", data.train.subset(torch.arange(2000)), data.test)
+def digits() -> tuple[ts.data.Data, ts.data.Examples]:
+    """Training and test set, and the validation split."""
+    few = first_examples(ts.data.load("mnist-12k"), 2000)
     split = few.split_validation(share=0.2, seed=0)
-    return ts.data.Data("mnist-2k", split.train, data.test), split.test
+    return ts.data.Data("mnist-2k", split.train, few.test), split.test
 
 
 class Trace:
@@ -181,19 +181,6 @@ def by_solver(method, value, model, support, x, y, trace):
         solver.solve(problem)
 
 
-def cell(folder: Path, name: str, make) -> dict:
-    file = folder / f"{name.replace(' ', '_').replace(',', '')}.json"
-    if not file.exists():
-        print(f"  {file.stem} ...", end="", flush=True)
-        begun = time.perf_counter()
-        result = make()
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(result))
-        partial.replace(file)
-        print(f" {time.perf_counter() - begun:.0f} s", flush=True)
-    return json.loads(file.read_text())
-
-
 def pick(points: list[dict]) -> dict:
     """The point with the lowest live validation error; the earliest of those."""
     return min(points, key=lambda p: (p["validation"], p["passes"]))
@@ -209,8 +196,10 @@ def run_strokes(folder: Path) -> tuple[list[dict], dict]:
     for method, grid in GRID.items():
 
         def one(value, seed, method=method):
-            name = f"stroke-{method}-{value:g}-seed{seed}"
-            return cell(folder, name, lambda: stroke(method, value, seed, data, validation))
+            name = f"{method}-{value:g}-seed{seed}"
+            return kept_cell(
+                folder / f"{name}.json", lambda: stroke(method, value, seed, data, validation)
+            )
 
         tried = {value: one(value, 0)["points"] for value in grid}
         lowest = min(grid, key=lambda v: nan_last(tried[v][-1]["held"]))
@@ -295,22 +284,22 @@ def draw(kept: dict, path: Path) -> None:
     figure.savefig(path, dpi=80)
 
 
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = parser_of(__doc__)
+    parser.set_defaults(out=Path("solvers"))
+    return parser.parse_args(arguments)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, required=True, help="files OUT.json, OUT.md, OUT.png")
-    options = parser.parse_args()
-    folder = options.out.with_name(options.out.name + "-cells")
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {"versions": versions(), "passes": PASSES, "weight_decay": DECAY, "grid": GRID}
-    rows, kept = run_strokes(folder)
-    document["stroke"] = rows
-    text = stroke_table(rows)
-    draw(kept, options.out.with_suffix(".png"))
+    options = parse()
+    cells = options.out / "cells"
+    cells.mkdir(parents=True, exist_ok=True)
+    rows, kept = run_strokes(cells)
+    draw(kept, options.out / "stroke.png")
+    (options.out / "stroke.md").write_text(text := stroke_table(rows))
     print("\n" + text)
-    options.out.with_suffix(".md").write_text(text)
-    options.out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
+    file = options.out / "stroke.json"
+    write(file, options, passes=PASSES, weight_decay=DECAY, grid=GRID, stroke=rows)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
 """Recovery given the support, measured: phase diagrams, restricted isometry, teacher and student.
 
-    python benchmarks/theory_recovery.py [phase] [rip] [products] [students] [convolutional]
+    python benchmarks/theory_recovery.py phase --out FILE.json
 
-Writes benchmarks/results/theory_recovery_<part>.json. One thread, float64, seeds as in the file.
+One thread, float64, seeds as in this file.
 """
 
-import json
-import platform
+from __future__ import annotations
+
+import argparse
 import statistics
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
-import twostroke
+from common import parser_of, write
 from twostroke import record
 from twostroke.reproduction.theory.recovery import solvers
 from twostroke.theory import (
@@ -27,8 +27,6 @@ from twostroke.theory import (
     rip,
     teacher_student,
 )
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def phase():
@@ -159,25 +157,19 @@ PARTS = {
 }
 
 
-def main():
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = parser_of(__doc__)
+    parser.add_argument("part", choices=PARTS)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
     torch.set_num_threads(1)
-    RESULTS.mkdir(exist_ok=True)
-    for part in sys.argv[1:] or PARTS:
-        began = time.perf_counter()
-        rows = PARTS[part]()
-        about = {
-            "command": f"python benchmarks/theory_recovery.py {part}",
-            "machine": "2-core AMD EPYC, one thread",
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "twostroke": twostroke.__version__,
-            },
-            "seconds": round(time.perf_counter() - began, 1),
-        }
-        path = RESULTS / f"theory_recovery_{part}.json"
-        path.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
-        print(f"{path}: {about['seconds']} s")
+    began = time.perf_counter()
+    rows = PARTS[options.part]()
+    seconds = round(time.perf_counter() - began, 1)
+    write(options.out, options, seconds=seconds, rows=rows)
 
 
 if __name__ == "__main__":

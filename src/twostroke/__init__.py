@@ -9,13 +9,18 @@ stroke holds that support fixed, so that the network is linear, and descends on 
 
     result = twostroke.fit(model, data, alternation=twostroke.InstanceWise())
 
+The support may also be given by another, trained network:
+
+    guide = twostroke.Guide.record(teacher, images)      # one bit a unit, and the teacher's outputs
+    result = twostroke.distill(student, guide, images)   # a fresh or smaller network, without labels
+
 `theory`, `solvers`, `sparsity`, `store` and `runs` are rooms of their own: `twostroke.theory.linear_map`.
 """
 
 from . import data, errors, models, solvers, sparsity, theory
 from ._version import __version__
 from .alternation import BatchWise, InstanceWise, Plateau
-from .guidance import Guidance, Guide, Guided, Pairs, Told, distill, guided, pair
+from .guidance import Guide, distill, guided, pair
 from .outcome import Status
 from .runs import RunFolder
 from .support import (
@@ -39,14 +44,11 @@ __all__ = [
     "BatchEnergy",
     "BatchWise",
     "Energy",
-    "Guidance",
     "Guide",
-    "Guided",
     "HardThreshold",
     "InstanceWise",
     "Listener",
     "MajorityVote",
-    "Pairs",
     "Plateau",
     "PositiveThreshold",
     "RunFolder",
@@ -54,7 +56,6 @@ __all__ = [
     "Site",
     "Status",
     "Support",
-    "Told",
     "__version__",
     "compile_held",
     "data",

@@ -5,7 +5,7 @@ import torch
 
 import twostroke as ts
 
-from .test_cli import run
+from .typed import run
 
 
 def test_sites_and_models(capsys):

@@ -13,7 +13,7 @@ import twostroke as ts
 from twostroke.cli import theory
 from twostroke.reproduction.theory import SCALES, Phase, Scale
 
-from .test_cli import QUICK, run
+from .typed import QUICK, run
 
 
 def test_explain_adds_up_to_the_logit_and_draws(capsys, digits, tmp_path):

@@ -4,11 +4,13 @@
 `images` and `teacher` what it belongs to, `told` one batch of it, `above` its bits · `loss` guidance of a
 batch in a loop of one's own; `pull` the term of one site, `kernels` it fused on a CPU · `pairs` which site
 learns from which, and connectors · `objective` guidance, distillation and labels in one loss · `lesson`
-images as a student meets them · `driver` `distill`, one call for all of it.
+images as a student meets them · `driver` `distill`, one call for all of it · `students`
+smaller networks made from a teacher.
 
 A file of supports is as confidential as the weights of the teacher: they can be rebuilt from it.
 """
 
+from . import students
 from .driver import distill
 from .guide import Guide
 from .loss import Guidance, guided
@@ -26,4 +28,5 @@ __all__ = [
     "distill",
     "guided",
     "pair",
+    "students",
 ]

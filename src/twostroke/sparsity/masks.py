@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -54,12 +54,15 @@ class Magnitude:
 
     def find(self, model: nn.Module, source: ExampleSource, *, seed: int) -> Masks:
         """See the class."""
-        return {
-            path: _largest(
-                weight.detach().abs(), weight.numel() - round(self.ratio * weight.numel())
-            )
-            for path, weight in prunable(model, spare_first=self.spare_first).items()
-        }
+        return by_magnitude(prunable(model, spare_first=self.spare_first), self.ratio)
+
+
+def by_magnitude(weights: Mapping[str, Tensor], ratio: float) -> Masks:
+    """Masks of what stays when the `ratio` smallest of each of `weights` go; see `Magnitude`."""
+    return {
+        path: _largest(weight.detach().abs(), weight.numel() - round(ratio * weight.numel()))
+        for path, weight in weights.items()
+    }
 
 
 def _largest(scores: Tensor, count: int) -> Tensor:

@@ -1,0 +1,27 @@
+"""Students of a teacher: smaller networks that are made from it, to be trained towards a guide.
+
+`narrow` fewer channels (needs `pip install 'twostroke[shrink]'`), `fresh` their weights drawn again ·
+`pruned` weights that are zero · `bits` weights of 1, 2 or 4 bits, `levels` their arithmetic, `packed` their
+file · `student` a file that says how to build the network, and `sizes` its layers · `inner` the layers that
+are pruned or quantised.
+
+Each maker takes a network, leaves it untouched and returns another; what they return after training
+(`finish` for bits) is a plain PyTorch module.
+"""
+
+from .bits import finish, quantise
+from .narrow import narrow
+from .packed import load_packed, save_packed
+from .pruned import prune
+from .student import Student, load_student
+
+__all__ = [
+    "Student",
+    "finish",
+    "load_packed",
+    "load_student",
+    "narrow",
+    "prune",
+    "quantise",
+    "save_packed",
+]

@@ -1,0 +1,94 @@
+"""Weights of a few bits: levels, codes, scales, and codes as bits.
+
+With b bits a weight is one of 2^b levels that lie evenly around zero, odd multiples of its channel's scale s:
+(2c − (2^b − 1)) s for the code c = 0, …, 2^b − 1. So ±s for 1 bit and ±s, ±3s for 2. There is no level at zero.
+
+The scale is to make the squared error of a channel small. For 1 bit the best is the mean magnitude
+(Rastegari et al. 2016, "XNOR-Net"). For 2 and 4 bits it begins at 0.5 and 0.85 times the one that would put the
+outermost level on the largest weight; then codes and scale are found in turns, each the best for the other
+(Lloyd 1982), so that the error never grows. For a hundred weights and more of a normal, Laplace or uniform
+distribution that comes within 2 % of the least error there is with 2 bits, and at most 1.5 times it with 4.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...errors import SettingsError
+from ...support.bits import pack, unpack
+
+# by bits: where the scale begins, in parts of the largest weight's, and how many turns follow
+_BEGIN = {2: 0.5, 4: 0.85}
+_TURNS = 3
+
+
+def check_bits(bits: int) -> None:
+    """Raise `SettingsError` for a number of bits that is not 1, 2 or 4."""
+    if isinstance(bits, bool) or bits not in (1, 2, 4):
+        raise SettingsError(f"bits of a weight are 1, 2 or 4, not {bits!r}")
+
+
+def encode(
+    weight: Tensor,  # (channels, ...)
+    bits: int,
+) -> tuple[Tensor, Tensor]:  # uint8 as the weight; (channels, 1, ...)
+    """Codes of the nearest levels, and the scale of every channel: each entry of the first dimension."""
+    within = tuple(range(1, weight.ndim))
+    if bits == 1:
+        return (weight >= 0).to(torch.uint8), weight.abs().mean(within, keepdim=True)
+    scale = weight.abs().amax(within, keepdim=True) * (_BEGIN[bits] / ((1 << bits) - 1))
+    for _ in range(_TURNS):
+        odd = _odd(_nearest(weight, scale, bits), bits)
+        scale = (weight * odd).sum(within, keepdim=True) / odd.square().sum(within, keepdim=True)
+    return _nearest(weight, scale, bits).to(torch.uint8), scale
+
+
+def decode(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """The levels that codes stand for, in the scale's type."""
+    return _odd(codes.to(scale.dtype), bits) * scale
+
+
+def _nearest(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """Codes as floating point; where the scale is 0 all levels are equal."""
+    levels = 1 << bits
+    step = torch.where(scale > 0, 2 * scale, 1)
+    return (weight / step).floor_().add_(levels // 2).clamp_(0, levels - 1)
+
+
+def _odd(codes: Tensor, bits: int) -> Tensor:
+    return 2 * codes - ((1 << bits) - 1)
+
+
+def pack_codes(
+    codes: Tensor,  # uint8, any shape, on the CPU
+    bits: int,
+) -> Tensor:  # (⌈count · bits / 8⌉,) uint8
+    """Codes one after the other, low bits first: bit k of code i is bit `i * bits + k` of all."""
+    places = torch.arange(bits, dtype=torch.uint8)
+    mask = ((codes.reshape(-1, 1) >> places) & 1).bool()
+    return pack(mask.reshape(1, -1)).reshape(-1)
+
+
+def unpack_codes(packed: Tensor, count: int, bits: int) -> Tensor:  # (count,) uint8
+    """Undo `pack_codes`."""
+    mask = unpack(packed.reshape(1, -1), count * bits, torch.uint8)
+    places = torch.arange(bits, dtype=torch.uint8)
+    return (mask.reshape(count, bits) << places).sum(1, dtype=torch.uint8)
+
+
+def reference_encode(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """Codes for given scales, one weight at a time: the nearest level, the upper of two that are as near."""
+    top = (1 << bits) - 1
+    codes = []
+    for row, s in zip(weight.flatten(1).tolist(), scale.flatten().tolist(), strict=True):
+        for w in row:
+            codes.append(min(range(top + 1), key=lambda c: (abs(w - (2 * c - top) * s), -c)))
+    return torch.tensor(codes, dtype=torch.uint8).view(weight.shape)
+
+
+def reference_pack(codes: Tensor, bits: int) -> Tensor:
+    """`pack_codes`, through one integer that holds all codes."""
+    value = sum(int(c) << (i * bits) for i, c in enumerate(codes.flatten().tolist()))
+    size = (codes.numel() * bits + 7) // 8
+    return torch.tensor(list(value.to_bytes(size, "little")), dtype=torch.uint8)

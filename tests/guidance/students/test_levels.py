@@ -1,0 +1,88 @@
+"""Weights of a few bits: levels, scales, and codes as bits."""
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given
+
+from twostroke.errors import SettingsError
+from twostroke.guidance.students.levels import (
+    check_bits,
+    decode,
+    encode,
+    pack_codes,
+    reference_encode,
+    reference_pack,
+    unpack_codes,
+)
+
+BITS = st.sampled_from([1, 2, 4])
+
+
+@st.composite
+def weights(draw):
+    shape = draw(st.lists(st.integers(1, 5), min_size=2, max_size=4))
+    torch.manual_seed(draw(st.integers(0, 99)))
+    kind = draw(st.sampled_from(["normal", "whole", "heavy"]))
+    w = torch.randn(shape, dtype=torch.float64)
+    return {"normal": w, "whole": (2 * w).round(), "heavy": w**3}[kind]
+
+
+@given(weights(), BITS)
+def test_codes_are_the_nearest_levels(weight, bits):
+    codes, scale = encode(weight, bits)
+    assert codes.dtype == torch.uint8
+    assert codes.shape == weight.shape
+    assert scale.shape == (len(weight), *[1] * (weight.ndim - 1))
+    best = decode(reference_encode(weight, scale, bits), scale, bits)
+    found = decode(codes, scale, bits)
+    # a weight halfway between two levels may go to either
+    torch.testing.assert_close((weight - found).abs(), (weight - best).abs(), rtol=0, atol=1e-12)
+
+
+@given(weights())
+def test_one_bit_is_the_sign_times_the_mean_magnitude(weight):
+    codes, scale = encode(weight, 1)
+    mean = weight.abs().flatten(1).mean(1).view(scale.shape)
+    assert torch.equal(decode(codes, scale, 1), torch.where(weight >= 0, mean, -mean))
+
+
+@pytest.mark.parametrize(
+    ("bits", "count", "near"),
+    [(1, 9, 1.001), (1, 900, 1.001), (2, 9, 1.15), (2, 900, 1.02), (4, 9, 1.5), (4, 900, 1.5)],
+)
+def test_scales_come_near_the_least_squared_error(bits, count, near):
+    weight = torch.randn(32, count, dtype=torch.float64)
+    codes, scale = encode(weight, bits)
+    error = (weight - decode(codes, scale, bits)).square().sum(1)
+    best = torch.full_like(error, torch.inf)
+    top = weight.abs().amax(1, keepdim=True)
+    for part in torch.linspace(0.01, 1, 400):
+        s = part * top
+        levels = s * torch.arange(1 - 2**bits, 2**bits, 2)
+        each = (weight[:, :, None] - levels[:, None, :]).square().amin(2).sum(1)
+        best = torch.minimum(best, each)
+    assert error.sum() <= near * best.sum()
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_channel_of_zeros_stays_zero(bits):
+    weight = torch.stack([torch.zeros(5), torch.randn(5)])
+    found = decode(*encode(weight, bits), bits)
+    assert not found[0].any()
+    assert found[1].all()
+
+
+@given(st.lists(st.integers(0, 15), max_size=40), BITS)
+def test_pack_and_unpack_against_the_reference(numbers, bits):
+    codes = torch.tensor([n % (1 << bits) for n in numbers], dtype=torch.uint8)
+    packed = pack_codes(codes, bits)
+    assert torch.equal(packed, reference_pack(codes, bits))
+    assert len(packed) == (len(codes) * bits + 7) // 8
+    assert torch.equal(unpack_codes(packed, len(codes), bits), codes)
+
+
+@pytest.mark.parametrize("bits", [0, 3, 8, True, "1", None])
+def test_other_bits_are_refused(bits):
+    with pytest.raises(SettingsError, match="1, 2 or 4"):
+        check_bits(bits)
