@@ -62,7 +62,7 @@ def kd(step: Step) -> Tensor:
 
 def guidance_of(step: Step) -> tuple[Tensor, Tensor]:
     """The student's outputs, and its guidance with `distill`'s margins."""
-    margin = 1 - 0.75 * step.progress
+    margin = 1 - 0.5 * step.progress
     with guided(step.student, step.told, pairs=step.pairs, margin=margin) as guidance:
         outputs = step.student(step.x)
     return outputs, guidance.loss()

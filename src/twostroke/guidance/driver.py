@@ -36,7 +36,7 @@ def distill(
     weight: float = 30.0,
     kd: float = 1.0,
     share: float = 1.0,
-    margins: tuple[float, float] = (1.0, 0.25),
+    margins: tuple[float, float] = (1.0, 0.5),
     settings: Settings | None = None,
     folder: str | Path | None = None,
     resume: bool = False,

@@ -117,7 +117,7 @@ def guided(
     `told` is what `Guide.batch` returned for the images of this batch, or a `Support` that `record` made
     of a teacher. `pairs` says which site learns from which (`pair`); left out, the student has the sites
     of the teacher. The student computes what it always does, nothing wraps it, and no name changes.
-    `margin` is in standard deviations of a site; let it fall over the run, from 1 to 0.25 for example: sides
+    `margin` is in standard deviations of a site; let it fall over the run, from 1 to 0.5 for example: sides
     are then rough at first and exact in the end.
 
     Raises `SupportMismatchError` where supports do not fit, and `NestedHoldError` where the student is held

@@ -53,7 +53,7 @@ class Guided(Objective):
         labels: float = 0.0,
         temperature: float = 4.0,
         share: float = 1.0,
-        margins: tuple[float, float] = (1.0, 0.25),
+        margins: tuple[float, float] = (1.0, 0.5),
         loss: Loss = F.cross_entropy,
     ) -> None:
         super().__init__(loss)
