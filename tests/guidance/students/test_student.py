@@ -41,7 +41,12 @@ def test_a_narrow_student_is_loaded_without_torch_pruning(tmp_path, monkeypatch,
 
 def test_narrow_of_few_bits_with_options(tmp_path):
     recipe = Student(
-        model="allcnn-mini", classes=4, in_channels=1, options={"batch_norm": False}, width=0.5, bits=1
+        model="allcnn-mini",
+        classes=4,
+        in_channels=1,
+        options={"batch_norm": False},
+        width=0.5,
+        bits=1,
     )
     x = torch.randn(2, 1, 20, 20)
     student = quantise(narrow(recipe.build(), 0.5, x), 1)

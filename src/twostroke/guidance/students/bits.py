@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from ...errors import SettingsError
 from .inner import inner_layers
-from .levels import check_bits, decode, encode
+from .levels import check_bits, multiples
 
 
 def quantise(model: nn.Module, bits: int, *, spare_ends: bool = True) -> nn.Module:
@@ -68,7 +68,7 @@ def few_bits(model: nn.Module) -> dict[str, int]:
     found = {}
     for path, module in model.named_modules():
         if parametrize.is_parametrized(module, "weight"):
-            (*_, last) = module.parametrizations["weight"]  # type: ignore[index, misc]
+            (*_, last) = module.parametrizations["weight"]
             if isinstance(last, FewBits):
                 found[path] = last.bits
     return found
@@ -77,13 +77,13 @@ def few_bits(model: nn.Module) -> dict[str, int]:
 class _Straight(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bits: int) -> Tensor:
-        codes, scale = encode(weight, bits)
+        odd, scale = multiples(weight, bits)
         ctx.save_for_backward(weight, scale)
         ctx.levels = 1 << bits
-        return decode(codes, scale, bits)
+        return odd.mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         weight, scale = ctx.saved_tensors
         # descent moves against the gradient
         outward = (weight.abs() > (ctx.levels + 1) * scale) & (weight * grad < 0)

@@ -39,7 +39,9 @@ def narrow(
     layer without channels, and for a network whose graph cannot be followed.
     """
     if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 1:
-        raise SettingsError(f"width is a share of the channels, above 0 and at most 1, not {width!r}")
+        raise SettingsError(
+            f"width is a share of the channels, above 0 and at most 1, not {width!r}"
+        )
     weighted_layers(model)  # refuses what has none
     student = copying.deepcopy(model).cpu().requires_grad_(True)
     x = x[:1].detach().cpu()

@@ -12,9 +12,7 @@ from ...sparsity.masks import by_magnitude
 from .inner import inner_layers
 
 
-def prune(
-    model: nn.Module, share: float, *, spare_ends: bool = True
-) -> tuple[nn.Module, Masks]:
+def prune(model: nn.Module, share: float, *, spare_ends: bool = True) -> tuple[nn.Module, Masks]:
     """A copy of `model` without the `share` of each layer's weights that are smallest, and the masks of it.
 
     `share` is from 0 to below 1; the first and the last layer are spared unless told otherwise. The masks
