@@ -17,8 +17,8 @@ import torch.nn.functional as F
 
 import twostroke as ts
 from twostroke.models import create_model
+from twostroke.runs import versions
 from twostroke.solvers import spectral
-from twostroke.training.run import versions
 
 
 def synchronise() -> None:

@@ -59,7 +59,7 @@ class FewBits(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Levels; the gradient goes straight through."""
-        levels: Tensor = _Straight.apply(weight, self.bits)
+        levels: Tensor = _few_bits(weight, self.bits)[0]
         return levels
 
 
@@ -74,17 +74,30 @@ def few_bits(model: nn.Module) -> dict[str, int]:
     return found
 
 
-class _Straight(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, bits: int) -> Tensor:
-        odd, scale = multiples(weight, bits)
-        ctx.save_for_backward(weight, scale)
-        ctx.levels = 1 << bits
-        return odd.mul_(scale)
+# an operator of its own: `record` and `hold` follow what is done to activations, and must not take rounding
+# of weights for one
+@torch.library.custom_op("twostroke::few_bits", mutates_args=())
+def _few_bits(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    odd, scale = multiples(weight, bits)
+    return odd.mul_(scale), scale
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        weight, scale = ctx.saved_tensors
-        # descent moves against the gradient
-        outward = (weight.abs() > (ctx.levels + 1) * scale) & (weight * grad < 0)
-        return grad.masked_fill(outward, 0), None
+
+@_few_bits.register_fake
+def _(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    levels = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    return levels, weight.new_empty(len(weight), *[1] * (weight.ndim - 1))
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(inputs[0], output[1])
+    ctx.levels = 1 << inputs[1]
+
+
+def _straight(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
+    weight, scale = ctx.saved_tensors
+    # descent moves against the gradient
+    outward = (weight.abs() > (ctx.levels + 1) * scale) & (weight * grad < 0)
+    return grad.masked_fill(outward, 0), None
+
+
+_few_bits.register_autograd(_straight, setup_context=_keep)

@@ -37,7 +37,7 @@ def multiples(
 
     Their product is the weight in few bits. A channel is an entry of the first dimension.
     """
-    rows = weight.flatten(1)
+    rows = weight.contiguous().flatten(1)
     if bits == 1:
         odd, scale = torch.ones_like(rows).copysign_(rows), rows.abs().mean(1)
     else:
