@@ -29,7 +29,7 @@ def quantise(model: nn.Module, bits: int, *, spare_ends: bool = True) -> nn.Modu
     Raises `SettingsError` for bits other than 1, 2 and 4, and a network without layers to quantise.
     """
     check_bits(bits)
-    student = copy.deepcopy(model)
+    student = copy.deepcopy(model).requires_grad_(True)
     for path, layer in inner_layers(student, spare_ends=spare_ends).items():
         if parametrize.is_parametrized(layer):
             raise SettingsError(f"{path} has a parametrisation already: remove it first")
