@@ -5,8 +5,8 @@
 their arithmetic · `inner` the layers that are pruned or quantised · `packed` files of weights ·
 `student` a file that says how to build the network, `sizes` its layers.
 
-Each maker takes a network, leaves it untouched and returns another, all of whose parameters learn; what they return after training
-(`finish` for bits) is a plain PyTorch module.
+Each maker takes a network, leaves it untouched and returns another, all of whose parameters learn. After
+training that is a plain PyTorch module; weights of few bits become one by `finish`.
 """
 
 from .bits import finish, quantise
