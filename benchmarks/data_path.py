@@ -1,4 +1,4 @@
-"""Images a second that reach a training step: python benchmarks/data_path.py --out results/data-path-cpu2.json.
+"""Images a second that reach a training step: python benchmarks/data_path.py --out FILE.json.
 
 Random images of CIFAR-10's size, mirrored and shifted by up to four pixels, normalised, in shuffled
 batches. The variants take turns, a whole pass over the images each time; workers stay from pass to
@@ -9,11 +9,7 @@ once; the others treat one image at a time, as a DataLoader does.
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torchvision
@@ -22,8 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from common import add_device, paired, parser_of, show, write
 from twostroke.data import DatasetExamples, Examples, FlipShift, announce
-from twostroke.training.run import versions
 
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
 SHIFT = 4
@@ -115,48 +111,27 @@ def variants(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], in
             )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--turns", type=int, default=9)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    add_device(parser)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
     torch.manual_seed(0)
     works = dict(variants(options))
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(options.turns + 1):
-        for name in works if turn % 2 else reversed(works):
-            start = time.perf_counter()
-            assert works[name]() == options.images
-            if options.device != "cpu":
-                torch.cuda.synchronize()
-            if turn:  # the first warms up and starts workers
-                seconds[name].append(time.perf_counter() - start)
-    base = seconds["Examples"]
-    print(
-        f"{options.images:,} images of 3×32×32, batches of {options.batch}, {options.device}, "
-        f"{options.turns} turns"
-    )
-    result = {}
-    for name, values in seconds.items():
-        rate = options.images / statistics.median(values)
-        low, middle, high = statistics.quantiles(
-            [v / b for v, b in zip(values, base, strict=True)], n=4
-        )
-        result[name] = {
-            "images_per_second": rate,
-            "time_ratio": middle,
-            "time_ratio_q1": low,
-            "time_ratio_q3": high,
-        }
-        print(f"  {name:<34} {rate:10,.0f} images/s   {middle:6.2f} × ({low:.2f} to {high:.2f})")
-    if options.out:
-        about = {k: v for k, v in vars(options).items() if k != "out"}
-        about["torchvision"] = torchvision.__version__
-        text = json.dumps({"about": about | versions(), "variants": result}, indent=2)
-        options.out.write_text(text + "\n")
+    for name, work in works.items():
+        if (seen := work()) != options.images:
+            raise SystemExit(f"{name} gives {seen} of {options.images} images")
+    result = paired(works, options.turns)
+    show(f"{options.images:,} images of 3×32×32, batches of {options.batch}", result)
+    for figures in result.values():
+        figures["images_per_second"] = 1e3 * options.images / figures["median_ms"]
+    write(options.out, options, torchvision=torchvision.__version__, variants=result)
 
 
 if __name__ == "__main__":

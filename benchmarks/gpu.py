@@ -1,4 +1,4 @@
-"""Masks on a GPU, checked and then measured: python benchmarks/gpu.py --out results/gpu.json.
+"""Masks on a GPU, checked and then measured: python benchmarks/gpu.py --out FILE.json.
 
 One command for a machine with CUDA. First it compares the kernels with their references, and the held
 network with the live one; where anything differs it says what, measures nothing and ends with 1. Then it
@@ -10,22 +10,21 @@ Without CUDA it ends with 2.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 import store
 import twostroke as ts
-from speed import muon_speed, paired, problem, seconds_of, show
+from common import Clock, paired, parser_of, seconds_of, show, write
+from compile import measure_all
+from speed import low_precision, muon_speed, problem, record_speed, step_speed
 from twostroke.models import create_model
 from twostroke.support import bits, gpu
-from twostroke.training.run import versions
 
 FLAT, LAST = torch.contiguous_format, torch.channels_last
 DTYPES = (torch.bfloat16, torch.half, torch.float32, torch.float64)
@@ -35,7 +34,7 @@ SHAPES = (
 )
 
 
-def clock(device: str, repeats: int) -> Callable[[Callable[[], object]], float]:
+def clock(device: str, repeats: int) -> Clock:
     """Seconds of one run on the device itself, from `repeats` in a row."""
     if device == "cpu":
         return seconds_of
@@ -163,68 +162,12 @@ def exactness_errors(options: argparse.Namespace) -> Iterator[str]:
 # -- figures -------------------------------------------------------------------------------------
 
 
-def autocast(options: argparse.Namespace) -> torch.autocast:
-    return torch.autocast(options.device, torch.bfloat16, enabled=options.bf16)
-
-
-def steps(options: argparse.Namespace) -> dict:
-    results = {}
-    for name in options.models:
-        model, x, step = problem(name, options.batch, options)
-        with autocast(options):
-            support = ts.record(model, x)
-        variants = {
-            "plain ReLU step": lambda step=step: step(),
-            "held step": lambda step=step, m=model, s=support: step(ts.hold(m, s)),
-        }
-        if options.compile:
-            y = torch.randint(0, 10, (options.batch,), device=options.device)
-            optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-
-            def with_(forward, y=y, optimizer=optimizer) -> None:
-                with autocast(options):
-                    loss = F.cross_entropy(forward(), y)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-
-            compiled, held = torch.compile(model), ts.compile_held(model)
-            variants["compiled step"] = lambda w=with_, c=compiled, x=x: w(lambda: c(x))
-            variants["compiled held step"] = lambda w=with_, h=held, s=support, x=x: w(
-                lambda: h(s, x)
-            )
-        results[name] = paired(variants, options.turns, clock(options.device, options.steps))
-        show(f"one training step, {name}, batch {options.batch}", results[name])
-    return results
-
-
-def recordings(options: argparse.Namespace) -> dict:
-    results = {}
-    for name in options.models:
-        model, x, _ = problem(name, options.batch, options)
-        model.eval()
-
-        @torch.no_grad()
-        def forward(model=model, x=x) -> None:
-            with autocast(options):
-                model(x)
-
-        def record(model=model, x=x) -> None:
-            with autocast(options):
-                ts.record(model, x)
-
-        variants = {"plain forward": forward, "record": record}
-        results[name] = paired(variants, options.turns, clock(options.device, options.steps))
-        show(f"support stroke, {name}, batch {options.batch}", results[name])
-    return results
-
-
 def memory(options: argparse.Namespace) -> dict:
     """Peak of allocated device memory (MB) of a step, above what stood before it."""
     results: dict[str, dict[str, float]] = {}
     for name in options.models if options.device != "cpu" else []:
         model, x, step = problem(name, options.batch, options)
-        with autocast(options):
+        with low_precision(options):
             support = ts.record(model, x)
         results[name] = {}
         for kind in ("plain", "held"):
@@ -270,23 +213,19 @@ def bandwidth(options: argparse.Namespace) -> dict:
     return results
 
 
-def muon(options: argparse.Namespace) -> dict:
-    """What Muon's own work adds to a held step."""
-    return muon_speed(options, clock(options.device, options.steps))
-
-
-PARTS = {
-    "step": steps,
-    "record": recordings,
+PARTS = {  # on the device's own clock, but what reads from stores
+    "step": lambda options: step_speed(options, clock(options.device, options.steps)),
+    "compile": lambda options: measure_all(options, clock(options.device, options.steps)),
+    "record": lambda options: record_speed(options, clock(options.device, options.steps)),
     "memory": memory,
     "bits": bandwidth,
-    "muon": muon,
+    "muon": lambda options: muon_speed(options, clock(options.device, options.steps)),
     "store": store.step_speed,
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = parser_of(__doc__)
     parser.add_argument("part", choices=["all", "check", *PARTS], nargs="*", default="all")
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--steps", type=int, default=5, help="runs in a row that a turn times")
@@ -294,13 +233,15 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["allcnn-c", "resnet18"])
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument(
         "--device", default="cuda", choices=["cuda", "cpu"], help="cpu: only to try the script"
     )
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
     if options.device == "cuda" and not torch.cuda.is_available():
         print("there is no CUDA device here: run this on a machine that has one", file=sys.stderr)
         raise SystemExit(2)
@@ -312,13 +253,8 @@ def main() -> None:
     print(f"checks: {len(errors)} errors")
     chosen = PARTS if "all" in options.part else [p for p in options.part if p != "check"]
     results = {part: PARTS[part](options) for part in chosen} if not errors else {}
-    if options.out:
-        kept = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-        kept.pop("folder")
-        software = versions() | {"triton": version("triton") if gpu._compiled() else None}
-        document = {"versions": software, "options": kept, "errors": errors, "results": results}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(document, indent=2) + "\n")
+    triton = version("triton") if gpu._compiled() else None
+    write(options.out, options, triton=triton, errors=errors, results=results)
     raise SystemExit(1 if errors else 0)
 
 

@@ -17,18 +17,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from twostroke.training.run import versions
+from common import parser_of, write
 
 ARMS = {  # (refresh, store)
     "sweep, file": ("sweep", "file"),
     "online, file": ("online", "file"),
-    "running, file": ("running", "file"),
     "sweep, host": ("sweep", "host"),
 }
 
@@ -52,9 +52,10 @@ def command(folder: Path, resume: bool, data: Path, refresh: str, store: str, ep
         return [*program, "--resume", str(folder)]
     return [
         *program,
-        *("--data", f"npz:{data}", "--augment", "shift", "--alternation", "instance"),
-        *("--warmup", "1", "--gap", "1", "--refresh", refresh, "--store", store),
-        *("--epochs", str(epochs), "--batch-size", "40", "--lr", "0.02", "--average", "0.9"),
+        *("--data", f"npz:{data}", "--augmentation", "shift", "--alternation", "instance"),
+        *("--instance.warmup", "1", "--instance.gap", "1"),
+        *("--instance.refresh", refresh, "--instance.store", store),
+        *("--epochs", str(epochs), "--batch-size", "40", "--lr", "0.02", "--ema-decay", "0.9"),
         *("--out", str(folder)),
     ]
 
@@ -80,14 +81,17 @@ def stage(folder: Path) -> str:
     return "between round and checkpoint" if rounds > 1 else "steps or evaluation"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = parser_of(__doc__)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--examples", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
     draw = random.Random(options.seed)
     stages: Counter[str] = Counter()
     finished, different, failed = 0, [], []
@@ -147,11 +151,7 @@ def main() -> None:
         "killed during": dict(stages),
     }
     print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        kept = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-        document = {"versions": versions(), "options": kept, "results": result}
-        options.out.write_text(json.dumps(document, indent=2) + "\n")
+    write(options.out, options, results=result)
     sys.exit(bool(different or failed))
 
 

@@ -1,28 +1,26 @@
 """Is a better weight stroke worth having? Held objective and live error by passes and by seconds.
 
-    python benchmarks/solvers.py stroke alternation --out benchmarks/results/solvers-mnist
+    python benchmarks/solvers.py --out FOLDER
 
-`stroke`: one weight stroke on real digits, from the same weights and under the same support for every
-method. A network of two convolutions and a linear layer is trained for two live epochs on 1,600 of
-the first 2,000 training digits of mnist-12k; 400 are the validation split. Then every method has the
-same number of passes to minimise cross-entropy of the held network plus weight decay. Methods that go by
-steps take batches of 100 and lower their learning rate linearly to 0. Seconds are those of the CPU.
-
-`alternation`: whole runs by `fit`, with rounds of support and weight strokes, and without alternation.
+One weight stroke on real digits, from the same weights and under the same support for every method. A
+network of two convolutions and a linear layer is trained for two live epochs on 1,600 of the first 2,000
+training digits of mnist-12k; 400 are the validation split. Then every method has the same number of passes
+to minimise cross-entropy of the held network plus weight decay. Methods that go by steps take batches of 100
+and lower their learning rate linearly to 0. Seconds are those of the CPU.
 
 Every learning rate (and the price of the augmented Lagrangian) comes from the grid below, chosen with seed 0
 on the validation split, which no method trains on; the test set of 2,000 takes no part in a choice. Each cell
-is one file in `OUT-cells`, so that an interrupted run goes on where it stopped.
+is one file in `FOLDER/cells`, so that an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import json
 import math
 import statistics
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -30,8 +28,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import twostroke as ts
+from common import first_examples, kept_cell, parser_of, write
 from twostroke.solvers import LBFGS, AugmentedLagrangian, BlockSweep, HeldLoss
-from twostroke.training.run import versions
 
 SEEDS = 3
 PASSES = 40
@@ -40,14 +38,12 @@ GRID = {
     "sgd": (0.01, 0.03, 0.1, 0.3),
     "adamw": (0.001, 0.003, 0.01, 0.03),
     "muon": (0.003, 0.01, 0.03, 0.1),
-    "blocks": (1.0,),
-    "blocks, a quarter": (0.25,),
+    "blocks": (99,),
     "lbfgs": (10,),
     "lagrangian": (0.01, 0.03, 0.1, 1.0, 10.0),
 }
 SETTING = {
-    "sgd": "lr", "adamw": "lr", "muon": "lr", "blocks": "sample", "blocks, a quarter": "sample",
-    "lbfgs": "history", "lagrangian": "rho",
+    "sgd": "lr", "adamw": "lr", "muon": "lr", "blocks": "sweeps", "lbfgs": "history", "lagrangian": "rho",
 }  # fmt: skip
 STEPWISE = ("sgd", "adamw", "muon")
 
@@ -60,11 +56,11 @@ def network(seed: int) -> nn.Module:
     )  # fmt: skip
 
 
-def digits() -> ts.data.Data:
-    data = ts.data.load("mnist-12k")
-    few = ts.data.Data("mnist-2k", data.train.subset(torch.arange(2000)), data.test)
+def digits() -> tuple[ts.data.Data, ts.data.Examples]:
+    """Training and test set, and the validation split."""
+    few = first_examples(ts.data.load("mnist-12k"), 2000)
     split = few.split_validation(share=0.2, seed=0)
-    return ts.data.Data("mnist-2k", split.train, data.test), split.test
+    return ts.data.Data("mnist-2k", split.train, few.test), split.test
 
 
 class Trace:
@@ -152,34 +148,37 @@ def by_steps(method, lr, seed, model, support, x, y, trace, batch=100):
             trace.look(epoch + 1)
 
 
+class Spent(Exception):
+    """The passes are spent."""
+
+
+class Watched(HeldLoss):
+    """Looks at the run after each move of the weights, and ends it when the passes are spent."""
+
+    trace: Trace
+
+    def look(self, names=None, *, at=None):
+        if self.passes >= PASSES:
+            raise Spent
+        return super().look(names, at=at)
+
+    def put(self, values):
+        super().put(values)
+        if self.passes <= PASSES:
+            self.trace.look(self.passes)
+
+
 def by_solver(method, value, model, support, x, y, trace):
-    problem = HeldLoss.of(model, support, x, y, weight_decay=DECAY, chunk=100)
-    if method.startswith("blocks"):
-        solver = BlockSweep(sweeps=99, sample=value)
+    problem = Watched.of(model, support, x, y, weight_decay=DECAY, chunk=100)
+    problem.trace = trace
+    if method == "blocks":
+        solver = BlockSweep(sweeps=value)
     elif method == "lbfgs":
-        solver = LBFGS(steps=PASSES, history=int(value))
+        solver = LBFGS(steps=PASSES, history=value)
     else:
         solver = AugmentedLagrangian(steps=99, rho=value)
-
-    def callback(_share: float) -> bool:
-        if problem.passes <= PASSES:
-            trace.look(problem.passes)
-        return problem.passes >= PASSES
-
-    solver.solve(problem, callback=callback)
-
-
-def cell(folder: Path, name: str, make) -> dict:
-    file = folder / f"{name.replace(' ', '_').replace(',', '')}.json"
-    if not file.exists():
-        print(f"  {file.stem} ...", end="", flush=True)
-        begun = time.perf_counter()
-        result = make()
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(result))
-        partial.replace(file)
-        print(f" {time.perf_counter() - begun:.0f} s", flush=True)
-    return json.loads(file.read_text())
+    with suppress(Spent):
+        solver.solve(problem)
 
 
 def pick(points: list[dict]) -> dict:
@@ -197,8 +196,10 @@ def run_strokes(folder: Path) -> tuple[list[dict], dict]:
     for method, grid in GRID.items():
 
         def one(value, seed, method=method):
-            name = f"stroke-{method}-{value:g}-seed{seed}"
-            return cell(folder, name, lambda: stroke(method, value, seed, data, validation))
+            name = f"{method}-{value:g}-seed{seed}"
+            return kept_cell(
+                folder / f"{name}.json", lambda: stroke(method, value, seed, data, validation)
+            )
 
         tried = {value: one(value, 0)["points"] for value in grid}
         lowest = min(grid, key=lambda v: nan_last(tried[v][-1]["held"]))
@@ -230,80 +231,6 @@ def nan_last(value: float) -> float:
     return value if math.isfinite(value) else math.inf
 
 
-HOLD = ts.InstanceWise(warmup=2, gap=1, drift=0.08)
-EPOCHS = 20
-# live epochs take one pass; a solver's epoch ends by the drift limit, or after its own budget
-ARMS = {
-    "sgd, no alternation": (ts.Live(), {}),
-    "muon, no alternation": (ts.Live(), {"optimizer": "muon"}),
-    "alternation, sgd": (HOLD, {}),
-    "alternation, muon": (HOLD, {"optimizer": "muon"}),
-    "alternation, blocks": (HOLD, {"solver": BlockSweep(sample=0.25)}),
-    "alternation, lbfgs": (HOLD, {"solver": LBFGS(steps=10)}),
-    "alternation, lagrangian": (HOLD, {"solver": AugmentedLagrangian(steps=3)}),
-}
-# a solver has no learning rate, and the two live epochs take that of alternation by SGD
-LRS = {"sgd": (0.03, 0.1, 0.3, 0.6), "muon": (0.01, 0.03, 0.1, 0.2, 0.4)}
-
-
-def whole(arm: str, lr: float, seed: int, data) -> dict:
-    kind, options = ARMS[arm]
-    begun = time.process_time()
-    result = ts.fit(
-        network(seed), data, alternation=kind, lr=lr, epochs=EPOCHS, batch_size=100, seed=seed,
-        weight_decay=DECAY, device="cpu", probe=500, **options,
-    )  # fmt: skip
-    last = result.history[-1] if len(result.history) else None
-    return {
-        "arm": arm,
-        "lr": lr,
-        "seed": seed,
-        "status": result.status.name,
-        "error": last.error if last and result.status is ts.Status.FINISHED else 90.0,
-        "best": min([r.error for r in result.history], default=90.0),
-        "passes": sum(r.passes for r in result.history),
-        "seconds": time.process_time() - begun,
-        "errors": result.history.column("error"),
-        "drift": result.history.column("drift"),
-        "live": result.history.column("loss_live"),
-    }
-
-
-def run_alternations(folder: Path) -> list[dict]:
-    data, validation = digits()
-    tuning = ts.data.Data("mnist-2k", data.train, validation)
-    rows = []
-    for arm, (_, options) in ARMS.items():
-        grid = LRS[options.get("optimizer", "sgd")]
-        if "solver" in options:
-            grid = tuple(r["lr"] for r in rows if r["arm"] == "alternation, sgd")
-        tried = {
-            lr: {}
-            if len(grid) == 1
-            else cell(folder, f"tune-{arm}-{lr:g}", lambda a=arm, lr=lr: whole(a, lr, 0, tuning))
-            for lr in grid
-        }
-        lr = min(grid, key=lambda lr: (tried[lr].get("error"), tried[lr].get("live", [])[-1:]))
-        runs = [
-            cell(
-                folder, f"fit-{arm}-{lr:g}-seed{s}", lambda a=arm, s=s, lr=lr: whole(a, lr, s, data)
-            )
-            for s in range(SEEDS)
-        ]
-        rows.append(
-            {
-                "arm": arm,
-                "lr": lr,
-                "status": [r["status"] for r in runs],
-                "error": spread([r["error"] for r in runs]),
-                "passes": spread([r["passes"] for r in runs]),
-                "seconds": spread([r["seconds"] for r in runs]),
-                "errors": [r["errors"] for r in runs],
-            }
-        )
-    return rows
-
-
 def pm(pair: list[float], digits: int = 2) -> str:
     return f"{pair[0]:.{digits}f} ± {pair[1]:.{digits}f}"
 
@@ -323,20 +250,6 @@ def stroke_table(rows: list[dict]) -> str:
             f"{pm(r['seconds'], 1)} | {100 * r['drift'][0]:.1f} | {pm(r['error_end'])} | {r['for_live']:g} | "
             f"{pm(r['passes_best'], 1)} | {100 * r['drift_best'][0]:.1f} | {pm(r['error_best'])} |"
         )
-    return "\n".join(lines) + "\n"
-
-
-def alternation_table(rows: list[dict]) -> str:
-    lines = [
-        f"Whole runs of {EPOCHS} epochs; mean ± standard deviation of {SEEDS} seeds.",
-        "",
-        "| arm | lr | live error % | passes | CPU seconds, evaluation included |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {r['arm']} | {r['lr']:g} | {pm(r['error'])} | {pm(r['passes'], 0)} | {pm(r['seconds'], 1)} |"
-        for r in rows
-    ]
     return "\n".join(lines) + "\n"
 
 
@@ -371,29 +284,22 @@ def draw(kept: dict, path: Path) -> None:
     figure.savefig(path, dpi=80)
 
 
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = parser_of(__doc__)
+    parser.set_defaults(out=Path("solvers"))
+    return parser.parse_args(arguments)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("parts", nargs="*", default=["stroke", "alternation"])
-    parser.add_argument("--out", type=Path, required=True, help="files OUT.json, OUT.md, OUT.png")
-    options = parser.parse_args()
-    folder = options.out.with_name(options.out.name + "-cells")
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {"versions": versions(), "passes": PASSES, "weight_decay": DECAY, "grid": GRID}
-    text = ""
-    if "stroke" in options.parts:
-        rows, kept = run_strokes(folder)
-        document["stroke"] = rows
-        text += stroke_table(rows)
-        draw(kept, options.out.with_suffix(".png"))
-    if "alternation" in options.parts:
-        document["lrs"] = LRS
-        document["alternation"] = copy.deepcopy(rows := run_alternations(folder))
-        text += "\n" + alternation_table(rows)
+    options = parse()
+    cells = options.out / "cells"
+    cells.mkdir(parents=True, exist_ok=True)
+    rows, kept = run_strokes(cells)
+    draw(kept, options.out / "stroke.png")
+    (options.out / "stroke.md").write_text(text := stroke_table(rows))
     print("\n" + text)
-    options.out.with_suffix(".md").write_text(text)
-    options.out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
+    file = options.out / "stroke.json"
+    write(file, options, passes=PASSES, weight_decay=DECAY, grid=GRID, stroke=rows)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Speed of the core, paired and interleaved: python benchmarks/speed.py all --out results/speed.json."""
+"""Speed of the core, paired and interleaved: python benchmarks/speed.py all --out FILE.json."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
@@ -16,60 +16,14 @@ import torch
 import torch.nn.functional as F
 
 import twostroke as ts
+from common import Clock, add_device, paired, parser_of, seconds_of, show, synchronise, write
 from twostroke.models import create_model
-from twostroke.runs import versions
-from twostroke.solvers import spectral
+from twostroke.solvers import muon as iteration
 
 
-def synchronise() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def seconds_of(work: Callable[[], object]) -> float:
-    synchronise()
-    start = time.perf_counter()
-    work()
-    synchronise()
-    return time.perf_counter() - start
-
-
-def paired(
-    variants: dict[str, Callable[[], object]],
-    turns: int,
-    clock: Callable[[Callable[[], object]], float] = seconds_of,
-) -> dict[str, dict[str, float]]:
-    """Median seconds of each variant, and the quartiles of its ratio to the first, turn by turn."""
-    for work in variants.values():
-        work()
-        work()
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for turn in range(turns):
-        order = list(variants) if turn % 2 else list(reversed(variants))
-        for name in order:
-            seconds[name].append(clock(variants[name]))
-    base = seconds[next(iter(variants))]
-    result = {}
-    for name, values in seconds.items():
-        ratios = [v / b for v, b in zip(values, base, strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        result[name] = {
-            "median_ms": 1e3 * statistics.median(values),
-            "ratio": middle,
-            "ratio_q1": low,
-            "ratio_q3": high,
-            "turns": turns,
-        }
-    return result
-
-
-def show(title: str, result: dict[str, dict[str, float]]) -> None:
-    print(f"\n{title}")
-    for name, r in result.items():
-        print(
-            f"  {name:<28} {r['median_ms']:9.2f} ms   {r['ratio']:.3f} × "
-            f"({r['ratio_q1']:.3f} to {r['ratio_q3']:.3f}, {r['turns']} turns)"
-        )
+def low_precision(options: argparse.Namespace) -> torch.autocast:
+    """Bfloat16, where `--bf16` asks for it."""
+    return torch.autocast(options.device, torch.bfloat16, enabled=options.bf16)
 
 
 def problem(name: str, batch: int, options: argparse.Namespace):
@@ -83,12 +37,8 @@ def problem(name: str, batch: int, options: argparse.Namespace):
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
 
     def step(context=None) -> None:
-        with torch.autocast(options.device, torch.bfloat16, enabled=options.bf16):
-            if context is None:
-                loss = F.cross_entropy(model(x), y)
-            else:
-                with context:
-                    loss = F.cross_entropy(model(x), y)
+        with low_precision(options), context or nullcontext():
+            loss = F.cross_entropy(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -96,11 +46,11 @@ def problem(name: str, batch: int, options: argparse.Namespace):
     return model, x, step
 
 
-def step_speed(options: argparse.Namespace) -> dict:
+def step_speed(options: argparse.Namespace, clock: Clock = seconds_of) -> dict:
     results = {}
     for name in options.models:
         model, x, step = problem(name, options.batch, options)
-        with torch.autocast(options.device, torch.bfloat16, enabled=options.bf16):
+        with low_precision(options):
             support = ts.record(model, x)
         variants = {
             "plain ReLU step": lambda step=step: step(),
@@ -112,7 +62,7 @@ def step_speed(options: argparse.Namespace) -> dict:
                 ts.hold(m, ts.BatchEnergy(density=0.9), gated=True)
             ),
         }
-        results[name] = paired(variants, options.turns)
+        results[name] = paired(variants, options.turns, clock)
         show(f"one training step, {name}, batch {options.batch}", results[name])
         if options.device == "cpu":
             results[name]["peak_memory_mb"] = {
@@ -126,21 +76,16 @@ def peak_memory(name: str, kind: str, batch: int) -> float:
     """Largest resident memory (MB) of three steps in a fresh process, above what stood before them."""
     code = f"""
 import argparse, sys
-from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-import speed, torch, twostroke as ts
+import common, speed, twostroke as ts
 options = argparse.Namespace(device="cpu", channels_last=False, bf16=False)
 model, x, step = speed.problem({name!r}, {batch}, options)
 support = ts.record(model, x[:2])
 support = ts.Support(support.sites, support.rows.repeat({batch} // 2, 1))
-def status(key):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
-Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-before = status("VmRSS")
+before = common.forget_peak()
 for _ in range(3):
     step(ts.hold(model, support) if {kind!r} == "held" else None)
-print(status("VmHWM") - before)
+print(common.memory_mb("VmHWM") - before)
 """
     command = [sys.executable, "-c", code]
     runs = [
@@ -150,7 +95,7 @@ print(status("VmHWM") - before)
     return statistics.median(runs)
 
 
-def record_speed(options: argparse.Namespace) -> dict:
+def record_speed(options: argparse.Namespace, clock: Clock = seconds_of) -> dict:
     results = {}
     for name in options.models:
         model, x, _ = problem(name, options.batch, options)
@@ -158,14 +103,15 @@ def record_speed(options: argparse.Namespace) -> dict:
 
         @torch.no_grad()
         def forward(model=model, x=x) -> None:
-            with torch.autocast(options.device, torch.bfloat16, enabled=options.bf16):
+            with low_precision(options):
                 model(x)
 
         def record(model=model, x=x) -> None:
-            with torch.autocast(options.device, torch.bfloat16, enabled=options.bf16):
+            with low_precision(options):
                 ts.record(model, x)
 
-        results[name] = paired({"plain forward": forward, "record": record}, options.turns)
+        variants = {"plain forward": forward, "record": record}
+        results[name] = paired(variants, options.turns, clock)
         show(f"support stroke, {name}, batch {options.batch}", results[name])
     return results
 
@@ -201,15 +147,8 @@ def fit_speed(options: argparse.Namespace) -> dict:
         return time.perf_counter() - start
 
     def ours(kind) -> float:
-        result = ts.fit(
-            net(),
-            data,
-            alternation=kind,
-            epochs=options.epochs,
-            batch_size=size,
-            device=options.device,
-        )
-        return result.history.seconds
+        settings = {"epochs": options.epochs, "batch_size": size, "device": options.device}
+        return ts.fit(net(), data, alternation=kind, **settings).history.seconds
 
     arms = {
         "bare loop": bare,
@@ -217,9 +156,6 @@ def fit_speed(options: argparse.Namespace) -> dict:
         "fit, instance-wise, gap 2": lambda: ours(ts.InstanceWise(warmup=0, gap=2, drift=None)),
         "fit, instance-wise, online": lambda: ours(
             ts.InstanceWise(warmup=0, gap=2, drift=None, refresh="online")
-        ),
-        "fit, instance-wise, running": lambda: ours(
-            ts.InstanceWise(warmup=0, drift=None, refresh="running")
         ),
         "fit, batch-wise": lambda: ours(ts.BatchWise()),
     }
@@ -267,50 +203,26 @@ def import_time(options: argparse.Namespace) -> dict:
     return result | {"extra_lowest": min(extra), "extra_highest": max(extra)}
 
 
-def bits_speed(options: argparse.Namespace) -> dict:
-    from twostroke.support import bits
-
-    q = torch.randn(64, 96, 32, 32, device=options.device)
-    mask = q > 0
-    packed = bits.pack(mask)
-    result = paired(
-        {
-            "torch.relu": lambda: torch.relu(q),
-            "select (packed)": lambda: bits.select(q, packed),
-            "q * mask (bool)": lambda: q * mask,
-            "torch.where(mask, q, 0)": lambda: torch.where(mask, q, 0.0),
-            "pack": lambda: bits.pack(mask),
-            "q > 0": lambda: q > 0,
-        },
-        5 * options.turns,
-    )
-    show("6.3 million units", result)
-    return result
-
-
-def muon_speed(
-    options: argparse.Namespace, clock: Callable[[Callable[[], object]], float] = seconds_of
-) -> dict:
+def muon_speed(options: argparse.Namespace, clock: Clock = seconds_of) -> dict:
     """What Muon's own work adds to a held step; on a CPU also without its short way."""
     results = {}
     for name in options.models:
         model, x, _ = problem(name, options.batch, options)
         y = torch.randint(0, 10, (options.batch,), device=options.device)
-        with torch.autocast(options.device, torch.bfloat16, enabled=options.bf16):
+        with low_precision(options):
             support = ts.record(model, x)
         sgd = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9)
         muon = ts.solvers.Muon(model.parameters(), lr=1e-5)
 
         def step(optimizer, model=model, x=x, y=y, support=support) -> None:
-            low = torch.autocast(options.device, torch.bfloat16, enabled=options.bf16)
-            with low, ts.hold(model, support):
+            with low_precision(options), ts.hold(model, support):
                 loss = F.cross_entropy(model(x), y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
         def written_out(muon=muon) -> None:
-            with patch.object(spectral, "_by_gram", spectral._by_steps):
+            with patch.object(iteration, "_by_gram", iteration._by_steps):
                 muon.step()
 
         step(sgd)  # leaves gradients for the last ones
@@ -335,35 +247,27 @@ PARTS = {
     "record": record_speed,
     "fit": fit_speed,
     "imports": import_time,
-    "bits": bits_speed,
     "muon": muon_speed,
 }
 
 
-def write(options: argparse.Namespace, results: dict) -> None:
-    """Keep results with versions and options, where `--out` says."""
-    if options.out:
-        kept = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-        document = {"versions": versions(), "options": kept, "results": results}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(document, indent=2) + "\n")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = parser_of(__doc__)
     parser.add_argument("part", choices=["all", *PARTS], nargs="+")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--models", nargs="+", default=["allcnn-c", "resnet18"])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    add_device(parser)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
     chosen = list(PARTS) if "all" in options.part else options.part
-    results = {part: PARTS[part](options) for part in chosen}
-    write(options, results)
+    write(options.out, options, results={part: PARTS[part](options) for part in chosen})
 
 
 if __name__ == "__main__":

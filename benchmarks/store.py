@@ -1,4 +1,4 @@
-"""What stores cost, paired and interleaved: python benchmarks/store.py all --out results/store.json.
+"""What stores cost, paired and interleaved: python benchmarks/store.py all --out FILE.json.
 
 step: a weight-stroke step whose masks come from a store, against a plain ReLU step and one whose masks are
 at hand already. Each turn is some steps in a row, before which the file store is told what comes; the page
@@ -15,15 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 import twostroke as ts
-from speed import paired, problem, show
+from common import add_device, forget_peak, memory_mb, paired, parser_of, show, write
+from speed import problem
 from twostroke.models import create_model
 from twostroke.store import FileStore, MemoryStore
-from twostroke.training.run import versions
 
 
 def filled(store, support: ts.Support):
@@ -141,8 +142,7 @@ def one_size(options: argparse.Namespace) -> None:
         warm = filled(FileStore(support.sites, 200, Path(folder) / "warm"), support)
         warm.read(torch.arange(128), "cpu")
         warm.close()
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-        before = _memory("VmRSS")
+        before = forget_peak()
         start = time.perf_counter()
         if options.kind == "file":
             store = FileStore(support.sites, examples, Path(folder))
@@ -160,23 +160,18 @@ def one_size(options: argparse.Namespace) -> None:
             "examples": examples,
             "write_us": 1e6 * (written - start) / examples,
             "read_us": 1e6 * (read - written) / examples,
-            "memory_mb": _memory("VmHWM") - before,
+            "memory_mb": memory_mb("VmHWM") - before,
             "header_bytes": sum(sizes) - store.nbytes if sizes else 0,
         }
         store.close()
     print(json.dumps(result))
 
 
-def _memory(key: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
-
-
 PARTS = {"step": step_speed, "rows": row_speed, "size": size_cost}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = parser_of(__doc__)
     parser.add_argument("part", choices=["all", "one-size", *PARTS], nargs="+")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--steps", type=int, default=4, help="steps a turn")
@@ -185,23 +180,20 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the store for rows")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--kind", default="file", help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    add_device(parser)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
     if "one-size" in options.part:
         one_size(options)
         return
     chosen = list(PARTS) if "all" in options.part else options.part
-    results = {part: PARTS[part](options) for part in chosen}
-    if options.out:
-        kept = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-        kept.pop("folder"), kept.pop("kind")
-        document = {"versions": versions(), "options": kept, "results": results}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(document, indent=2) + "\n")
+    write(options.out, options, results={part: PARTS[part](options) for part in chosen})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How large students' files are, and what few bits cost in a step: python benchmarks/students.py --out F.json.
+"""How large files of students are, and what few bits cost: python benchmarks/students.py --out FILE.json.
 
 Bytes of the file of each student of a network, and bytes of its quantised layers as parts of float32; then
 forward and backward pass with weights of 1, 2 and 4 bits against the plain ones, paired.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from speed import paired, show, write
+from common import paired, parser_of, show, write
 from twostroke.guidance.students import Student, narrow, prune, quantise
 from twostroke.models import create_model
 from twostroke.runs import read_tensors
@@ -57,22 +58,25 @@ def cost(name: str, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     return paired({k: lambda s=s: step(s) for k, s in students.items()}, options.turns)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = parser_of(__doc__)
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    results: dict[str, dict] = {"files": {}, "steps": {}}
+    files, steps = {}, {}
     for name in ("allcnn-mini", "allcnn-c", "torchvision/resnet18", "torchvision/mobilenet_v2"):
-        results["files"][name] = sizes(name)
-        print(name, {k: round(v, 1) for k, v in results["files"][name].items()})
+        files[name] = sizes(name)
+        print(name, {k: round(v, 1) for k, v in files[name].items()})
     for name in ("allcnn-mini", "torchvision/resnet18"):
-        results["steps"][name] = cost(name, options)
-        show(f"forward and backward pass, {name}, batch {options.batch}", results["steps"][name])
-    write(options, results)
+        steps[name] = cost(name, options)
+        show(f"forward and backward pass, {name}, batch {options.batch}", steps[name])
+    write(options.out, options, files=files, steps=steps)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,24 @@
 """Recovery given the support, measured: phase diagrams, restricted isometry, teacher and student.
 
-    python benchmarks/theory_recovery.py [phase] [rip] [products] [students] [convolutional]
+    python benchmarks/theory_recovery.py phase --out FILE.json
 
-Writes benchmarks/results/theory_recovery_<part>.json. One thread, float64, seeds as in the file.
+One thread, float64, seeds as in this file.
 """
 
-import json
-import platform
-import sys
+from __future__ import annotations
+
+import argparse
+import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
-import twostroke
+from common import parser_of, write
 from twostroke import record
+from twostroke.reproduction.theory.recovery import solvers
 from twostroke.theory import (
-    AlternatingLeastSquares,
-    FactoredDescent,
-    GaussNewton,
-    LevenbergMarquardt,
-    NuclearNorm,
-    SingularValueProjection,
     gaussian_operator,
     lifted_operator,
     path_operator,
@@ -32,19 +28,10 @@ from twostroke.theory import (
     teacher_student,
 )
 
-RESULTS = Path(__file__).parent / "results"
-
 
 def phase():
     """Success over measurements per degree of freedom; ten draws a point (large rank 3: five)."""
-    fast = {"gauss-newton": GaussNewton(), "levenberg-marquardt": LevenbergMarquardt()}
-    every = fast | {
-        "alternating": AlternatingLeastSquares(),
-        "descent": FactoredDescent(),
-        "descent, batch 16": FactoredDescent(batch=16),
-        "projection": SingularValueProjection(),
-        "nuclear norm": NuclearNorm(),
-    }
+    fast, every = solvers(every=False), solvers(every=True)
     large = (1.05, 1.1, 1.2, 1.3, 1.5, 2.0)
     small = (1.1, 1.3, 1.5, 2.0, 2.5, 3.0, 4.0)
     runs = [
@@ -63,7 +50,11 @@ def _report(name, operator, **more):
         "operator": name, "rows": operator.shape[0], "columns": operator.shape[1],
         "zero_columns": found.zero_columns, "rank": int((found.spectrum > 1e-12 * high).sum()),
         "low": low, "high": high, "epsilon": found.epsilon, "reason": found.reason,
-        "sharp": found.sharp, "restricted": found.rows(), **more,
+        "sharp": found.sharp, **more,
+        "restricted": [
+            asdict(r) | {"delta": r.delta, "delta_bound": r.delta_bound, "delta_scaled": r.delta_scaled}
+            for r in found.restricted
+        ],
     }  # fmt: skip
 
 
@@ -113,21 +104,17 @@ def products():
 
 
 def students():
-    """Two teachers a setting; five starts (three for L-BFGS)."""
+    """Two teachers a setting; five starts. The rows of L-BFGS in the results are of the tag `levers`."""
     rows = []
-    for solver in ("lm", "lbfgs"):
-        for depth in (2, 3, 4):
-            for samples in (50, 100, 400):
-                for support in ("given", "unknown"):
-                    if solver == "lbfgs" and samples != 400:
-                        continue
-                    for seed in (0, 1):
-                        found = teacher_student(
-                            6, depth, samples, support, inputs=8, outputs=4, seed=seed,
-                            solver=solver, starts=5 if solver == "lm" else 3,
-                            max_steps=200 if solver == "lm" else 2000,
-                        )  # fmt: skip
-                        rows.append(_student(found, seed))
+    for depth in (2, 3, 4):
+        for samples in (50, 100, 400):
+            for support in ("given", "unknown"):
+                for seed in (0, 1):
+                    found = teacher_student(
+                        6, depth, samples, support, inputs=8, outputs=4, seed=seed, starts=5,
+                        max_steps=200,
+                    )  # fmt: skip
+                    rows.append(_student(found, seed))
     return rows
 
 
@@ -146,7 +133,17 @@ def convolutional_students():
 
 
 def _student(found, seed):
-    row = {"teacher": seed, **found.row(), "runs": [asdict(run) for run in found.runs]}
+    row = {
+        "teacher": seed,
+        **asdict(found),
+        "starts": len(found.runs),
+        "share_reached": sum(run.reached for run in found.runs) / len(found.runs),
+        "share_recovered": sum(run.recovered for run in found.runs) / len(found.runs),
+        **{
+            f"median_{name}": statistics.median(getattr(run, name) for run in found.runs)
+            for name in ("train", "test_given", "test_own", "steps", "seconds")
+        },
+    }
     print({k: v for k, v in row.items() if k != "runs"}, flush=True)
     return row
 
@@ -160,25 +157,19 @@ PARTS = {
 }
 
 
-def main():
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = parser_of(__doc__)
+    parser.add_argument("part", choices=PARTS)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
     torch.set_num_threads(1)
-    RESULTS.mkdir(exist_ok=True)
-    for part in sys.argv[1:] or PARTS:
-        began = time.perf_counter()
-        rows = PARTS[part]()
-        about = {
-            "command": f"python benchmarks/theory_recovery.py {part}",
-            "machine": "2-core AMD EPYC, one thread",
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "twostroke": twostroke.__version__,
-            },
-            "seconds": round(time.perf_counter() - began, 1),
-        }
-        path = RESULTS / f"theory_recovery_{part}.json"
-        path.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
-        print(f"{path}: {about['seconds']} s")
+    began = time.perf_counter()
+    rows = PARTS[options.part]()
+    seconds = round(time.perf_counter() - began, 1)
+    write(options.out, options, seconds=seconds, rows=rows)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,8 @@ class Bench:
             partial.write_text(json.dumps(told | found | {"machine": machine()}, indent=1))
             partial.replace(file)
             print(
-                f"  {file.stem}: {found['error']:.2f} %, differs {found['differs']:.2f} %", flush=True
+                f"  {file.stem}: {found['error']:.2f} %, differs {found['differs']:.2f} %",
+                flush=True,
             )
         return json.loads(file.read_text())
 
@@ -142,9 +143,7 @@ class Bench:
             told = guide.batch(indices)
             return arm.term(Step(net, self.teacher, pairs, x, y, told, progress, weight))
 
-        seconds = train(
-            [net, pairs.connectors], term, problem.examples, problem.steps, lr, seed
-        )
+        seconds = train([net, pairs.connectors], term, problem.examples, problem.steps, lr, seed)
         differs = answers(net, self.data.train, self.validation) != self.goal
         units = sum(site.units for site in guide.sites)
         told = arm.bits * units / 8 + (4 * len(self.data.classes) if arm.outputs else 0)

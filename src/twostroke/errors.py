@@ -84,7 +84,7 @@ class TooLargeError(TwostrokeError, MemoryError):
 
 
 class NotRankOneError(TwostrokeError, ValueError):
-    """A lifted vector is no product of weights; the text gives the share that is not."""
+    """A lifted vector is not a product of weights; the text gives the share that is not."""
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

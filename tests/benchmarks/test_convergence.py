@@ -2,40 +2,31 @@
 
 import json
 import math
-import sys
 from argparse import Namespace
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 
 from tests.toy import toy_data, toy_record
 
-FOLDER = Path(__file__).parents[2] / "benchmarks" / "convergence"
-MODULES = ("arms", "table", "run")
+
+@pytest.fixture
+def run(script):
+    return script("convergence")
 
 
 @pytest.fixture
-def run(monkeypatch):
-    """The script as a module; its neighbours are imported by their bare names, as when it is run."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import run
-
-    yield run
-    for name in MODULES:
-        sys.modules.pop(name, None)
+def table(script):
+    return script("convergence_table")
 
 
 def options(**changes):
-    common = {"model": "allcnn-mini", "batch_size": 40, "average": 0.9, "device": "cpu"}
+    common = {"model": "allcnn-mini", "batch_size": 40, "ema_decay": 0.9, "device": "cpu"}
     return Namespace(**common | {"augmentation": None, "cpu_seconds": False} | changes)
 
 
 def result(errors, **values):
-    history = [
-        asdict(toy_record(epoch=k, error=e, visits=10, resting=0)) | values
-        for k, e in enumerate(errors, 1)
-    ]
+    history = [asdict(toy_record(epoch=k, error=e)) | values for k, e in enumerate(errors, 1)]
     return {"status": "FINISHED", "history": history}
 
 
@@ -57,11 +48,12 @@ def test_arms_come_with_what_they_are_compared_with(run):
         (["sgdd"], "no arm 'sgdd'"),
         (["muon"], "'sgd': add"),
         (["sgd", "muon long"], "'muon': add"),
-        (["sgd", "muon", "muon long + running"], "'muon long': add"),
+        (["sgd", "muon", "muon long + batch-wise"], "'muon long': add"),
+        (["muon long tuned + instance-wise"], "'muon long tuned', 'sgd': add"),
     ):
         with pytest.raises(SystemExit, match=text):
             run.check(Namespace(arms=arms, draw=None))
-    whole = ["sgd", "muon", "muon long", "muon long + running"]
+    whole = ["sgd", "muon", "muon long", "muon long + batch-wise"]
     run.check(Namespace(arms=whole, draw=["muon"]))
     with pytest.raises(SystemExit, match="'sgd short' is to be drawn"):
         run.check(Namespace(arms=whole, draw=["sgd short"]))
@@ -83,25 +75,38 @@ def test_a_cell_is_trained_once_and_belongs_to_its_settings(run, tmp_path):
         run.cell(options(), tmp_path, "sgd", arm, data, choice, 0)
 
 
-def test_arithmetic_of_the_table(run):
-    table = sys.modules["table"]
-    costs = [100, 60]
+def test_rows_of_the_table(table, monkeypatch):
+    monkeypatch.setattr(table, "interval", lambda differences: (sum(differences) / 2, 0.1))
+    choice = table.Choice(0.1, 0.0, 0.25, 2)
+    plain = [result([9.0, 6.0]), result([9.0, 8.0])]
+    held = [result([9.0, 7.0]), result([9.0, 9.5])]
+    runs = {"sgd": plain, "sgd + instance-wise": held}
+    row = table.row_of("sgd + instance-wise", choice, runs, target=8.0)
+    assert row["base"] == "sgd"
+    assert row["error_by_seed"] == [7.0, 9.5]
+    assert row["to_sgd"] == row["to_own_base"]["error"] == (1.25, 0.1)
+    assert [hit and hit["epochs"] for hit in row["to_target_by_seed"]] == [2, None]
+    line = table.line_of(row)
+    assert line.startswith("| sgd + instance-wise | 0.1, 0, 0.25 |")
+    assert "(1/2)" in line
+    plain_row = table.row_of("sgd", choice, runs, target=8.0)
+    assert plain_row["to_sgd"] is None
+    assert plain_row["to_own_base"]["error"] is None
+
+
+def test_arithmetic_of_the_table(table):
     some = result([9.0, 8.0, 7.0])
-    some["history"][2]["resting"] = 1
-    assert table.saved(some, costs) == pytest.approx(1 - 260 / 300)
-    assert math.isnan(table.saved({"status": "DIVERGED", "history": []}, costs))
     assert table.score(some) == 7.0
     assert table.score(some | {"status": "DIVERGED"}) == 90.0
+    assert math.isnan(table.last({"history": []}, "error"))
     assert table.plus(None, 2) == "–"
     assert table.plus((0.5, 0.0), 2) == "+0.50 ± 0.00"  # seeds that agree are not no difference
-    assert table.base_of("muon long + running") == "muon long"
     mean = table.mean_history([result([4.0, 2.0]), result([8.0])])
     assert [record.error for record in mean] == [6.0]
 
 
-def test_intervals_by_hand(run):
+def test_intervals_by_hand(table):
     pytest.importorskip("scipy", reason="Student's t is scipy's")
-    interval = sys.modules["table"].interval
-    mean, half = interval([1.0, 2.0, 3.0])
+    mean, half = table.interval([1.0, 2.0, 3.0])
     assert (mean, half) == (2.0, pytest.approx(4.303 / math.sqrt(3), rel=1e-3))
-    assert math.isnan(interval([1.0])[1])
+    assert math.isnan(table.interval([1.0])[1])

@@ -14,12 +14,13 @@ import torchvision
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.cli.test_cli import run
 from twostroke.cli.dsd import DsdConfig
 from twostroke.cli.dsd_tables import layer_table
 from twostroke.models import create_model
+from twostroke.outcome import Status
 from twostroke.sparsity import DenseSparseDenseResult, Magnitude, Sparsity, sparsity
-from twostroke.training import Status
+
+from .typed import run
 
 dsd_module = importlib.import_module("twostroke.cli.dsd")
 
@@ -55,9 +56,9 @@ def test_a_run_ends_in_a_plain_model_and_a_table(capsys, digits, tmp_path):
 
 
 def test_a_stopped_run_goes_on(capsys, digits, tmp_path, monkeypatch):
-    from twostroke.cli.progress import RunBar
+    from twostroke.cli.progress import RunBars
 
-    after = RunBar.epoch
+    after = RunBars.epoch
 
     def stop(self, record):
         after(self, record)
@@ -66,7 +67,7 @@ def test_a_stopped_run_goes_on(capsys, digits, tmp_path, monkeypatch):
 
     out = tmp_path / "a"
     with monkeypatch.context() as patch:
-        patch.setattr(RunBar, "epoch", stop)
+        patch.setattr(RunBars, "epoch", stop)
         code, text, _ = run(capsys, "dsd", "--data", digits, *QUICK, "--out", out)
     assert code == 130
     assert "dsd --resume" in text
@@ -116,7 +117,7 @@ def test_weights_of_another_model_are_named(capsys, digits, tmp_path):
 
 
 def test_an_error_in_mid_run_leaves_a_run_that_goes_on(capsys, digits, tmp_path, monkeypatch):
-    from twostroke.cli.progress import RunBar
+    from twostroke.cli.progress import RunBars
     from twostroke.errors import DataError
 
     run(capsys, "dsd", "--data", digits, *QUICK, "--out", tmp_path / "a")
@@ -126,7 +127,7 @@ def test_an_error_in_mid_run_leaves_a_run_that_goes_on(capsys, digits, tmp_path,
 
     b = tmp_path / "b"
     with monkeypatch.context() as patch:
-        patch.setattr(RunBar, "epoch", fail)
+        patch.setattr(RunBars, "epoch", fail)
         code, _, err = run(
             capsys, "dsd", "--data", digits, *FROM_TRAINED, "--weights", tmp_path / "a", "--out", b
         )
@@ -166,32 +167,43 @@ def test_weights_of_a_run_that_had_other_images(capsys, digits, tmp_path):
 
 
 def test_published_weights_of_which_a_layer_is_new(capsys, digits, tmp_path, monkeypatch):
-    state = torchvision.models.resnet18().state_dict()
+    state = torchvision.models.shufflenet_v2_x0_5().state_dict()
     monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", lambda self, **_: state)
     options = ["dsd", "--data", digits, "--weights", "torchvision", "--batch-size", 40]
     code, text, _ = run(
-        capsys, *options, "--model", "resnet18", "--scale", "smoke", "--out", tmp_path / "a"
+        capsys,
+        *options,
+        "--model",
+        "shufflenet_v2_x0_5",
+        "--scale",
+        "smoke",
+        "--out",
+        tmp_path / "a",
     )
     assert code == 0
     assert "the first layer (for 1 channels, not 3)" in text
     assert "the last layer (for 4 classes, not 1000); 1 epochs at 0.01 train it first" in text
     assert (tmp_path / "a" / "phases" / "1-dense" / "phase.json").exists()
+    code, _, err = run(capsys, *options, "--model", "allcnn-mini", "--out", tmp_path / "b")
+    assert code == 2
+    assert "allcnn-mini is not one of torchvision's models. Give the folder of a run" in err
+
+
+def test_phases_of_given_weights():
     plan = DsdConfig(weights="torchvision").plan(fresh=True)
     assert (plan.epochs, plan.lrs) == ((9, 45, 45), (0.01, 0.01, 0.001))
     assert DsdConfig(weights="torchvision").plan(fresh=False).epochs == (0, 45, 45)
     kept = DsdConfig(weights="torchvision", epochs=(0, 1, 1)).plan(fresh=True)
     assert kept.epochs == (0, 1, 1)
-    code, _, err = run(capsys, *options, "--model", "allcnn-mini", "--out", tmp_path / "b")
-    assert code == 2
-    assert "allcnn-mini is none of torchvision's models. Give the folder of a run" in err
 
 
-def test_resume_takes_no_options_and_checks_the_file(capsys, digits, tmp_path):
+def test_resume_takes_the_runs_options_and_checks_the_file(capsys, digits, tmp_path):
     a = tmp_path / "a"
     run(capsys, "dsd", "--data", digits, *QUICK, "--out", a)
     code, _, err = run(capsys, "dsd", "--resume", a, "--price", 3)
     assert code == 2
-    assert "give no other option beside it" in err
+    assert "and price was left out there: give no other option beside --resume" in err
+    assert run(capsys, "dsd", "--resume", a, *QUICK)[0] == 0  # which are the run's own
     file = a / "config.toml"
     text = file.read_text()
     for change, message in [
@@ -203,8 +215,10 @@ def test_resume_takes_no_options_and_checks_the_file(capsys, digits, tmp_path):
             text.replace('mask = "magnitude"', 'mask = "x"'),
             "mask is 'x', where one of magnitude, batch-connections,",
         ),
+        (text.replace("1,", '"1",', 1), "epochs is ['1', 1, 1], where a list of 3, each a whole"),
         (text.replace("seed = 0", "sede = 0"), "no option 'sede', did you mean 'seed'?"),
-        (text.replace("command", "seed_of"), "holds no run of `twostroke dsd`"),
+        (text.replace('"dsd"', '"train"'), "holds a run of `twostroke train`"),
+        (text.replace("command", "comand"), "no option 'comand'"),
     ]:
         file.write_text(change)
         code, _, err = run(capsys, "dsd", "--resume", a)
@@ -232,14 +246,14 @@ def test_a_mask_that_empties_a_layer_keeps_the_dense_phase(capsys, digits, tmp_p
 
 
 def test_stopped_outside_training_and_in_the_first_epoch(capsys, digits, tmp_path, monkeypatch):
-    from twostroke.cli.progress import RunBar
+    from twostroke.cli.progress import RunBars
 
     def stop(*_, **__):
         raise KeyboardInterrupt
 
     for name, (place, attribute) in {
         "masks": (Magnitude, "find"),
-        "step": (RunBar, "step"),
+        "step": (RunBars, "step"),
         "before": (dsd_module, "dense_sparse_dense"),
     }.items():
         with monkeypatch.context() as patch:
@@ -256,7 +270,9 @@ def test_many_layers_are_summed_up(tmp_path):
     with torch.no_grad():
         for k, layer in enumerate(model):
             layer.weight.view(-1)[:k] = 0
-    found = DenseSparseDenseResult(Status.FINISHED, model, [], sparsity(model))
+    found = DenseSparseDenseResult(
+        status=Status.FINISHED, model=model, phases=[], sparse_sparsity=sparsity(model)
+    )
     shown = layer_table(found, tmp_path)
     assert shown.row_count == 12
     cells = [list(column.cells) for column in shown.columns]

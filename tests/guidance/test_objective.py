@@ -5,7 +5,7 @@ from torch import nn
 
 from tests.toy import toy_data, toy_net, toy_tensors
 from twostroke import record
-from twostroke.data import Examples, FlipShift
+from twostroke.data import Examples, FlipShift, Repeated
 from twostroke.errors import DataError, SettingsError
 from twostroke.guidance import Guide, Guided, Pairs, guided, pair
 from twostroke.guidance.lesson import Lesson
@@ -34,7 +34,7 @@ def test_it_is_the_sum_of_its_weighted_terms(teacher):
     student = toy_net(2)
     batch = batch_of(lesson, [3, 50, 7])
     pairs = pair(student, guide.sites, batch.x)
-    objective = Guided(guide, pairs, lesson, weight=5.0, kd=2.0, labels=0.5)
+    objective = Guided(guide, pairs, weight=5.0, kd=2.0, labels=0.5)
     told = guide.batch(batch.indices)
     with guided(student, told) as guidance:
         out = student(batch.x)
@@ -55,9 +55,7 @@ def test_distillation_is_hinton_s():
 def test_guidance_ends_after_its_share_of_the_run(teacher):
     guide, lesson = lesson_of(teacher, toy_data().train)
     student = toy_net(2)
-    objective = Guided(
-        guide, pair(student, guide.sites, torch.zeros(2, 1, 6, 6)), lesson, share=0.5
-    )
+    objective = Guided(guide, pair(student, guide.sites, torch.zeros(2, 1, 6, 6)), share=0.5)
     early, late = (batch_of(lesson, [1, 2, 3], progress) for progress in (0.49, 0.5))
     out = student(late.x)
     alone = distillation(out, guide.batch(late.indices).outputs, 4.0)
@@ -82,7 +80,7 @@ def test_a_fresh_net_and_its_connectors_learn_by_it(teacher):
     )
     pairs = pair(student, guide.sites, x[:2])
     assert len(pairs.connectors) == 2
-    objective = Guided(guide, pairs, lesson)
+    objective = Guided(guide, pairs)
     parameters = [*student.parameters(), *objective.modules["connectors"].parameters()]
     before = [p.clone() for p in parameters]
     optimizer = torch.optim.Adam(parameters, lr=0.01)
@@ -98,16 +96,14 @@ def test_a_fresh_net_and_its_connectors_learn_by_it(teacher):
 def test_what_would_teach_the_last_layer_nothing_is_refused(teacher):
     x, _ = toy_tensors(20)
     silent = Guide.record(teacher, x, outputs=False)
-    source = Examples(*toy_tensors(20), mean=[0.0], std=[1.0])
-    lesson = Lesson(source, silent, labels=True)
     with pytest.raises(SettingsError, match="no outputs and there are no labels"):
-        Guided(silent, Pairs([]), lesson)
-    assert Guided(silent, Pairs([]), lesson, labels=1.0).kd == 0
+        Guided(silent, Pairs([]))
+    assert Guided(silent, Pairs([]), labels=1.0).kd == 0
     with pytest.raises(SettingsError, match="kd=0"):
-        Guided(Guide.record(teacher, x), Pairs([]), lesson, kd=0)
+        Guided(Guide.record(teacher, x), Pairs([]), kd=0)
     for bad in ({"weight": -1}, {"kd": float("nan")}, {"temperature": 0}, {"share": 1.5}):
         with pytest.raises(SettingsError):
-            Guided(Guide.record(teacher, x), Pairs([]), lesson, **bad)
+            Guided(Guide.record(teacher, x), Pairs([]), **bad)
 
 
 # -- lessons ---------------------------------------------------------------------------------
@@ -115,18 +111,16 @@ def test_what_would_teach_the_last_layer_nothing_is_refused(teacher):
 
 def test_examples_and_what_is_told_of_them_belong_together(teacher):
     source = toy_data(augmentation=FlipShift()).train
-    guide, lesson = lesson_of(teacher, source, views=3, times=2)
-    assert len(lesson) == 320
+    guide, lesson = lesson_of(teacher, source, views=3)
+    objective = Guided(guide, Pairs([]), times=2)
+    repeated = Repeated(lesson, 2)
     indices = torch.tensor([5, 165, 300, 12])
     for view in range(4):
-        x, y = lesson.batch(indices, view=view, seed=99)
-        told = guide.batch(*lesson.shown(indices, view))
+        x, y = repeated.batch(indices, view=view, seed=99)
+        told = objective.told(Batch(x, y, indices, view, 0.0))
         assert told.support == record(teacher, x)
         torch.testing.assert_close(told.outputs, teacher(x))
         assert torch.equal(y, told.outputs.argmax(1))
-    which, turn = lesson.shown(indices, 1)
-    assert which.tolist() == [5, 5, 140, 12]
-    assert turn.tolist() == [2, 0, 0, 2]
 
 
 def test_labels_are_the_images_own_only_if_asked_for(teacher):

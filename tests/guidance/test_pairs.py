@@ -47,13 +47,27 @@ def test_other_widths_learn_by_name_through_connectors():
     assert connector[0].bias is None
 
 
-def test_another_net_learns_from_the_last_site_of_each_stage():
+def test_another_net_learns_from_the_last_of_the_widest_sites_of_each_stage():
     teacher = stages((4, 1), (4, 1), (8, 2), (8, 1))
-    student = stages((3, 1), (6, 2), (6, 1), (6, 1), (5, 1))
+    student = stages((3, 1), (6, 2), (6, 1), (6, 1), (6, 1))
     pairs = pair(student, sites(teacher, X), X)
     assert keys(pairs) == [("0.1#0", "1.1#0", 1, True), ("4.1#0", "3.1#0", 1, True)]
     assert "1.1#0" in str(pairs)
     assert "connector" in str(pairs)
+
+
+def test_the_narrow_head_of_the_next_bottleneck_does_not_stand_for_a_stage():
+    teacher = stages((4, 1), (9, 1), (3, 1), (3, 2), (9, 1))
+    student = stages((5, 1), (6, 2))
+    pairs = pair(student, sites(teacher, X), X)
+    assert [p.teacher.key for p in pairs] == ["1.1#0", "4.1#0"]
+
+
+def test_pictures_of_one_pixel_are_no_smaller_view():
+    gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 2, 1), nn.ReLU())
+    teacher = nn.Sequential(*stages((4, 1)), gate)
+    student = stages((3, 1), (5, 2))
+    assert keys(pair(student, sites(teacher, X), X)) == [("0.1#0", "0.1#0", 1, True)]
 
 
 def test_a_larger_picture_is_averaged():

@@ -6,11 +6,12 @@ import twostroke as ts
 from tests.toy import toy_data, toy_net, toy_record
 from twostroke.report import comparison, draw_curves, draw_training, to_targets
 from twostroke.report.table import to_target
+from twostroke.runs import History
 
 
 def history(errors, **changes):
     told = {"seconds": 2.0} | changes
-    return ts.History(
+    return History(
         toy_record(epoch=i + 1, error=e, steps=50 * (i + 1), round=i, **told)
         for i, e in enumerate(errors)
     )
@@ -25,7 +26,7 @@ def test_epochs_steps_and_seconds_to_a_target():
 
 def test_table_has_a_line_a_run(capsys):
     table = comparison(
-        {"sgd": history([9.0, 4.25]), "none": ts.History()},
+        {"sgd": history([9.0, 4.25]), "none": History()},
         mask_errors={"sgd": 12.5},
     )
     Console(width=200).print(table)
@@ -57,7 +58,7 @@ def test_a_line_a_target_and_run_fits_a_narrow_terminal(capsys):
 
 @pytest.mark.parametrize("held", [0.4, None])
 def test_curves_are_drawn_whatever_is_missing(tmp_path, held):
-    runs = {"a": history([9.0, 4.0], loss_held=held), "b": history([0.0, 0.0]), "c": ts.History()}
+    runs = {"a": history([9.0, 4.0], loss_held=held), "b": history([0.0, 0.0]), "c": History()}
     draw_curves(runs, tmp_path / "c.png", title="t", note="n")
     picture = matplotlib.image.imread(tmp_path / "c.png")
     assert picture.shape[0] > 300

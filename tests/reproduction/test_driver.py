@@ -1,17 +1,13 @@
 """Every table and figure runs on toy data; what is finished is kept; nothing is replaced unasked."""
 
-import importlib
 import json
-import os
 import shutil
-import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.test_cli import run
 from tests.toy import toy_tensors
 from twostroke.alternation.fingerprint import data_fingerprint
 from twostroke.data import from_tensors
@@ -22,24 +18,15 @@ from twostroke.errors import (
     SettingsError,
     UnknownNameError,
 )
-from twostroke.reproduction import EXPERIMENTS, Stopped, cells, driver, reproduce, tasks
-from twostroke.runs.checkpoint import CHECKPOINT
+from twostroke.reproduction import EXPERIMENTS, Stopped, Watcher, cells, driver, reproduce, tasks
+from twostroke.runs import CHECKPOINT
 
-reproduce_command = importlib.import_module("twostroke.cli.reproduce")
-SMALL = dict.fromkeys(tasks.TASKS, "allcnn-mini")
-
-
-@pytest.fixture(autouse=True)
-def small_nets(monkeypatch):
-    """Every task with a net that takes seconds, and few examples; optimiser and schedule stay."""
-    for name, task in tasks.TASKS.items():
-        monkeypatch.setitem(
-            tasks.TASKS, name, replace(task, model=SMALL[name], smoke=(60, 40), preprocess="none")
-        )
-    monkeypatch.setattr(tasks, "SMOKE_EPOCHS", 2)
+pytestmark = pytest.mark.usefixtures("small_nets")
 
 
-class Seen:
+class Seen(Watcher):
+    """Notes what it is told, and stops in an epoch that is asked for."""
+
     def __init__(self, stop=None):
         self.begun, self.kept, self.epochs, self.stop = [], [], 0, stop
         self.left, self.phases = [], []
@@ -49,18 +36,14 @@ class Seen:
         self.left.append(left)
         assert 1 <= number <= count
 
-    def step(self, phase, where):
-        pass
+    def part(self, name):
+        if name not in self.phases:
+            self.phases.append(name)
 
-    def epoch(self, phase, record):
+    def epoch(self, record):
         self.epochs += 1
-        if phase not in self.phases:
-            self.phases.append(phase)
         if self.epochs == self.stop:
             raise KeyboardInterrupt
-
-    def end(self, result):
-        pass
 
 
 # one or two tasks of each: the others run the same code
@@ -78,7 +61,7 @@ def test_every_experiment_writes_its_page(name, digits, tmp_path):
     page = (tmp_path / f"{name}.md").read_text()
     document = json.loads((tmp_path / f"{name}.json").read_text())
     assert "a subset, 60 + 40 of 120 + 120 images" in page
-    assert "in the place of" in page
+    assert "instead of" in page
     assert "**smoke**" in page
     assert all(cell["versions"]["torch"] and cell["history"] for cell in document["cells"])
     assert len(document["cells"]) == sum(map(len, done.results.values()))
@@ -194,7 +177,7 @@ def test_other_images_under_the_same_name_are_other_cells(tmp_path, monkeypatch)
         seen = Seen()
         reproduce("figure1", watcher=seen, **options)
         assert len(seen.begun) == 2
-    assert "(npz:toys.npz, in the place of mnist)" in (tmp_path / "figure1.md").read_text()
+    assert "(npz:toys.npz, instead of mnist)" in (tmp_path / "figure1.md").read_text()
 
 
 def test_pages_name_the_machines_that_trained(digits, tmp_path):
@@ -292,7 +275,7 @@ def test_a_damaged_checkpoint_of_a_run_is_named_with_its_folder(digits, tmp_path
         reproduce("figure1", watcher=Seen(stop=2), **options)
     (begun,) = (tmp_path / "cells").glob("*.unfinished")
     (begun / CHECKPOINT).write_bytes(b"damaged")
-    with pytest.raises(RunFolderError, match=rf"{begun}; without that folder it begins anew"):
+    with pytest.raises(RunFolderError, match=rf"{begun}; without that folder it begins again"):
         reproduce("figure1", **options)
     shutil.rmtree(begun)
     reproduce("figure1", **options)
@@ -393,42 +376,3 @@ def test_only_takes_whole_parts_of_a_name():
     tasks_of = lambda only: {t for t, _ in driver._experiment("table7", only).cells}  # noqa: E731
     assert tasks_of(["cifar10"]) == {"cifar10-allcnn-c", "cifar10-aug-allcnn-c"}
     assert tasks_of(["cifar100", "mnist"]) == {"cifar100-allcnn-c", "mnist-nin"}
-
-
-def test_the_command(capsys, digits, tmp_path):
-    code, out, _ = run(
-        capsys, "reproduce", "figure1", "--data", f"mnist={digits}", "--out", tmp_path / "a"
-    )
-    assert code == 0
-    assert "1/2 mnist-nin sgd 0: error" in out
-    assert "left" in out
-    assert "figure1.md" in out
-    code, out, _ = run(
-        capsys, "reproduce", "table5", "--data", f"mnist={digits}", "--out", tmp_path / "a"
-    )
-    assert "kept from before" in out
-    code, _, err = run(capsys, "reproduce", "figure1", "--data", "mnist=", "--out", tmp_path / "b")
-    assert code == 2
-    assert "SET=NAME" in err
-
-
-def test_the_command_stopped(capsys, digits, tmp_path, monkeypatch):
-    ended = []
-
-    def stop(self, number, count, cell, kept, left):
-        if number == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    arguments = "reproduce", "figure1", "--data", f"mnist={digits}", "--out", tmp_path
-    with monkeypatch.context() as patch:
-        patch.setattr(reproduce_command._Bars, "begin", stop)
-        patch.setattr(reproduce_command._Bars, "end", lambda self, result: ended.append(result))
-        code, out, _ = run(capsys, *arguments)
-    assert code == 130
-    assert len(ended) == 1
-    assert f"written up in {tmp_path / 'figure1.md'}; the same command goes on" in out
-    with monkeypatch.context() as patch:  # nothing is finished when the data are loaded
-        patch.setattr(driver, "_load", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        code, out, _ = run(capsys, *arguments)
-    assert code == 130
-    assert "Stopped before any training" in out

@@ -8,7 +8,7 @@ from tests.toy import toy_record
 from twostroke.reproduction.published import Experiment, Line
 from twostroke.reproduction.render import markdown
 from twostroke.reproduction.summary import convergence, rows
-from twostroke.training import versions
+from twostroke.runs import versions
 
 
 def run(error, curve=(), status="FINISHED", **numbers):

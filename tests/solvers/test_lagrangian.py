@@ -6,7 +6,8 @@ from torch import nn
 import twostroke as ts
 from tests.solvers.networks import CHAINS, made, objective, problem
 from twostroke.errors import SettingsError, UnholdableError
-from twostroke.solvers import AugmentedLagrangian, HeldLoss, StrokeCode
+from twostroke.outcome import Status
+from twostroke.solvers import AugmentedLagrangian, HeldLoss
 from twostroke.solvers.lagrangian import _Splitting
 from twostroke.solvers.stages import stages
 
@@ -45,7 +46,7 @@ def test_with_one_layer_it_is_least_squares():
     support = ts.record(model, x)
     p = HeldLoss.of(model, support, x, y, loss=F.mse_loss)
     result = AugmentedLagrangian(steps=300, inner=20, rho=0.1).solve(p)
-    assert result.code is StrokeCode.CONVERGED
+    assert result.status is Status.CONVERGED
     mask = support[support.sites[0]].double()
     ones = torch.cat([x, torch.ones(50, 1, dtype=torch.float64)], 1)
     for k in range(2):
@@ -80,7 +81,7 @@ def refusal(model: nn.Module, x: torch.Tensor) -> str:
     model = model.double().eval()
     support = ts.record(model, x, pooling=True)
     with pytest.raises(UnholdableError) as error:
-        AugmentedLagrangian().check(
+        AugmentedLagrangian().solve(
             HeldLoss.of(model, support, x, torch.zeros(len(x), dtype=torch.int64))
         )
     return str(error.value)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 
 import pytest
 import torch
@@ -19,8 +20,10 @@ from twostroke.sparsity import (
     PassedEnergy,
     Recipe,
     Units,
+    dense_sparse_dense,
     recipe,
 )
+from twostroke.training import Listener
 
 SHORT = Recipe(epochs=(2, 2, 1), lrs=(0.05, 0.02, 0.01), batch_size=40)
 
@@ -29,7 +32,7 @@ SHORT = Recipe(epochs=(2, 2, 1), lrs=(0.05, 0.02, 0.01), batch_size=40)
 def test_every_mask_trains_a_plain_model(mask):
     model = toy_net(norm=True)
     names, kind = list(model.state_dict()), type(model)
-    result = ts.dense_sparse_dense(model, toy_data(), mask=mask, phases=SHORT)
+    result = dense_sparse_dense(model, toy_data(), mask=mask, phases=SHORT)
     assert result.status is ts.Status.FINISHED
     assert [p.name for p in result.phases] == ["dense", "sparse", "dense again"]
     assert list(model.state_dict()) == names
@@ -61,14 +64,15 @@ def test_pruned_weights_and_their_momentum_stay_zero_in_every_step():
 
     spied: list[torch.optim.Optimizer] = []
 
-    def look(_):
-        optimizer = spied[-1]
-        for path, keep in masks.items():
-            weight = model.get_submodule(path).weight
-            gone = weight.detach()[~keep]
-            buffer = optimizer.state[weight]["momentum_buffer"]
-            seen.append(float(gone.abs().max() + buffer[~keep].abs().max()))
-            assert float(buffer[keep].abs().max()) > 0
+    class Look(Listener):
+        def step(self, where):
+            optimizer = spied[-1]
+            for path, keep in masks.items():
+                weight = model.get_submodule(path).weight
+                gone = weight.detach()[~keep]
+                buffer = optimizer.state[weight]["momentum_buffer"]
+                seen.append(float(gone.abs().max() + buffer[~keep].abs().max()))
+                assert float(buffer[keep].abs().max()) > 0
 
     ts.fit(
         model,
@@ -78,7 +82,7 @@ def test_pruned_weights_and_their_momentum_stay_zero_in_every_step():
         batch_size=40,
         optimizer=lambda ps: Spy(ps, lr=0.1, momentum=0.9, weight_decay=0.01),
         schedule="constant",
-        progress=look,
+        listener=Look(),
     )
     assert seen == [0.0] * 8
 
@@ -132,7 +136,7 @@ def test_a_trained_model_skips_the_first_phase_and_reports_around_the_mask():
     ts.fit(model, data, epochs=3, batch_size=40)
     error = ts.evaluate(model, data.test).error
     plan = Recipe(epochs=(0, 1, 1), lrs=(1, 0.01, 0.01), batch_size=40)
-    result = ts.dense_sparse_dense(model, data, mask=Magnitude(ratio=0.9), phases=plan)
+    result = dense_sparse_dense(model, data, mask=Magnitude(ratio=0.9), phases=plan)
     sparse, again = result.phases
     assert sparse.error_before == error
     assert sparse.error_masked != error
@@ -140,26 +144,32 @@ def test_a_trained_model_skips_the_first_phase_and_reports_around_the_mask():
     assert sparse.sparsity == pytest.approx(0.9 * (8 * 54 + 288) / (54 + 8 * 54 + 288), abs=0.01)
 
 
+class StopAfter(Listener):
+    """Ctrl-C when so many epochs are over."""
+
+    def __init__(self, epochs):
+        self.left = epochs
+
+    def epoch(self, record):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
 def test_goes_on_where_it_stopped_exactly(tmp_path):
     whole = toy_net(norm=True)
-    ts.dense_sparse_dense(whole, toy_data(), phases=SHORT)
+    dense_sparse_dense(whole, toy_data(), phases=SHORT)
     for stop in (1, 3, 4):  # within the dense, the sparse phase, at its end
-        folder, epochs = tmp_path / str(stop), []
-
-        def end(_, record, stop=stop, epochs=epochs):
-            epochs.append(record)
-            if len(epochs) == stop:
-                raise KeyboardInterrupt
-
-        first = ts.dense_sparse_dense(
-            toy_net(norm=True), toy_data(), phases=SHORT, folder=folder, callback=end
+        folder = tmp_path / str(stop)
+        first = dense_sparse_dense(
+            toy_net(norm=True), toy_data(), phases=SHORT, folder=folder, listener=StopAfter(stop)
         )
         assert first.status is ts.Status.INTERRUPTED
         assert "phase" in first.detail
         model = toy_net(seed=5, norm=True)  # weights come from the folder
         if stop == 1:
             model = toy_net(norm=True)
-        result = ts.dense_sparse_dense(model, toy_data(), phases=SHORT, folder=folder)
+        result = dense_sparse_dense(model, toy_data(), phases=SHORT, folder=folder)
         assert result.status is ts.Status.FINISHED
         assert len(result.history) == 5
         for a, b in zip(model.state_dict().values(), whole.state_dict().values(), strict=True):
@@ -167,38 +177,38 @@ def test_goes_on_where_it_stopped_exactly(tmp_path):
 
 
 def test_a_folder_belongs_to_one_run(tmp_path):
-    ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
+    dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
     with pytest.raises(RunFolderError, match="another mask"):
-        ts.dense_sparse_dense(toy_net(), toy_data(), mask="none", phases=SHORT, folder=tmp_path)
+        dense_sparse_dense(toy_net(), toy_data(), mask="none", phases=SHORT, folder=tmp_path)
     with pytest.raises(RunFolderError, match="another settings"):
-        ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path, seed=1)
+        dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path, seed=1)
     with pytest.raises(RunFolderError, match="another statistics"):
-        ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path, statistics=9)
+        dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path, statistics=9)
     with pytest.raises(RunFolderError, match="a run with another model; choose"):
-        ts.dense_sparse_dense(toy_net(norm=True), toy_data(), phases=SHORT, folder=tmp_path)
+        dense_sparse_dense(toy_net(norm=True), toy_data(), phases=SHORT, folder=tmp_path)
     x, y = toy_tensors(160, seed=5)
     other = from_tensors(x, y, x, y)
     assert other.name == toy_data().name
     with pytest.raises(RunFolderError, match="another examples"):
-        ts.dense_sparse_dense(toy_net(), other, phases=SHORT, folder=tmp_path)
+        dense_sparse_dense(toy_net(), other, phases=SHORT, folder=tmp_path)
     about = tmp_path / "dense-sparse-dense.json"
     kept = json.loads(about.read_text())
     about.write_text(json.dumps({k: v for k, v in kept.items() if k != "examples"}))
     with pytest.raises(
         RunFolderError, match="of an earlier version, which did not note its examples"
     ):
-        ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
+        dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
     about.write_text(json.dumps(kept))
     (tmp_path / "1-dense" / "phase.json").write_text(json.dumps({"name": "dense"}))
     with pytest.raises(RunFolderError, match="no record of a phase"):
-        ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
+        dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
 
 
 def test_several_processes_are_refused_before_anything(monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(SettingsError, match="in one process, and this run has 2"):
-        ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path / "a")
+        dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 
@@ -215,13 +225,13 @@ def test_bad_requests_are_refused_before_training():
         ({"batch_size": 4000}, "larger than the 160 training examples"),
     ]:
         with pytest.raises(SettingsError, match=text):
-            ts.dense_sparse_dense(toy_net(), toy_data(), **options)
+            dense_sparse_dense(toy_net(), toy_data(), **options)
     with pytest.raises(SettingsError, match="no convolution"):
-        ts.dense_sparse_dense(nn.Flatten(), toy_data())
+        dense_sparse_dense(nn.Flatten(), toy_data())
     large = nn.Sequential(nn.Conv2d(1, 4, 7), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4))
     large(torch.zeros(1, 1, 32, 32))
     with pytest.raises(SettingsError, match=r"does not take images of shape \(1, 6, 6\)"):
-        ts.dense_sparse_dense(large, toy_data(), phases=SHORT)
+        dense_sparse_dense(large, toy_data(), phases=SHORT)
 
 
 @pytest.mark.parametrize("per", ["batch", "instance"])
@@ -236,7 +246,7 @@ def test_units_of_relu6_are_masked_too(per):
         nn.Linear(24, 4),
     )
     mask = Units(per=per, price=0.3)
-    result = ts.dense_sparse_dense(model, toy_data(), mask=mask, phases=SHORT)
+    result = dense_sparse_dense(model, toy_data(), mask=mask, phases=SHORT)
     assert 0 < result.phases[1].units_on < 1
 
 
@@ -247,6 +257,45 @@ def test_density_is_that_of_the_masks_that_training_holds():
     found = shared.density(model, x)
     assert found == support.density()
     assert list(found.by_site.values()) == list(support.density().by_site.values())
+
+
+class Hears(Listener):
+    """Notes what it is told, in order."""
+
+    def __init__(self):
+        self.heard, self.notes = [], []
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def part(self, name):
+        self.heard.append(name)
+
+    def step(self, where):
+        self.heard.append((where.epoch, where.step, where.steps))
+
+    def epoch(self, record):
+        self.heard.append(record.epoch)
+
+
+def test_a_listener_hears_of_phases_steps_and_epochs_in_order():
+    plan = Recipe(epochs=(1, 1, 1), lrs=(0.05, 0.02, 0.01), batch_size=80)
+    heard = Hears()
+    result = dense_sparse_dense(toy_net(), toy_data(), phases=plan, listener=heard)
+    steps = [(0, 1, 2), (0, 2, 2), 1]
+    assert heard.heard == ["dense", *steps, "sparse", *steps, "dense again", *steps]
+    assert result.message == "finished: All phases were run."
+
+
+def test_a_phase_that_diverges_ends_the_run_with_its_status():
+    plan = Recipe(epochs=(1, 1, 1), lrs=(0.05, 1e6, 0.01), batch_size=40)
+    result = dense_sparse_dense(toy_net(), toy_data(), phases=plan)
+    assert result.status is ts.Status.DIVERGED
+    assert not result.ok
+    assert [phase.name for phase in result.phases] == ["dense", "sparse"]
+    assert result.detail.startswith("in the sparse phase, in epoch 1")
+    assert "Lower the learning rate" in result.advice
+    assert math.isnan(result.error)  # no epoch of the last phase was completed
 
 
 def test_weights_that_no_mask_reaches_are_named():
@@ -261,11 +310,12 @@ def test_weights_that_no_mask_reaches_are_named():
             z = self.first(x.flatten(1)).relu()[None]
             return self.head(self.attention(z, z, z)[0][0])
 
-    told = []
-    result = ts.dense_sparse_dense(
-        Attends(), toy_data(), mask="batch-connections", phases=SHORT, notice=told.append
+    heard = Hears()
+    result = dense_sparse_dense(
+        Attends(), toy_data(), mask="batch-connections", phases=SHORT, listener=heard
     )
-    assert told == result.notes
+    told = result.notes
+    assert heard.notes == told
     assert "no mask reaches attention.in_proj_weight" in told[0]
     assert "no mask was found for attention.out_proj" in told[1]  # used, but never called
     assert result.phases[1].by_layer["head"] > 0
@@ -277,11 +327,11 @@ def test_ctrl_c_between_training_ends_the_run_too(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Magnitude, "find", stop)
-        result = ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
+        result = dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
     assert result.status is ts.Status.INTERRUPTED
     assert result.detail == "in the sparse phase, outside training"
     assert [phase.name for phase in result.phases] == ["dense"]
-    result = ts.dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
+    result = dense_sparse_dense(toy_net(), toy_data(), phases=SHORT, folder=tmp_path)
     assert result.status is ts.Status.FINISHED
 
 
@@ -310,7 +360,7 @@ def test_grouped_and_depthwise_convolutions_prune():
         nn.Flatten(),
         nn.Linear(128, 4),
     )
-    result = ts.dense_sparse_dense(model, toy_data(), mask=Connections(), phases=SHORT)
+    result = dense_sparse_dense(model, toy_data(), mask=Connections(), phases=SHORT)
     by_layer = result.phases[1].by_layer
     assert by_layer["0"] == 0
     assert all(by_layer[path] > 0 for path in ("2", "4", "7"))

@@ -14,7 +14,8 @@ from torch.nn.modules import module as hooks
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from twostroke.support.intercept import _active, _expect_hooks
+from twostroke.support.eagerly import expect_hooks
+from twostroke.support.intercept import _active
 
 
 def what_is_in_place() -> list[Any]:
@@ -37,7 +38,7 @@ def what_is_in_place() -> list[Any]:
 def everything_as_before(*models: nn.Module) -> Iterator[None]:
     """Nothing stays behind, neither globally nor on the models."""
     torch._dynamo.list_backends()  # loaded, so that its stance is looked after too
-    _expect_hooks()  # the one thing that is meant to stay
+    expect_hooks()  # the one thing that is meant to stay
     before = what_is_in_place()
     states = [{k: v.clone() for k, v in m.state_dict().items()} for m in models]
     attributes = [[sorted(vars(part)) for part in m.modules()] for m in models]

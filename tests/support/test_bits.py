@@ -83,7 +83,7 @@ def test_packing_is_what_the_reference_and_numpy_give(mask: Tensor) -> None:
 @given(masks(), st.sampled_from([torch.bool, torch.int64, torch.uint8, *DTYPES]))
 def test_unpacking_undoes_packing(mask: Tensor, dtype: torch.dtype) -> None:
     units = mask.shape[1:].numel()
-    got = bits.unpack(bits.pack(mask), units, dtype)
+    got = bits.unpack(bits.pack(mask), (units,), dtype)
     assert got.dtype == dtype
     assert torch.equal(got, mask.reshape(len(mask), units).to(dtype))
 
@@ -213,8 +213,8 @@ def test_tables_made_in_inference_mode_serve_autograd_later() -> None:
     mask = torch.rand(2, 11) < 0.5
     with torch.inference_mode():
         packed = bits.pack(mask)
-        bits.unpack(packed, 11, torch.float32)
-        bits.unpack(packed, 11)
+        bits.unpack(packed, (11,), torch.float32)
+        bits.unpack(packed, (11,))
         bits.count(packed)
     weight = torch.randn(2, 11, requires_grad=True)
     table = bits._table(torch.device("cpu"), torch.float32)

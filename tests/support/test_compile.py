@@ -7,6 +7,7 @@ compiled code never runs past a hold.
 from __future__ import annotations
 
 import copy
+import os
 import subprocess
 import sys
 import threading
@@ -312,6 +313,8 @@ def test_in_a_process_where_nothing_was_compiled_before_the_hold() -> None:
         capture_output=True,
         text=True,
         timeout=300,
+        # the compiler would follow numba through all of its loading, which takes half a minute
+        env={**os.environ, "TWOSTROKE_KERNELS": "0"},
         check=False,
     )
     assert done.returncode == 0, done.stderr

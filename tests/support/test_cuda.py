@@ -24,7 +24,7 @@ def test_bits_are_those_of_the_cpu(dtype: torch.dtype, shape: tuple[int, ...]) -
     units = mask.shape[1:].numel()
     assert torch.equal(packed.cpu(), bits.pack(mask))
     assert torch.equal(
-        bits.unpack(packed, units, dtype).cpu(), bits.unpack(packed.cpu(), units, dtype)
+        bits.unpack(packed, (units,), dtype).cpu(), bits.unpack(packed.cpu(), (units,), dtype)
     )
     assert bits.count(packed) == int(mask.sum())
     for slope in (0.0, 0.25):

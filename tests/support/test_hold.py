@@ -338,32 +338,3 @@ def test_other_layers(make: Callable[[], nn.Module]) -> None:
     shape = (6,) if isinstance(net[-1], nn.Linear) else dims.get(first, (3, 6, 6))
     for train in (False, True):
         assert_held_as_live(net.train(train), normal(2, *shape), pooling=True)
-
-
-def test_what_a_hold_records_is_the_own_rule_of_the_held_pre_activations():
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(2, 3, 3), nn.ReLU(inplace=True), nn.Conv2d(3, 5, 2), nn.ReLU6(), nn.Flatten()
-    ).double()
-    x = torch.randn(4, 2, 6, 6, dtype=torch.float64)
-    own = ts.record(model, x)
-    with ts.hold(model, own, record=True) as held:
-        model(x)
-    assert held.recorded == own  # nothing moved: the live network's own
-    flipped = ts.Support(own.sites, ~own.rows)
-    with ts.hold(model, flipped, record=True) as held:
-        model(x)
-    q = model[0](x)
-    assert torch.equal(held.recorded["1"], q > 0)
-    z = torch.where(flipped["1"], q, 0.0)
-    assert torch.equal(held.recorded.pieces("3"), (model[2](z) > 0).long() + (model[2](z) >= 6))
-
-
-def test_nothing_is_recorded_unless_asked_for():
-    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
-    x = torch.randn(2, 3)
-    support = ts.record(model, x)
-    with ts.hold(model, support) as held:
-        model(x)
-    with pytest.raises(SettingsError, match="record=True"):
-        _ = held.recorded

@@ -53,7 +53,7 @@ def test_masks_by_site_key_and_path() -> None:
 
 def test_an_unknown_site_is_named_with_those_that_are_known() -> None:
     support, _ = made()
-    with pytest.raises(KeyError, match="stands for several sites: choose among a#0, a#1"):
+    with pytest.raises(KeyError, match="is the path of several sites: choose among a#0, a#1"):
         support["a"]
     with pytest.raises(KeyError, match=r"'d' is no site.*a#0, a#1, b\.c#0"):
         support["d"]
@@ -189,22 +189,6 @@ def test_restricting_to_some_sites_keeps_their_order() -> None:
         support.restrict(["nowhere"])
     with pytest.raises(KeyError, match="several"):
         support.restrict(["a"])
-
-
-def test_renewing_some_sites_leaves_the_others() -> None:
-    support, masks = made()
-    _, new = made(seed=1)
-    chosen = [SITES[3], SITES[1]]
-    mixed = support.renewed(support_of({site: new[site] for site in chosen}))
-    for site in SITES:
-        one = support_of({site: (new if site in chosen else masks)[site]})
-        assert torch.equal(mixed.pieces(site), one.pieces(site))
-    assert same_masks(support, masks)  # the old one is as it was
-    assert support.renewed(support.restrict([])) == support
-    with pytest.raises(SupportMismatchError, match="of 4 examples"):
-        support.renewed(made(4)[0])
-    with pytest.raises(SupportMismatchError, match="has no site a#0"):
-        support.restrict(["pool"]).renewed(support)
 
 
 # -- numbers about it ------------------------------------------------------------------------------

@@ -10,10 +10,9 @@ from twostroke.theory import (
     gaussian_operator,
     lifted_operator,
     path_operator,
-    restricted,
-    restricted_products,
     rip,
 )
+from twostroke.theory.restricted import restricted, restricted_products
 
 from .networks import build, linear
 

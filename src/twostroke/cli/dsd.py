@@ -11,7 +11,7 @@ from rich.console import Console
 from ..errors import SettingsError
 from ..models.catalog import origin
 from ..processes import launched
-from ..runs import RunFolder
+from ..runs import About, RunFolder
 from ..sparsity import (
     MASKS,
     Connections,
@@ -165,6 +165,7 @@ def dsd(what: DsdConfig) -> int:
         command="dsd",
         name=f"{what.model}, {what.mask}",
         title=f"dense-sparse-dense: {what.model}, {what.mask}",
+        about=About.of(what.model, examples, preprocess=what.preprocess),
         discard=discard,
     )
     if result is not None and result.phases:

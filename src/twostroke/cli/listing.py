@@ -12,53 +12,83 @@ from rich.table import Table
 def sites(
     model: tyro.conf.Positional[str],
     *,
-    image: int = 32,
+    image_size: int = 32,
     channels: int = 3,
     classes: int = 10,
     pooling: bool = False,
     strict: bool = True,
+    examples: int | None = None,
+    epochs: int | None = None,
 ) -> None:
-    """List what would be held in a model: module path and call index, kind, shape, units.
+    """List what would be held in a model, and what its support takes to store.
+
+    Of each site: module path and call index, kind, shape, units, bytes an example.
 
     Args:
         model: Name of a model; `twostroke models` lists them.
-        image: Height and width of the images, in pixels.
+        image_size: Height and width of the images, in pixels.
         channels: Channels of the images.
         classes: Number of classes.
         pooling: List max pooling too, which can be held as well.
         strict: Refuse a model with non-linearities that cannot be held; --no-strict lists the rest.
+        examples: Training examples; says what instance-wise alternation stores for them.
+        epochs: Epochs under held masks, with --examples; says what they read from the store.
     """
     import torch
 
     from ..errors import SettingsError, UnholdableError
     from ..models import create_model
     from ..support import sites as find_sites
+    from ..support.sites import row_bytes
 
-    if image < 1:
-        raise SettingsError(f"--image is a number of pixels, 1 or more, not {image}")
-    net = create_model(model, classes=classes, in_channels=channels).eval()
+    for name, value in (
+        ("image-size", image_size),
+        ("channels", channels),
+        ("classes", classes),
+        ("examples", examples),
+        ("epochs", epochs),
+    ):
+        if value is not None and value < 1:
+            raise SettingsError(f"--{name} is 1 or more, not {value}")
+    if epochs is not None and examples is None:
+        raise SettingsError("--epochs counts passes over the examples: add --examples")
+    shape = f"{channels}×{image_size}×{image_size}"
     try:
-        found = find_sites(
-            net, torch.zeros(2, channels, image, image), pooling=pooling, strict=strict
-        )
+        net = create_model(model, classes=classes, in_channels=channels).eval()
+        x = torch.zeros(2, channels, image_size, image_size)
+        found = find_sites(net, x, pooling=pooling, strict=strict)
     except UnholdableError as error:
         raise UnholdableError(f"{error}; --no-strict lists the rest") from error
     except RuntimeError as error:
-        raise SettingsError(
-            f"{model} does not take images of {channels}×{image}×{image}: {error}"
-        ) from error
-    table = Table(title=f"{model} at {channels}×{image}×{image}", title_justify="left")
+        raise SettingsError(f"{model} does not take images of {shape}: {error}") from error
+    table = Table(title=f"{model} at {shape}", title_justify="left")
     table.add_column("site", overflow="fold")
     table.add_column("kind")
     for head in ("shape", "units", "bytes an example"):
         table.add_column(head, justify="right")
     for site in found:
-        shape = "×".join(map(str, site.shape))
-        table.add_row(site.key, site.kind, shape, f"{site.units:,}", f"{site.nbytes:,}")
+        size = "×".join(map(str, site.shape))
+        table.add_row(site.key, site.kind, size, f"{site.units:,}", f"{site.nbytes:,}")
     table.add_section()
-    units, nbytes = sum(s.units for s in found), sum(s.nbytes for s in found)
-    table.add_row(f"{len(found)} sites", "", "", f"{units:,}", f"{nbytes:,}")
-    Console().print(table)
+    units, row = sum(s.units for s in found), row_bytes(found)
+    table.add_row(f"{len(found)} sites", "", "", f"{units:,}", f"{row:,}")
+    console = Console()
+    console.print(table)
+    if examples is not None:
+        console.print(stored(row, examples, epochs), highlight=False)
+
+
+def stored(row: int, examples: int, epochs: int | None) -> str:
+    """What a run stores and reads, in a sentence or two; `row` is in bytes an example."""
+    from .._amounts import size
+
+    text = f"The support of {examples:,} examples takes {size(row * examples)}; several processes share it."
+    if epochs is not None:
+        text += (
+            f" {epochs} epochs under held masks read {size(row * examples * epochs)}, "
+            "and every support stroke writes it once and takes one forward pass over the data."
+        )
+    return text
 
 
 def models(
@@ -94,4 +124,5 @@ def models(
     for source in ("torchvision", "timm"):
         count = len(list_models(f"{source}/*"))
         more = f"{count} more from {source}: twostroke models --pattern '{source}/*'"
-        console.print(more if count else f"none from {source}: pip install 'twostroke[{source}]'")
+        missing = f"none from {source}: pip install 'twostroke[{source}]'"
+        console.print(more if count else missing, markup=False, highlight=False)

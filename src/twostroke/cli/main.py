@@ -30,10 +30,14 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "demo": Command("demo", "demo", "SGD against alternation and Muon on real digits"),
+    "demo": Command("demo", "demo", "alternation and given supports on real digits"),
     "train": Command(
         "train", "train", "train a model, and keep the run in a folder", "TrainConfig"
     ),
+    "distill": Command(
+        "distill", "distill", "a network from the supports of another, few images", "DistillConfig"
+    ),
+    "guide": Command("distill", "guide", "a file of given supports, to train from elsewhere"),
     "dsd": Command("dsd", "dsd", "dense-sparse-dense training", "DsdConfig"),
     "compare": Command("compare", "compare", "a table and curves of finished runs"),
     "reproduce": Command("reproduce", "reproduce", "the paper's tables and figures by name"),

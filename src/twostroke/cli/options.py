@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -92,11 +92,32 @@ def _spelled(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     )
 
 
+@_registry.primitive_rule
+def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """A number, a text or a path that may be left out: `none` in small letters, as in TOML files."""
+    parts = get_args(info.type)
+    kinds = [part for part in parts if part is not type(None)]
+    if len(parts) != 2 or len(kinds) != 1 or kinds[0] not in (int, float, str, Path):
+        return None
+    make = kinds[0]
+
+    def read(texts: list[str]) -> Any:
+        return None if texts[0].lower() == "none" else make(texts[0])
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{make.__name__.upper()}|none",
+        instance_from_str=read,
+        is_instance=lambda value: value is None or isinstance(value, make),
+        str_from_instance=lambda value: ["none" if value is None else str(value)],
+    )
+
+
 def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = True) -> Kind:
     """Options of a command: those given, over those of the file or run that they name, over the defaults.
 
-    Raises `SettingsError` for a file that does not fit, and for options beside --resume that differ from
-    those of the run.
+    Raises `SettingsError` for a file that does not fit, and beside --resume for --out, --config, and options
+    that differ from those of the run.
     """
     resume, file = _value_of(arguments, "resume"), _value_of(arguments, "config")
     default = kind()
@@ -109,16 +130,37 @@ def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = Tr
             kind, prog=prog, args=list(arguments), default=default, console_outputs=loud
         )
     if resume is not None:
-        now, before = plain(given), plain(default)
-        for name in sorted(now.keys() | before.keys()):
-            if now.get(name) != before.get(name):
-                raise SettingsError(
-                    f"--resume goes on with a run as it was, and {name} was {before.get(name)} there: give "
-                    "no other option beside --resume, or begin a run of its own with --config and --out"
-                )
+        _check_same(given, default)
     elif given.out is None:
         raise SettingsError("say where the run is to go: --out runs/NAME")
     return given
+
+
+def _check_same(given: RunOptions, before: RunOptions) -> None:
+    """Raise `SettingsError` for an option beside --resume that would change the run."""
+    for name in ("out", "config"):
+        if getattr(given, name) != getattr(before, name):
+            raise SettingsError(
+                f"--resume goes on with a run in its own folder, with its own settings: leave --{name} out"
+            )
+    now, then = _dotted(plain(given)), _dotted(plain(before))
+    for name in sorted(now.keys() | then.keys()):
+        if now.get(name) != then.get(name):
+            raise SettingsError(
+                f"--resume goes on with a run as it was, and {name} was {then.get(name, 'left out')} there: "
+                "give no other option beside --resume, or begin a run of its own with --config and --out"
+            )
+
+
+def _dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Options by the names of the command line, as in instance.gap."""
+    told: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            told |= _dotted(value, f"{prefix}{name}.")
+        else:
+            told[prefix + name] = value
+    return told
 
 
 def _value_of(arguments: Sequence[str], option: str) -> str | None:
@@ -151,7 +193,9 @@ def _plain(config: Any) -> dict[str, Any]:
             is_dataclass(value) and not isinstance(value, type) and _nested(type(config), one.name)
         ):
             told[one.name] = _plain(value)
-        elif value is not None:
+        elif value is None:  # TOML has no word for it; left out it would come back as the default
+            told |= {} if one.default is None else {one.name: "none"}
+        else:
             value = spelling.written(value)
             told[one.name] = str(value) if isinstance(value, Path) else value
     return told
@@ -165,10 +209,12 @@ def from_toml(path: Path, kind: type[Kind], *, command: str | None = None) -> Ki
         raise SettingsError(
             f"{path.parent} holds a run of `twostroke {of}`: go on with it by `twostroke {of} --resume`"
         )
-    return _structured(values, kind, path)  # type: ignore[no-any-return]
+    return _structured(values, kind(), path)  # type: ignore[no-any-return]
 
 
-def _structured(values: dict[str, Any], kind: type[Any], path: Path, prefix: str = "") -> Any:
+def _structured(values: dict[str, Any], default: Any, path: Path, prefix: str = "") -> Any:
+    """`default` with these values; a group begins with what it is there, not with its own defaults."""
+    kind = type(default)
     flat = _flat(kind)
     hints = get_type_hints(kind)
     known = {f.name for f in fields(kind) if f.name not in flat}
@@ -181,7 +227,7 @@ def _structured(values: dict[str, Any], kind: type[Any], path: Path, prefix: str
         elif name in known:
             given[name] = value
         else:
-            names = [*sorted(known.union(*inner.values()))]
+            names = [prefix + option for option in sorted(known.union(*inner.values()))]
             raise SettingsError(f"{path}: {unknown('option', prefix + name, names)}")
     made: dict[str, Any] = {}
     for name, value in given.items():
@@ -189,16 +235,18 @@ def _structured(values: dict[str, Any], kind: type[Any], path: Path, prefix: str
             if not isinstance(value, dict):
                 raise SettingsError(f"{path}: {prefix}{name} is a table, [{name}], not {value!r}")
             under = prefix if name in flat else f"{prefix}{name}."
-            made[name] = _structured(value, hints[name], path, under)
+            made[name] = _structured(value, getattr(default, name), path, under)
         else:
             made[name] = _value(value, hints[name], path, prefix + name)
     try:
-        return kind(**made)
+        return replace(default, **made)
     except TwostrokeError as error:
         raise SettingsError(f"{path}: {error}") from error
 
 
 def _value(value: Any, wanted: Any, path: Path, name: str) -> Any:
+    if value == "none" and type(None) in get_args(wanted) and str not in get_args(wanted):
+        return None
     try:
         return _converter.structure(value, wanted)
     except SettingsError as error:

@@ -15,7 +15,7 @@ from torch import nn
 from ..errors import RunFolderError, TwostrokeError
 from ..outcome import Status
 from ..report import draw_curves
-from ..runs import History, RunFolder
+from ..runs import About, History, RunFolder
 from .progress import RunBars
 
 
@@ -78,13 +78,16 @@ def carry_out(
     command: str,
     name: str,
     title: str,
+    about: About | None = None,
+    finish: Callable[[nn.Module], nn.Module] = lambda model: model,
     main: bool = True,
     discard: Callable[[], None] | None = None,
 ) -> tuple[Kind | None, int]:
     """Train, keep what came out in the run's folder, and say how it ended; gives the exit code too.
 
-    `discard` undoes the folder of a run that is refused before it begins. Of several processes only the
-    `main` one writes. The result is None where Ctrl-C came before there was any.
+    `finish` makes a plain model of what was trained. `discard` undoes the folder of a run that is refused
+    before it begins. Of several processes only the `main` one writes. The result is None where Ctrl-C came
+    before there was any.
     """
     result: Kind | None = None
     with RunBars(console, name) as bars, stoppable():
@@ -102,7 +105,7 @@ def carry_out(
         return None, 130
     if main:
         run.save_history(result.history)
-        run.save_model(result.model, getattr(result, "average", None))
+        run.save_model(finish(result.model), getattr(result, "average", None), about)
         try:
             draw_curves({name: result.history}, run.curves_file, title=title)
         except OSError as error:

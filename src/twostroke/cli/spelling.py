@@ -49,9 +49,7 @@ def read(text: str, wanted: Any) -> Any:
     if int in parts and text.isdecimal():
         return int(text)
     if str in parts or any(get_origin(part) is Callable for part in parts):
-        return (
-            text  # a function of one's own has no name here; what the text may be is checked there
-        )
+        return text  # a name, which is checked where it is used; functions have none
     name, _, rest = text.partition(":")
     names = [*(["plateau"] if Plateau in parts else []), *(RULES if Rule in parts else [])]
     if name not in names:

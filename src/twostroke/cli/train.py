@@ -11,7 +11,7 @@ from ..alternation import Alternation, BatchWise, InstanceWise, Live
 from ..errors import SettingsError
 from ..models import create_model
 from ..models.catalog import origin
-from ..runs import Checkpoint, RunFolder
+from ..runs import About, Checkpoint, RunFolder
 from ..training import Settings, fit
 from .options import DataOptions, Flat, RunOptions, plain
 from .running import carry_out, seed_weights
@@ -109,6 +109,7 @@ def train(what: TrainConfig) -> int:
         command="train",
         name=f"{what.model}, {what.alternation}",
         title=f"{what.model} on {data.name}",
+        about=About.of(what.model, data, preprocess=what.preprocess),
         main=processes.main,
         discard=discard,
     )

@@ -125,6 +125,13 @@ class Pictures:
         part.labels, part._ahead = self.labels[indices], None
         return part
 
+    def pixels(
+        self,
+        indices: Tensor,  # (batch,) integer
+    ) -> Tensor:  # (batch, size, size, 3) uint8
+        """The middles of pictures as they are on disk, not normalised."""
+        return self._decode(as_indices(indices.cpu(), len(self)), None, 0)
+
     def _decode(
         self, indices: Tensor, view: int | None, seed: int
     ) -> Tensor:  # (batch, size, size, 3) uint8

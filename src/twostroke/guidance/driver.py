@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data import Data, Examples, ExampleSource
+from ..alternation import Alternation
+from ..data import Data, Examples, ExampleSource, Repeated
 from ..errors import DataError, SettingsError
 from ..training import FitResult, Settings, fit
 from ..training.listener import Listener
@@ -36,6 +37,7 @@ def distill(
     weight: float = 30.0,
     kd: float = 1.0,
     share: float = 1.0,
+    alternation: Alternation | None = None,
     settings: Settings | None = None,
     folder: str | Path | None = None,
     resume: bool = False,
@@ -49,7 +51,8 @@ def distill(
     are the share of the guide's images on which the student says another class than the teacher.
     `labels=True` also trains on the images' own labels. `weight` is of the guidance, for the first `share`
     of the run, and `kd` of Hinton's loss on the guide's outputs; with `weight=0` any student will do.
-    `pairs` left out are what `pair` finds, which the listener is told.
+    `pairs` left out are what `pair` finds, which the listener is told. `alternation` is `fit`'s: masks that
+    stay for a pruned student, `sparsity.Masked(masks=...)`.
 
     Without `settings` the optimiser is Muon, with `settings.but(**changes)` as in `fit`. `steps` are in
     all, about, instead of `epochs`; few images are repeated so that an epoch has 50 steps. `folder`,
@@ -67,17 +70,22 @@ def distill(
     times, settings = _epochs(len(guide), settings, steps)
     tested = _tested(test)
     classes = None if tested is None else tuple(tested.classes)
-    lesson = Lesson(source, guide, times=times, labels=labels, classes=classes)
+    lesson = Lesson(source, guide, labels=labels, classes=classes)
     note = f"{len(guide):,} images of a guide" + ("" if tested else ", tested on its answers")
-    once = Lesson(source, guide, labels=labels, classes=classes)
-    data = Data("guide", lesson, tested or once, lesson.classes, note)
+    data = Data("guide", Repeated(lesson, times), tested or lesson, lesson.classes, note)
     if pairs is None and weight:
         torch.manual_seed(settings.seed)  # of connectors
         x = source.batch(torch.arange(min(2, len(source))), view=0, seed=guide.seed)[0]
         device = next((p.device for p in student.parameters()), torch.device("cpu"))
         pairs = pair(student, guide.sites, x.to(device))
     objective = Guided(
-        guide, pairs or Pairs([]), lesson, weight=weight, kd=kd, labels=float(labels), share=share
+        guide,
+        pairs or Pairs([]),
+        times=times,
+        weight=weight,
+        kd=kd,
+        labels=float(labels),
+        share=share,
     )
     listener = listener or Listener()
     if weight:
@@ -85,6 +93,7 @@ def distill(
     return fit(
         student,
         data,
+        alternation=alternation,
         objective=objective,
         settings=settings,
         folder=folder,

@@ -123,9 +123,9 @@ def variance(q: Tensor) -> float:
     values = _values(q)
     sums = torch.empty(len(q), 2, dtype=torch.float64)
     into = sums.numpy()
-    base._split(values.shape[1], len(q), lambda part: kernels.moments(values[part], into[part]))
-    mean, square = (sums.sum(0) / q.numel()).tolist()
-    return max(square - mean * mean, 0.0)
+    base.split(values.shape[1], len(q), lambda part: kernels.moments(values[part], into[part]))
+    mean, square = sums.sum(0) / q.numel()
+    return max(float(square - mean * mean), 0.0)
 
 
 def value(q: Tensor, packed: Tensor, scale: float, margin: float) -> float:
@@ -141,7 +141,7 @@ def value(q: Tensor, packed: Tensor, scale: float, margin: float) -> float:
         given = values[part], bytes_[part], _room(q), _pixels(q)
         kernels.value(*given, number(scale), number(margin), into[part])
 
-    base._split(values.shape[1], len(q), run)
+    base.split(values.shape[1], len(q), run)
     return float(sums.sum()) / q.numel()
 
 
@@ -157,5 +157,5 @@ def slope(q: Tensor, packed: Tensor, scale: float, margin: float, factor: float)
         given = values[part], bytes_[part], _room(q), _pixels(q)
         kernels.slope(*given, number(scale), number(margin), number(factor), results[part])
 
-    base._split(values.shape[1], len(q), run)
+    base.split(values.shape[1], len(q), run)
     return out

@@ -12,9 +12,9 @@ from ..errors import SettingsError
 from ..training.evaluate import Loss
 from ..training.objective import Batch, Objective
 from .guide import Guide
-from .lesson import Lesson
 from .loss import guided
 from .pairs import Pairs
+from .told import Told
 
 
 def distillation(
@@ -29,7 +29,9 @@ def distillation(
 
 
 class Guided(Objective):
-    """`weight · guidance + kd · distillation + labels · loss`, for `fit` on a `Lesson`.
+    """`weight · guidance + kd · distillation + labels · loss`, for `fit` on the images of a guide.
+
+    times: how often the training source has each image, in the manner of `data.Repeated`.
 
     weight: of `guidance.loss()`, over the first `share` of the run; 0 after it.
     kd: of Hinton's loss on the guide's outputs, softened by `temperature`.
@@ -43,8 +45,8 @@ class Guided(Objective):
         self,
         guide: Guide,
         pairs: Pairs,
-        lesson: Lesson,
         *,
+        times: int = 1,
         weight: float = 30.0,
         kd: float = 1.0,
         labels: float = 0.0,
@@ -70,15 +72,25 @@ class Guided(Objective):
             raise SettingsError(
                 "kd=0 and no labels: the last layer would learn nothing; give one of them a weight"
             )
-        self.guide, self.pairs, self.lesson = guide, pairs, lesson
+        self.guide, self.pairs, self.times = guide, pairs, times
         self.weight, self.labels = weight, labels
         self.kd = 0.0 if guide.outputs is None else kd
         self.temperature, self.share, self.margin = temperature, share, margin
         self.modules: dict[str, nn.Module] = {"connectors": pairs.connectors}
+        # of a student that knows nothing: its sides are right half of the time, its outputs are even
+        classes = 1 if guide.outputs is None else guide.outputs.shape[1]
+        self.first_extra = weight * (1 + margin**2) + kd * temperature**2 * math.log(classes)
+
+    def told(self, batch: Batch) -> Told:
+        """What the guide tells of a batch."""
+        count = len(self.guide)
+        indices = batch.indices.cpu()
+        view = (batch.view * self.times + indices // count) % self.guide.views
+        return self.guide.batch(indices % count, view).to(batch.x.device)
 
     def __call__(self, net: nn.Module, batch: Batch) -> Tensor:
         """Mean over the batch, a scalar with gradient; runs `net` forward once."""
-        told = self.guide.batch(*self.lesson.shown(batch.indices, batch.view)).to(batch.x.device)
+        told = self.told(batch)
         if self.weight and batch.progress < self.share:
             with guided(net, told, pairs=self.pairs, margin=self.margin) as guidance:
                 outputs = net(batch.x)

@@ -93,9 +93,9 @@ def pair(
     - A student that has all sites of the teacher by key, with pictures of the same size, learns each from
       its namesake. Where the number of channels differs, or where it is another network, a connector
       stands between: a 1×1 convolution with batch norm, as in FitNets (Romero et al. 2015).
-    - In another network the last site of each stage (sites in a row with pictures of one size) learns from
-      the last site of the teacher's stage of that size, or of one a whole number of times smaller, to
-      which the student's picture is averaged.
+    - In another network one site of each stage (of all sites with pictures of one size the widest, and of
+      these the last) learns from that of the teacher's stage of the same size, or of one a whole number of
+      times smaller, to which the student's picture is averaged.
     - `mapping` {student's key: teacher's key} overrules both.
 
     Connectors are made on the student's device, with weights of torch's present random state; train
@@ -175,14 +175,15 @@ def _mapped(
 
 
 def _by_stage(mine: Sequence[Site], theirs: Sequence[Site]) -> list[tuple[Site, Site]]:
-    """The last site of each stage of the teacher, with the student's last of the same or a larger size."""
+    """Each stage of the teacher, with the student's stage of that size, or of the next larger one."""
     ends = _ends(mine)
     chosen = []
     for teacher in _ends(theirs):
         fits = [(pool, site) for site in ends if (pool := _pool(site, teacher)) is not None]
+        # a picture of one pixel is a gate's (squeeze and excitation), no smaller view of the same
+        fits = [fit for fit in fits if fit[0] == 1 or teacher.shape[1:] != (1, 1)]
         if fits:
-            nearest = min(pool for pool, _ in fits)
-            chosen.append(([site for pool, site in fits if pool == nearest][-1], teacher))
+            chosen.append((min(fits, key=lambda fit: fit[0])[1], teacher))
     if not chosen:
         raise SupportMismatchError(
             "no site of the student fits one of the teacher: the student's pictures are "
@@ -194,12 +195,16 @@ def _by_stage(mine: Sequence[Site], theirs: Sequence[Site]) -> list[tuple[Site, 
 
 
 def _ends(found: Sequence[Site]) -> list[Site]:
-    """The last site of each stage: of sites in a row whose pictures have one size."""
-    return [
-        site
-        for site, after in zip(found, [*found[1:], None], strict=True)
-        if after is None or after.shape[1:] != site.shape[1:]
-    ]
+    """The site that stands for each stage: of the widest ones the last.
+
+    The first convolution of a bottleneck sees the picture of the stage before, but is narrow.
+    """
+    stages: dict[tuple[int, ...], Site] = {}
+    for site in found:
+        size = site.shape[1:]
+        if size not in stages or site.shape[0] >= stages[size].shape[0]:
+            stages[size] = site
+    return list(stages.values())
 
 
 def _shape(site: Site) -> str:

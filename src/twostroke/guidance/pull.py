@@ -81,8 +81,7 @@ def _wide(q: Tensor) -> Tensor:
 
 
 def _sides(q: Tensor, packed: Tensor) -> Tensor:  # (batch, ...) of -1 and 1
-    ones = bits.unpack(packed, q.shape[1:].numel(), q.dtype)
-    return ones.view(q.shape).mul(2).sub_(1)
+    return bits.unpack(packed, q.shape[1:], q.dtype).mul(2).sub_(1)
 
 
 def _short(q: Tensor, sides: Tensor, scale: Any, margin: float) -> Tensor:

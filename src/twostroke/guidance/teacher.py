@@ -57,9 +57,7 @@ def check_preprocessing(
         found.append((path, spread, shift))
 
     hooks = [
-        module.register_forward_pre_hook(
-            lambda norm, args, path=path: look(path, norm, args[0])  # type: ignore[misc]
-        )
+        module.register_forward_pre_hook(lambda norm, args, path=path: look(path, norm, args[0]))
         for path, module in teacher.named_modules()
         if isinstance(module, _NORMS)
     ]

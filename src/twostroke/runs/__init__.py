@@ -1,9 +1,11 @@
 """A run's folder, and what is in it.
 
-`folder` all of its files · `history` epoch by epoch · `checkpoint` what a run needs to go on, with supports in
-`shares`, one a process · `files` tensors and text, written whole or not at all · `versions` of the software.
+`folder` all of its files · `about` what the use of its model needs · `history` epoch by epoch · `checkpoint`
+what a run needs to go on, with supports in `shares`, one a process · `files` tensors and text, written whole
+or not at all · `versions` of the software.
 """
 
+from .about import About
 from .checkpoint import CHECKPOINT, Checkpoint
 from .files import make_folder, read_tensors, save_tensors, save_text
 from .folder import RunFolder, load_weights, read_toml
@@ -12,6 +14,7 @@ from .versions import versions
 
 __all__ = [
     "CHECKPOINT",
+    "About",
     "Checkpoint",
     "EpochRecord",
     "History",

@@ -150,9 +150,7 @@ class Checkpoint:
         (named), before anything is changed.
         """
         saved = self.read(identity)
-        parts: dict[str, dict[str, Tensor]] = {
-            name: {} for name in ("model", "beside", "average")
-        }
+        parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "beside", "average")}
         state: dict[int, dict[str, Any]] = {}
         for name, value in saved.plain.items():
             index, _, key = name.partition(".")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from .._files import replacing, sweep_partials
 from .._version import __version__
 from ..errors import RunFolderError
+from .about import About
 from .checkpoint import Checkpoint
 from .files import read_tensors, save_tensors
 from .history import History
@@ -140,11 +141,32 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"{self.metrics_file} could not be written: {error}") from error
 
-    def save_model(self, model: nn.Module, average: nn.Module | None = None) -> None:
-        """Write the weights, and those of their average, under the model's own names."""
-        save_tensors(self.model_file, model.state_dict(), {"twostroke": __version__})
+    def save_model(
+        self,
+        model: nn.Module,
+        average: nn.Module | None = None,
+        about: About | None = None,
+    ) -> None:
+        """Write the weights, and those of their average, under the model's own names.
+
+        `about` is what the model's use needs beside them; it goes into the files' headers.
+        """
+        header = {"twostroke": __version__}
+        if about is not None:
+            header["about"] = about.to_json()
+        save_tensors(self.model_file, model.state_dict(), header)
         if average is not None:
-            save_tensors(self.average_file, average.state_dict(), {"twostroke": __version__})
+            save_tensors(self.average_file, average.state_dict(), header)
+
+    def load_about(self) -> About:
+        """What the model's use needs; `RunFolderError` where the weights do not say."""
+        _, header = read_tensors(self.model_file, unchecked=True)
+        if "about" not in header:
+            raise RunFolderError(
+                f"{self.model_file} does not say what its model is: an earlier version wrote it. Train again, "
+                "or make the model by its name and use RunFolder.load_model"
+            )
+        return About.from_json(header["about"], self.model_file)
 
     def load_model(self, model: nn.Module, *, average: bool = False) -> None:
         """Put the run's weights, or their average, into a model of the same kind."""

@@ -1,36 +1,30 @@
-"""Solvers: what a weight stroke may use beside a torch optimiser of your choice.
+"""Solvers of a weight stroke: Muon, an optimiser; and leaves that solve a whole held problem.
 
-`spectral` steepest descent in the spectral norm (Muon), an optimiser as torch's are, step by step.
+`muon` steepest descent in the spectral norm, step by step, as torch's optimisers are.
 
-Stroke by stroke, on all examples at once: `held_loss` the objective · `block_sweep` one layer after
-another, each a convex problem, by the exact products of `curvature` and `conjugate` gradients · `lbfgs`
-all layers at once · `lagrangian` pre-activations split off, for the chains that `stages` reads · `result` what
-each of them returns.
+No other room imports the rest. Each works on all examples at once, with the support held: `held_loss` is the
+objective; `block_sweep` solves for one layer after another, by the exact products of `curvature` and
+`conjugate` gradients; `lbfgs` moves all layers at once; `lagrangian` splits the pre-activations off, for the
+chains that `stages` reads. `result` is what each of them returns.
 
     problem = HeldLoss.of(model.eval(), record(model, x), x, y)
     result = BlockSweep(sweeps=3).solve(problem)      # the weights are changed in place
-    print(result)
+    print(result.message)
 """
 
 from .block_sweep import BlockSweep
-from .held_loss import HeldLoss, Part
+from .held_loss import HeldLoss
 from .lagrangian import AugmentedLagrangian
 from .lbfgs import LBFGS
-from .result import Callback, Point, StrokeCode, StrokeResult
-from .spectral import Muon, orthogonalise
-from .stroke_solver import StrokeSolver
+from .muon import Muon, orthogonalise
+from .result import StrokeResult
 
 __all__ = [
     "LBFGS",
     "AugmentedLagrangian",
     "BlockSweep",
-    "Callback",
     "HeldLoss",
     "Muon",
-    "Part",
-    "Point",
-    "StrokeCode",
     "StrokeResult",
-    "StrokeSolver",
     "orthogonalise",
 ]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import SettingsError
+from ..outcome import Status
 from .conjugate import Conjugate, conjugate_gradients
 from .curvature import Curvature, flat, named, refuse_crooked
 from .held_loss import Block, HeldLoss, Look, norm
-from .result import Callback, StrokeCode, StrokeResult, Track
+from .result import StrokeResult, Track
 
 _ARMIJO = 1e-4
 _HALVINGS = 30
@@ -22,22 +22,18 @@ _HALVINGS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class BlockSweep:
-    """Newton's method by conjugate gradients on one layer after another.
+    """Newton's method by conjugate gradients on one layer after another, the last layer first.
 
-    With the support and the other layers held the output is affine in one layer's weights: squared loss
+    With the support and the other layers held the output is affine in one layer's weights. Squared loss
     is then linear least squares, which one Newton step solves (conjugate gradients on the normal
-    equations), and any convex loss, as cross-entropy, is convex. Steps are halved until the objective
+    equations); any convex loss, such as cross-entropy, is convex. Steps are halved until the objective
     over all examples falls by Armijo's rule, so that it never rises. Finding that length costs no pass,
     since the outputs are affine along the step.
 
     sweeps: visits of every layer.
     steps: products with the Hessian for one Newton step, at most; each costs what a gradient costs.
     residual: conjugate gradients stop at this share of the layer's gradient.
-    newton: Newton steps on a layer before the next one has its turn.
     damping: added to the Hessian, relative to its curvature along the gradient.
-    sample: share of the parts that products are formed from, chosen anew for each step by `seed`.
-        Gradient and line search see all examples, so that the objective never rises all the same.
-    order: "backward" begins with the last layer, "forward" with the first.
     layers: solve for these only, by module path.
     tolerance: CONVERGED when the gradient by all weights solved for has fallen to this share.
     """
@@ -45,107 +41,77 @@ class BlockSweep:
     sweeps: int = 1
     steps: int = 10
     residual: float = 1e-3
-    newton: int = 1
     damping: float = 1e-3
-    sample: float = 1.0
-    order: Literal["backward", "forward"] = "backward"
     layers: tuple[str, ...] | None = None
     tolerance: float = 1e-6
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("sweeps", "steps", "newton"):
+        for name in ("sweeps", "steps"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is a number of 1 or more, not {getattr(self, name)}")
         for name in ("residual", "damping", "tolerance"):
             if not getattr(self, name) >= 0:
                 raise SettingsError(f"{name} must not be negative, as {getattr(self, name)} is")
-        if not 0 < self.sample <= 1:
-            raise SettingsError(
-                f"sample is a share of the parts, above 0 and up to 1, not {self.sample}"
-            )
-        if self.order not in ("backward", "forward"):
-            raise SettingsError(f"order is 'backward' or 'forward', not {self.order!r}")
 
-    def check(self, problem: HeldLoss) -> None:
-        """Raise for what cannot be solved: unknown `layers`, or a network that is not affine in one."""
-        refuse_crooked(problem, self._blocks(problem))
+    def solve(self, problem: HeldLoss) -> StrokeResult:
+        """Sweep; the weights are changed in place, and never for worse.
 
-    def solve(self, problem: HeldLoss, *, callback: Callback | None = None) -> StrokeResult:
-        """Sweep; the weights are changed in place. `callback`: see `StrokeSolver`."""
-        self.check(problem)
+        Raises, before any work, `SettingsError` for unknown `layers`, and `UnholdableError` for a layer in
+        whose weights the held network is not affine.
+        """
+        blocks = self._blocks(problem)
+        refuse_crooked(problem, blocks)
         with problem.solving():
-            return _Sweeps(self, problem, self._blocks(problem), callback).run()
+            return _Sweeps(self, problem, blocks).run()
 
     def _blocks(self, problem: HeldLoss) -> list[Block]:
-        blocks = problem.blocks
-        if self.layers is not None:
-            known = [block.layer for block in blocks]
-            for layer in self.layers:
-                if layer not in known:
-                    raise SettingsError(
-                        f"layer {layer!r} has no weights to solve for: there are {', '.join(known)}"
-                    )
-            blocks = [block for block in blocks if block.layer in self.layers]
-        return blocks[::-1] if self.order == "backward" else blocks
+        blocks = problem.blocks[::-1]
+        if self.layers is None:
+            return blocks
+        known = [block.layer for block in problem.blocks]
+        for layer in self.layers:
+            if layer not in known:
+                raise SettingsError(
+                    f"layer {layer!r} has no weights to solve for: there are {', '.join(known)}"
+                )
+        return [block for block in blocks if block.layer in self.layers]
 
 
 class _Sweeps:
-    def __init__(
-        self,
-        settings: BlockSweep,
-        problem: HeldLoss,
-        blocks: Sequence[Block],
-        callback: Callback | None,
-    ) -> None:
-        self.settings, self.problem, self.blocks, self.callback = (
-            settings,
-            problem,
-            blocks,
-            callback,
-        )
+    def __init__(self, settings: BlockSweep, problem: HeldLoss, blocks: Sequence[Block]) -> None:
+        self.settings, self.problem, self.blocks = settings, problem, blocks
         self.names = [name for block in blocks for name in block.names]
-        self.draw = torch.Generator().manual_seed(settings.seed)
-        self.track = Track()
+        self.track = Track(problem)
         self.notes: dict[str, str] = {}
-        self.start = problem.passes
         self.undo: dict[str, Tensor] = {}  # weights before the last step
         self.last = math.inf  # objective before it
 
     def run(self) -> StrokeResult:
-        settings, problem = self.settings, self.problem
+        settings = self.settings
         look = self._look(self.names)
         first = flatness = norm(look.gradient)
         if not (math.isfinite(look.value) and math.isfinite(first)):
-            return self._result(StrokeCode.NOT_FINITE, first, first)
-        code, sweep, stopped = StrokeCode.MAX_STEPS, 0, False
+            return self.track.result(Status.DIVERGED, first, first)
         if first == 0:
-            return self._result(StrokeCode.CONVERGED, first, first)
-        for sweep in range(1, settings.sweeps + 1):
+            return self.track.result(Status.CONVERGED, first, first)
+        eps = torch.finfo(self.problem.weights[self.names[0]].dtype).eps
+        status, done = Status.LIMIT, 0
+        for done in range(1, settings.sweeps + 1):  # noqa: B007
             before = look.value
             for place, block in enumerate(self.blocks):
-                for nth in range(settings.newton):
-                    if place or nth:
-                        look = self._look(block.names)
-                    if not self._step(block, look):
-                        break
-                done = (sweep - 1) * len(self.blocks) + place + 1
-                share = done / (settings.sweeps * len(self.blocks))
-                if stopped := bool(self.callback and self.callback(share)):
-                    break
+                if place:
+                    look = self._look(block.names)
+                self._step(block, look)
             look = self._look(self.names)
             flatness = norm(look.gradient)
             if flatness <= settings.tolerance * first:
-                code = StrokeCode.CONVERGED
+                status = Status.CONVERGED
                 break
-            if stopped:
-                code = StrokeCode.STOPPED
-                break
-            eps = torch.finfo(problem.weights[self.names[0]].dtype).eps
             if before - look.value <= eps * abs(before):
-                code = StrokeCode.STALLED
+                status = Status.STALLED
                 break
-        return self._result(code, flatness, first, f"{sweep} of {settings.sweeps} sweeps")
+        detail = f"{done} of {settings.sweeps} sweeps"
+        return self.track.result(status, flatness, first, detail, self.notes.values())
 
     def _look(self, names: Sequence[str]) -> Look:
         """Look, and take the last step back if rounding has made it one upwards."""
@@ -154,24 +120,18 @@ class _Sweeps:
             self.problem.put(self.undo)
             look = self.problem.look(names)
         self.undo, self.last = {}, look.value
-        self.track.add(self.problem.passes - self.start, look.value)
+        self.track.add(look.value)
         return look
 
-    def _step(self, block: Block, look: Look) -> bool:
-        """One Newton step on a block; gives whether the weights moved."""
+    def _step(self, block: Block, look: Look) -> None:
+        """One Newton step on a block, if any length of it lowers the objective."""
         settings, problem = self.settings, self.problem
         gradient = flat(look.gradient, block.names)
-        parts = range(len(problem.parts))
-        whole = settings.sample >= 1 or len(parts) == 1
-        count = max(1, round(settings.sample * len(parts)))
-        chosen = (
-            parts if whole else torch.randperm(len(parts), generator=self.draw)[:count].tolist()
-        )
-        curvature = Curvature(problem, block, look, chosen)
-        along = [torch.zeros_like(o) for o in look.outputs] if whole else []
+        curvature = Curvature(problem, block, look)
+        along = [torch.zeros_like(o) for o in look.outputs]  # J times the step
 
         def moved(alpha: float) -> None:
-            for t, step in zip(along, curvature.along, strict=False):
+            for t, step in zip(along, curvature.along, strict=True):
                 t.add_(step, alpha=alpha)
 
         found = conjugate_gradients(
@@ -183,16 +143,10 @@ class _Sweeps:
             moved=moved,
         )
         self._note(block, found, look, gradient - problem.weight_decay * curvature.w)
-        if not found.steps:
-            return False
-        if not whole:
-            along = curvature.direction(found.x)
         length = self._length(look, along, curvature.w, found.x, gradient)
-        if length == 0:
-            return False
-        self.undo, self.last = problem.copy(block.names), look.value
-        problem.put(named(curvature.w + length * found.x, block.names, problem.weights))
-        return True
+        if length:
+            self.undo, self.last = problem.copy(block.names), look.value
+            problem.put(named(curvature.w + length * found.x, block.names, problem.weights))
 
     def _length(
         self, look: Look, along: list[Tensor], w: Tensor, step: Tensor, gradient: Tensor
@@ -246,10 +200,3 @@ class _Sweeps:
                 f"{layer}: singular to rounding, curvatures from {max(low, 0.0):.1e} to {high:.1e} "
                 f"({damped}); weight decay makes the solution unique"
             )
-
-    def _result(
-        self, code: StrokeCode, flatness: float, first: float, detail: str = ""
-    ) -> StrokeResult:
-        return StrokeResult(
-            code, self.track.points, flatness, first, detail, list(self.notes.values())
-        )

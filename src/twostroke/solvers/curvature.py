@@ -3,7 +3,7 @@
 Held, the network's output is `f(w) = J w + c` in one layer's weights w, so that J is the same wherever
 it is taken, and the Hessian of the loss by w is `Jᵀ H_loss J` with nothing left out (Gauss–Newton is
 Newton). Hence one forward pass at `w + s u` does for both halves of a product: `J u = (f(w + s u) - f(w)) / s`
-is no approximation but for rounding, and the backward pass of the same graph is Jᵀ.
+is exact up to rounding, and the backward pass of the same graph is Jᵀ.
 """
 
 from __future__ import annotations
@@ -18,55 +18,36 @@ from .held_loss import Block, HeldLoss, Look, Loss, Part
 
 
 class Curvature:
-    """Products with the Hessian by one block, on some of the parts, at the point of a `Look`.
+    """Products with the Hessian by one block, at the point of a `Look`.
 
-    `along` holds J u of the last product, one tensor a part of `chosen`.
+    `along` holds J u of the last product, one tensor a part.
     """
 
-    def __init__(self, problem: HeldLoss, block: Block, look: Look, chosen: Sequence[int]) -> None:
-        self.problem, self.block, self.look, self.chosen = problem, block, look, chosen
+    def __init__(self, problem: HeldLoss, block: Block, look: Look) -> None:
+        self.problem, self.block, self.look = problem, block, look
         self.w = flat(problem.copy(block.names), block.names)
         self.along: list[Tensor] = []
-        sizes = [len(look.outputs[i]) for i in chosen]
-        self.examples = sum(sizes)
 
     def product(self, u: Tensor) -> Tensor:
-        """`(Jᵀ H_loss J + weight decay) u`, (n,); a pass over the parts that were chosen."""
+        """`(Jᵀ H_loss J + weight decay) u`, (n,); one pass."""
         problem = self.problem
         self.along = []
         total = problem.weight_decay * u
-        scale = self._scale(u)
-        for i in self.chosen:
-            part = problem.parts[i]
+        # as long a step as the weights themselves, so that rounding is small against the difference
+        scale = (float(self.w.norm()) or 1.0) / (float(u.norm()) or 1.0)
+        for part, o in zip(problem.parts, self.look.outputs, strict=True):
             with torch.enable_grad():
                 moved = (self.w + scale * u).requires_grad_()
-                output = problem.output(part, self._named(moved))
-                t = (output.detach() - self.look.outputs[i]) / scale
-                bent = loss_curvature(problem.loss, self.look.outputs[i], part.y, t)
+                output = problem.output(part, named(moved, self.block.names, problem.weights))
+                t = (output.detach() - o) / scale
+                bent = loss_curvature(problem.loss, o, part.y, t)
                 (back,) = torch.autograd.grad(
                     output, moved, bent, allow_unused=True, materialize_grads=True
                 )
-            total = total + len(part.y) / self.examples * back
+            total = total + len(part.y) / problem.examples * back
             self.along.append(t)
-        problem.passes += self.examples / problem.examples
-        return total
-
-    def direction(self, u: Tensor) -> list[Tensor]:
-        """J u of every part; a pass without gradient."""
-        scale, problem = self._scale(u), self.problem
-        moved = self._named(self.w + scale * u)
         problem.passes += 1
-        return [
-            (problem.output(part, moved) - o) / scale
-            for part, o in zip(problem.parts, self.look.outputs, strict=True)
-        ]
-
-    def _scale(self, u: Tensor) -> float:
-        """As long a step as the weights themselves, so that rounding is small against the difference."""
-        return (float(self.w.norm()) or 1.0) / (float(u.norm()) or 1.0)
-
-    def _named(self, vector: Tensor) -> dict[str, Tensor]:
-        return named(vector, self.block.names, self.problem.weights)
+        return total
 
 
 def loss_curvature(loss: Loss, output: Tensor, y: Tensor, t: Tensor) -> Tensor:
@@ -116,5 +97,5 @@ def refuse_crooked(problem: HeldLoss, blocks: Sequence[Block], examples: int = 4
                     f"{block.layer or 'the model itself'}: a random step misses the straight line by "
                     f"{bend / float(scale):.1e} of the output, so that they cannot be solved for. Are they "
                     "used more than once, is max pooling not held (pooling=True), or does a normalisation "
-                    "depend on its input? Use steps of an optimiser, or lbfgs"
+                    "depend on its input? Use LBFGS, or steps of an optimiser"
                 )

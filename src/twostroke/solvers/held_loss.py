@@ -14,8 +14,8 @@ from torch.func import functional_call
 
 from ..errors import SettingsError, SupportMismatchError, UnholdableError
 from ..support import Support, hold
-from ..support.intercept import unwrap
 from ..support.modes import evaluating
+from ..support.modules import unwrap
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -47,17 +47,17 @@ class Look(NamedTuple):
 class HeldLoss:
     """`mean loss(held network(x), y) + weight_decay / 2 ‖w‖²` over all examples of `parts`.
 
-    `parts` is any sequence of `Part`, of tensors or made on access; all of them are visited for one
-    evaluation, each within `hold`. `HeldLoss.of(model, support, x, y)` cuts tensors into parts. `loss`
-    is a mean over examples, as `F.cross_entropy` and `F.mse_loss` are, and convex in the outputs.
+    Made by `HeldLoss.of(model, support, x, y)`, which cuts tensors into parts. One evaluation visits all
+    parts, each within `hold`. `loss` is a mean over examples, as `F.cross_entropy` and `F.mse_loss` are,
+    and convex in the outputs.
 
     The model computes in evaluation mode, where batch norm is affine and dropout is off: record the
     support in that mode too. Trained are the parameters that require a gradient; their gradients
     (`.grad`) are not touched. `passes` counts visits of all examples.
 
-    Raises `SettingsError` for a model without trained parameters, without parts, or a negative
-    weight decay; `UnholdableError` for DistributedDataParallel, of which each process would solve another
-    problem.
+    Raises `SettingsError` for a model without trained parameters, for no parts, and for a negative
+    weight decay; `UnholdableError` for DistributedDataParallel, where each process would solve a problem
+    of its own.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class HeldLoss:
     ) -> None:
         if isinstance(model, nn.parallel.DistributedDataParallel):
             raise UnholdableError(
-                "a stroke-wise solver works in one process: with DistributedDataParallel use steps of "
-                "an optimiser, or solve on model.module in one process and broadcast the weights"
+                "a solver works in one process, and this model is in DistributedDataParallel: solve on "
+                "model.module in one process and broadcast the weights"
             )
         self.model = unwrap(model)
         self.parts, self.loss, self.weight_decay = parts, loss, weight_decay
         self.weights = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         self.passes = 0.0
-        self._examples: int | None = None
+        self.examples = sum(len(part.y) for part in parts)
         if not self.weights:
             raise SettingsError("the model has no parameter to train")
         if not len(parts):
@@ -96,26 +96,18 @@ class HeldLoss:
         loss: Loss = F.cross_entropy,
         weight_decay: float = 0.0,
         chunk: int = 500,
-        seed: int = 0,
     ) -> HeldLoss:
-        """The objective on tensors, visited `chunk` examples at a time, in an order drawn from `seed`."""
+        """The objective on tensors, visited `chunk` examples at a time."""
         if not len(x) == len(y) == len(support):
             raise SupportMismatchError(
                 f"x has {len(x)} examples, y {len(y)} and the support {len(support)}: record the support "
-                "from this x (one mask for a whole batch is no support to solve under)"
+                "from this x"
             )
         if chunk < 1:
             raise SettingsError(f"chunk is a number of examples, 1 or more, not {chunk}")
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-        parts = [Part(x[i.to(x.device)], y[i.to(y.device)], support[i]) for i in order.split(chunk)]
+        places = [slice(n, n + chunk) for n in range(0, len(x), chunk)]
+        parts = [Part(x[place], y[place], support[place]) for place in places]
         return cls(model, parts, loss=loss, weight_decay=weight_decay)
-
-    @property
-    def examples(self) -> int:
-        """Number of examples; known after one visit, which it makes if need be."""
-        if self._examples is None:
-            self._examples = sum(len(part.y) for part in self.parts)
-        return self._examples
 
     @property
     def blocks(self) -> list[Block]:
@@ -146,7 +138,7 @@ class HeldLoss:
     ) -> Look:
         """Value, gradient by the named parameters (all by default), outputs: one pass.
 
-        `at` are values to look at in place of the model's own, then by all parameters.
+        `at` are values to look at instead of the model's own, then by all parameters.
         """
         chosen = self.copy(names) if at is None else {n: w.detach().clone() for n, w in at.items()}
         gradient = {n: self.weight_decay * p for n, p in chosen.items()}

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError, UnholdableError
+from ..outcome import Status
 from .conjugate import conjugate_gradients
 from .curvature import flat, loss_curvature, named
 from .held_loss import HeldLoss, norm
-from .result import Callback, StrokeCode, StrokeResult, Track
+from .result import StrokeResult, Track
 from .stages import Stage, Stages, stages
 
 
@@ -27,7 +28,7 @@ class AugmentedLagrangian:
     then u_l grow by what is violated. Weights are looked at in the held network after each iteration,
     and the best are kept: the objective never rises, though the iteration need not be going down.
 
-    For models in sequence (`stages`), with all examples and all pre-activations in memory at once.
+    For models in sequence (see `stages`). All examples and all pre-activations are in memory at once.
 
     steps: iterations.
     inner: conjugate gradient steps for each of the least-squares problems.
@@ -50,29 +51,13 @@ class AugmentedLagrangian:
         if not self.tolerance >= 0:
             raise SettingsError(f"tolerance must not be negative, as {self.tolerance} is")
 
-    def check(self, problem: HeldLoss) -> None:
-        """Raise `UnholdableError` for a model that is no chain, or whose stages do not add up to it."""
-        part = problem.parts[0]
-        few = HeldLoss.of(
-            problem.model, part.support[:2], part.x[:2], part.y[:2], loss=problem.loss
-        )
-        with problem.solving():
-            read = stages(few)
-            q = _forward(read, few.copy())[-1]
-            ours = read.stages[-1].between(q)
-            theirs = torch.cat([few.output(p, {}) for p in few.parts])
-            gap = float((ours - theirs).abs().max())
-            if not gap <= 1e-3 * float(theirs.abs().max().clamp_min(1e-30)):
-                raise UnholdableError(
-                    "the model's forward pass is not its layers in sequence (a hook, or a forward of its "
-                    "own): use the block sweeps"
-                )
+    def solve(self, problem: HeldLoss) -> StrokeResult:
+        """Iterate; the weights are changed in place, and never for worse.
 
-    def solve(self, problem: HeldLoss, *, callback: Callback | None = None) -> StrokeResult:
-        """Iterate; the weights are changed in place. `callback`: see `StrokeSolver`."""
-        self.check(problem)
+        Raises `UnholdableError` before any work for a model that is not a chain of layers.
+        """
         with problem.solving():
-            return _Splitting(self, problem).run(callback)
+            return _Splitting(self, problem).run()
 
 
 class _Splitting:
@@ -81,19 +66,32 @@ class _Splitting:
         self.read: Stages = stages(problem)
         self.w = problem.copy()
         self.q = _forward(self.read, self.w)
+        self._refuse_other_forward()
         self.u = [torch.zeros_like(q) for q in self.q]
         self.one = 1 / len(self.q)  # share of a pass that a product with one layer is
 
-    def run(self, callback: Callback | None) -> StrokeResult:
-        settings, problem, track = self.settings, self.problem, Track()
-        start = problem.passes
+    def _refuse_other_forward(self) -> None:
+        """Raise `UnholdableError` where the stages do not add up to the model."""
+        part = self.problem.parts[0]
+        ours = self.read.stages[-1].between(self.q[-1])[: len(part.y)]
+        theirs = self.problem.output(part, {})
+        if not torch.allclose(
+            ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()), equal_nan=True
+        ):
+            raise UnholdableError(
+                "the model's forward pass is not its layers in sequence (a hook, or a forward of its "
+                "own): use BlockSweep"
+            )
+
+    def run(self) -> StrokeResult:
+        settings, problem, track = self.settings, self.problem, Track(self.problem)
         look = problem.look()
         best, first = look.value, norm(look.gradient)
         flatness = first
-        track.add(0.0, best)
+        track.add(best)
         if not (math.isfinite(best) and math.isfinite(first)):
-            return StrokeResult(StrokeCode.NOT_FINITE, track.points, first, first)
-        code, at, step = StrokeCode.MAX_STEPS, 0, 0
+            return track.result(Status.DIVERGED, first, first)
+        status, at, step = Status.LIMIT, 0, 0
         for step in range(1, settings.steps + 1):
             self._outputs()
             self._weights()
@@ -103,26 +101,19 @@ class _Splitting:
             if look.value < best and math.isfinite(size):
                 best, flatness, at = look.value, size, step
                 problem.put(self.w)
-            track.add(problem.passes - start, look.value)
-            stopped = callback is not None and callback(step / settings.steps)
+            track.add(look.value)
             if flatness <= settings.tolerance * first:
-                code = StrokeCode.CONVERGED
-                break
-            if stopped:
-                code = StrokeCode.STOPPED
+                status = Status.CONVERGED
                 break
             if not math.isfinite(violated):
-                code = StrokeCode.STALLED
+                status = Status.STALLED
                 break
-        if code is StrokeCode.MAX_STEPS and at == 0:
-            code = StrokeCode.STALLED
-        return StrokeResult(
-            code,
-            track.points,
-            flatness,
-            first,
-            f"best at iteration {at} of {step}; constraints violated by {violated:.1e} at the end",
+        if status is Status.LIMIT and at == 0:
+            status = Status.STALLED
+        detail = (
+            f"best at iteration {at} of {step}; constraints violated by {violated:.1e} at the end"
         )
+        return track.result(status, flatness, first, detail)
 
     def _outputs(self) -> None:
         """Solve for the pre-activations, last layer first."""

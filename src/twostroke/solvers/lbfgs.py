@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from ..errors import SettingsError
+from ..outcome import Status
 from .held_loss import HeldLoss, norm
-from .result import Callback, StrokeCode, StrokeResult, Track
+from .result import StrokeResult, Track
 
 
 @dataclass(frozen=True, kw_only=True)
 class LBFGS:
     """torch's L-BFGS with a strong Wolfe line search on the held objective over all examples.
 
-    The best weights it visits are kept, so that the objective never rises, whatever the line search
-    does. All layers move together, where the held objective is not convex: what is found is a
-    stationary point.
+    The best weights that it visits are kept, so that the objective never rises. All layers move together,
+    and in all of them the held objective is not convex: what is found is a stationary point. Any model
+    that can be held will do.
 
     steps: iterations; each takes one or more evaluations of value and gradient (a pass each).
     history: pairs of steps and gradient changes that model the curvature.
@@ -39,83 +39,48 @@ class LBFGS:
         if not self.tolerance >= 0:
             raise SettingsError(f"tolerance must not be negative, as {self.tolerance} is")
 
-    def check(self, problem: HeldLoss) -> None:
-        """Any model that can be held will do."""
-
-    def solve(self, problem: HeldLoss, *, callback: Callback | None = None) -> StrokeResult:
-        """Descend; the weights are changed in place. `callback`: see `StrokeSolver`."""
+    def solve(self, problem: HeldLoss) -> StrokeResult:
+        """Descend; the weights are changed in place, and never for worse."""
         with problem.solving():
-            return self._solve(problem, callback)
+            return self._solve(problem)
 
-    def _solve(self, problem: HeldLoss, callback: Callback | None) -> StrokeResult:
-        track, start = Track(), problem.passes
+    def _solve(self, problem: HeldLoss) -> StrokeResult:
+        track = Track(problem)
         trial = {name: nn.Parameter(w.contiguous()) for name, w in problem.copy().items()}
-        best, flatness, first = math.inf, math.nan, math.nan
+        best, flatness = math.inf, math.nan
 
         def closure() -> float:
-            nonlocal best, flatness, first
+            nonlocal best, flatness
             look = problem.look(at={n: p.detach() for n, p in trial.items()})
             for name, p in trial.items():
                 p.grad = look.gradient[name].contiguous()  # torch's L-BFGS takes views of it
             size = norm(look.gradient)
-            if math.isnan(first):
-                first = size
             if look.value < best and math.isfinite(size):
                 best, flatness = look.value, size
                 problem.put({n: p.detach() for n, p in trial.items()})
-            track.add(problem.passes - start, look.value)
+            track.add(look.value)
             return look.value
 
-        begun = closure()
-        if not (math.isfinite(begun) and math.isfinite(first)):
-            return StrokeResult(StrokeCode.NOT_FINITE, track.points, first, first)
-        largest = max(
-            (float(p.grad.abs().max()) for p in trial.values() if p.grad is not None), default=0.0
-        )
+        value = closure()
+        first = norm({n: p.grad for n, p in trial.items() if p.grad is not None})
+        if not (math.isfinite(value) and math.isfinite(first)):
+            return track.result(Status.DIVERGED, first, first)
         optimizer = torch.optim.LBFGS(
             list(trial.values()),
             max_iter=self.steps,
             max_eval=3 * self.steps,
             history_size=self.history,
-            tolerance_grad=self.tolerance
-            * largest
-            / max(sum(p.numel() for p in trial.values()), 1) ** 0.5,
+            # it looks at the largest entry: no entry above this, and the norm is below the tolerance
+            tolerance_grad=self.tolerance * first / sum(p.numel() for p in trial.values()) ** 0.5,
             tolerance_change=0.0,
             line_search_fn="strong_wolfe",
         )
-        code = StrokeCode.STALLED
-        try:
-            optimizer.step(_told(closure, begun, callback, 3 * self.steps))
-        except _Stopped:
-            code = StrokeCode.STOPPED
+        optimizer.step(closure)
         taken = int(optimizer.state[next(iter(trial.values()))]["n_iter"])
         if flatness <= self.tolerance * first:
-            code = StrokeCode.CONVERGED
-        elif code is StrokeCode.STALLED and (
-            taken >= self.steps or len(track.points) > 3 * self.steps
-        ):
-            code = StrokeCode.MAX_STEPS
-        return StrokeResult(
-            code, track.points, flatness, first, f"{taken} of {self.steps} iterations"
-        )
-
-
-class _Stopped(Exception):
-    pass
-
-
-def _told(
-    closure: Callable[[], float], begun: float, callback: Callback | None, budget: int
-) -> Callable[[], float]:
-    """The closure, which tells the callback; its first call is answered with what is known already."""
-    calls = 0
-
-    def count() -> float:
-        nonlocal calls
-        value = closure() if calls else begun  # gradients of the beginning are in place
-        calls += 1
-        if callback is not None and callback(min(1.0, calls / budget)):
-            raise _Stopped
-        return value
-
-    return count
+            status = Status.CONVERGED
+        elif taken >= self.steps or len(track.points) > 3 * self.steps:
+            status = Status.LIMIT
+        else:
+            status = Status.STALLED
+        return track.result(status, flatness, first, f"{taken} of {self.steps} iterations")

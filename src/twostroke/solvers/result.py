@@ -1,35 +1,14 @@
-"""What a stroke-wise solver returns: a code with advice, the way down, and how flat it is at the end."""
+"""What a solver of a held problem returns: how it ended, the way down, and how flat it is at the end."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
-
-class StrokeCode(Enum):
-    """How a weight stroke ended; the value is the advice that goes with it."""
-
-    CONVERGED = "The gradient of the held objective is below the tolerance."
-    MAX_STEPS = (
-        "The budget is spent and the objective was still falling. That is usual within an alternation; "
-        "for the optimum under this support raise the number of sweeps or steps."
-    )
-    STALLED = (
-        "The objective no longer falls although the gradient is above the tolerance: rounding (compute in "
-        "float64), a direction without curvature (raise the damping), or a tolerance that is too strict."
-    )
-    STOPPED = "The caller ended it, as an alternation does whose drift limit is reached."
-    NOT_FINITE = (
-        "The objective was undefined or infinite at the start; nothing was changed. Look at the weights "
-        "and the data."
-    )
-
-
-# receives the share of the budget that is done; True ends the stroke there
-Callback = Callable[[float], bool | None]
+from ..outcome import Result, Status
+from .held_loss import HeldLoss
 
 
 class Point(NamedTuple):
@@ -40,22 +19,31 @@ class Point(NamedTuple):
     objective: float
 
 
-@dataclass(frozen=True)
-class StrokeResult:
+@dataclass(frozen=True, kw_only=True)
+class StrokeResult(Result):
     """What a solver did to the weights, which it leaves in the model.
 
-    `history` begins with the objective at the start, and never rises. `optimality` is the norm of the
-    gradient by all trained weights at the end, `optimality_start` at the start; `relative` is their
-    ratio. A pass is one visit of every example, by a forward pass with or without a backward one.
-    `notes` name what is singular or otherwise worth knowing, a line each.
+    history: begins with the objective at the start, and never rises.
+    optimality: norm of the gradient by the weights solved for, at the end.
+    optimality_start: the same at the start.
+
+    A pass is one visit of every example, by a forward pass with or without a backward one. `notes` name
+    the layers whose problem is singular.
     """
 
-    code: StrokeCode
+    ADVISES: ClassVar[Mapping[Status, str]] = {
+        Status.CONVERGED: "The gradient of the held objective is below the tolerance.",
+        Status.LIMIT: "The objective was still falling. For the optimum under this support allow more "
+        "sweeps or steps.",
+        Status.STALLED: "The objective no longer falls, and the gradient is above the tolerance: compute in "
+        "float64, raise the damping, or raise the tolerance.",
+        Status.DIVERGED: "The objective was infinite or undefined at the start, and no weight was changed. "
+        "Look at the weights and the data.",
+    }
+
     history: list[Point]
     optimality: float
     optimality_start: float
-    detail: str = ""
-    notes: list[str] = field(default_factory=list)
 
     @property
     def relative(self) -> float:
@@ -77,23 +65,37 @@ class StrokeResult:
         """Time taken."""
         return self.history[-1].seconds
 
-    def __str__(self) -> str:
-        return (
-            f"{self.code.name}: objective {self.history[0].objective:.6g} → {self.objective:.6g}, "
-            f"gradient {self.relative:.2g} of the start's, {self.passes:.1f} passes, "
-            f"{self.seconds:.1f} s" + (f" ({self.detail})" if self.detail else "")
-        )
-
 
 class Track:
-    """Keeps the history while a solver runs."""
+    """Keeps the history while a solver works on `problem`."""
 
-    def __init__(self) -> None:
+    def __init__(self, problem: HeldLoss) -> None:
         self.points: list[Point] = []
-        self._start = time.perf_counter()
+        self._problem, self._passes, self._start = problem, problem.passes, time.perf_counter()
 
-    def add(self, passes: float, objective: float) -> None:
+    def add(self, objective: float) -> None:
         """The objective is known here; of a value that is higher than the last, the last is kept."""
         if self.points and not objective <= self.points[-1].objective:
             objective = self.points[-1].objective
+        passes = self._problem.passes - self._passes
         self.points.append(Point(passes, time.perf_counter() - self._start, objective))
+
+    def result(
+        self,
+        status: Status,
+        optimality: float,
+        start: float,
+        detail: str = "",
+        notes: Iterable[str] = (),
+    ) -> StrokeResult:
+        """The result, with the figures of the way in its detail."""
+        first, last = self.points[0], self.points[-1]
+        told = f"objective {first.objective:.6g} → {last.objective:.6g} in {last.passes:.1f} passes"
+        return StrokeResult(
+            status=status,
+            detail=f"{told}; {detail}" if detail else told,
+            history=self.points,
+            optimality=optimality,
+            optimality_start=start,
+            notes=list(notes),
+        )

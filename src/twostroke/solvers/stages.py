@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from ..errors import UnholdableError
 from ..support import HardThreshold, Support
-from ..support.watch import in_sequence
+from ..support.modules import in_sequence
 from .held_loss import HeldLoss
 
 _LAYERS = (
@@ -65,7 +65,7 @@ def stages(problem: HeldLoss) -> Stages:
     or `HardThreshold` under the support, average pooling, `Flatten`, `Identity` and `Dropout`.
     Raises `UnholdableError` for anything else, by name.
     """
-    parts = [problem.parts[i] for i in range(len(problem.parts))]
+    parts = problem.parts
     x, y = torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
     support = Support(parts[0].support.sites, torch.cat([part.support.rows for part in parts]))
     begun: list[tuple[str, nn.Module]] = []
@@ -86,13 +86,13 @@ def stages(problem: HeldLoss) -> Stages:
             raise UnholdableError(
                 f"{what} ({type(module).__name__}) has no place in a chain of layers, which is what the "
                 "augmented Lagrangian splits: build the model as nn.Sequential of Linear, Conv, "
-                "BatchNorm, ReLU, average pooling and Flatten, or use the block sweeps"
+                "BatchNorm, ReLU, average pooling and Flatten, or use BlockSweep"
             )
     if not begun:
         raise UnholdableError("the model has no layer with weights")
     if len({id(m) for _, m in begun}) < len(begun):
         raise UnholdableError(
-            "a layer stands in the chain twice: its weights cannot be split, use steps of an optimiser"
+            "a layer stands in the chain twice: its weights cannot be split, use LBFGS"
         )
     for function in after[0]:
         x = function(x)

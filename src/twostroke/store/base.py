@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import SupportMismatchError
 from ..support import Site, Support
+from ..support.sites import row_bytes
 from .layout import NOWHERE, Origin
 
 
@@ -35,7 +36,7 @@ class Place:
     @property
     def row(self) -> int:
         """Bytes of one example's masks."""
-        return sum(site.nbytes for site in self.sites)
+        return row_bytes(self.sites)
 
     @property
     def nbytes(self) -> int:

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ..errors import SupportFileError
 from ..support import Site
+from ..support.sites import row_bytes
 
 MAGIC = b"twostroke store\n"
 VERSION = 1
@@ -65,7 +66,7 @@ class Header:
     @cached_property
     def row(self) -> int:
         """Bytes of one example."""
-        return sum(site.nbytes for site in self.sites)
+        return row_bytes(self.sites)
 
     @property
     def block(self) -> int:

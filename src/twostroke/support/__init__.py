@@ -1,15 +1,17 @@
 """The support core: find the sites of a model, record their masks, hold them.
 
-`sites` what a site is · `activations` the switching functions, their pieces and how each is held ·
-`rules` closed forms from pre-activation to mask · `record` support stroke · `hold` weight stroke ·
-`compiled` the same under `torch.compile` · `support` the packed masks · `bits` packing, `kernels` its
-fused forms on a CPU, `gpu` those on a GPU, written in `triton_kernels` · `intercept` how a model is
-followed without being touched · `watch` refusal of what cannot be held · `hard_threshold` eq. 9 as an
-activation.
+`sites` what a site is · `activations` kinds of site, one a file, and how to add one · `rules` closed
+forms from pre-activation to mask · `record` the support stroke · `hold` the weight stroke · `compiled`
+the weight stroke under `torch.compile` · `support` packed masks · `bits` packing, `kernels` its fused
+forms on a CPU, `gpu` those on a GPU, written in `triton_kernels`, `layouts` which tensors they take ·
+`intercept` how a model is followed without a change to it, `eagerly` also where it is compiled ·
+`watch` refusal of what cannot be held · `modules` names and order of a model's parts, `modes` their
+training mode · `hard_threshold` eq. 9 as an activation, `swap` puts it into a model.
 
 Imports torch and the standard library only (safetensors when a support is saved or loaded).
 """
 
+from .activations import register
 from .compiled import CompiledHold, compile_held
 from .hard_threshold import HardThreshold, hard_threshold
 from .hold import Held, hold
@@ -37,6 +39,7 @@ __all__ = [
     "hold",
     "record",
     "recording",
+    "register",
     "sites",
     "use_hard_threshold",
 ]

@@ -1,16 +1,17 @@
 """Packed bits: eight units a byte, unit `8 j + k` in bit `k` of byte `j`.
 
-Every operation is a chain of plain tensor operations, so that it runs on any device; where `kernels` (on a
-CPU) or `gpu` has a faster way, `select` and `pack_relu` take it. Unpacking goes
-through a table of 256 rows (one row of eight numbers a byte), which on a CPU is several times
-faster than shifting; packing multiplies eight bytes at once into one. `reference_*` beside them are
-slow and obviously right: the tests compare the two over drawn shapes.
+Every operation is a chain of tensor operations, so that it runs on any device. Where `kernels` (on a
+CPU) or `gpu` has a faster way, `select` and `pack_relu` take it. Unpacking looks bytes up in a table of
+256 rows of eight numbers, which on a CPU is several times faster than shifting. Packing multiplies eight
+bytes at once into one. `reference_*` are slow and obviously right: tests compare the two over drawn
+shapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import prod
 from typing import cast
 
 import torch
@@ -75,34 +76,55 @@ def pack_where(
     return packed.view(q.shape[0], packed_bytes(units))
 
 
+def relu_on(
+    q: Tensor,  # (rows, ...)
+    *,
+    closed: bool,
+) -> Tensor:  # like q, bool
+    """Where ReLU is on: unless `q <= 0` (`q < 0` if `closed`), so also where `q` is undefined."""
+    return (q < 0 if closed else q <= 0).logical_not_()
+
+
 def pack_relu(
     q: Tensor,  # (rows, ...)
     *,
     closed: bool = False,
 ) -> Tensor:  # (rows, ⌈units / 8⌉) uint8
-    """Pack where ReLU is on: unless `q <= 0` (`q < 0` if `closed`), so also where `q` is undefined."""
+    """`pack(relu_on(q))`, without the mask in between where a kernel does it."""
     if kernels.serves(q):
         return kernels.pack(q, closed=closed)
     if gpu.serves(q):
         return gpu.pack(q, closed=closed)
-    return pack_where(lambda v: (v < 0 if closed else v <= 0).logical_not_(), q)
+    return pack_where(lambda values: relu_on(values, closed=closed), q)
 
 
 def unpack(
     packed: Tensor,  # (rows, ⌈units / 8⌉) uint8
-    units: int,
+    shape: Sequence[int],  # of one row
     dtype: torch.dtype = torch.bool,
-) -> Tensor:  # (rows, units)
+) -> Tensor:  # (rows, *shape)
     """Undo `pack`; with a numeric `dtype` the mask comes as zeros and ones of that type."""
+    rows, units = packed.shape[0], prod(shape)
     if torch.compiler.is_compiling():  # a table would be traced into the graph
-        return cast(Tensor, torch.ops.twostroke.unpack(packed, units, dtype))
+        mask = cast(Tensor, torch.ops.twostroke.unpack(packed, units, dtype))
+        return mask.view(rows, *shape)
     table = _table(packed.device, torch.uint8 if dtype == torch.bool else dtype)
     if dtype == torch.bool:  # one 8-byte gather for each byte
         index = packed.reshape(-1).int()
         mask = table.view(torch.int64).view(-1).index_select(0, index).view(torch.bool)
     else:
         mask = table.index_select(0, packed.reshape(-1).int())
-    return mask.view(packed.shape[0], 8 * packed.shape[1])[:, :units]
+    return mask.view(rows, 8 * packed.shape[1])[:, :units].view(rows, *shape)
+
+
+@torch.library.custom_op("twostroke::unpack", mutates_args=())
+def _unpack(packed: Tensor, units: int, dtype: torch.dtype) -> Tensor:
+    return unpack(packed, (units,), dtype).contiguous().clone()
+
+
+@_unpack.register_fake
+def _(packed: Tensor, units: int, dtype: torch.dtype) -> Tensor:
+    return packed.new_empty((packed.shape[0], units), dtype=dtype)
 
 
 def room_for(q: Tensor) -> Tensor:
@@ -141,10 +163,11 @@ def select(
         values, results, bytes_ = q.view(-1), out.view(-1), packed.reshape(1, -1)
         for start in range(0, bytes_.numel(), _CHUNK):
             piece = slice(8 * start, 8 * (start + _CHUNK))
-            ones = unpack(bytes_[:, start : start + _CHUNK], 8 * _CHUNK, q.dtype)
+            some = bytes_[:, start : start + _CHUNK]
+            ones = unpack(some, (8 * some.shape[1],), q.dtype)
             _keep(values[piece], ones.view(-1), slope, results[piece])
         return out
-    ones = unpack(packed, units, q.dtype).view(packed.shape[0], *q.shape[1:])
+    ones = unpack(packed, q.shape[1:], q.dtype)
     _keep(q, ones.expand_as(q), slope, out)
     return out
 
@@ -158,15 +181,7 @@ def _keep(q: Tensor, ones: Tensor, slope: float, out: Tensor) -> None:
 
 def count(packed: Tensor) -> int:
     """Number of bits that are on."""
-    return int(count_rows(packed.reshape(1, -1)))
-
-
-def count_rows(
-    packed: Tensor,  # (rows, bytes) uint8
-) -> Tensor:  # (rows,) int64
-    """Number of bits that are on in each row."""
-    counts = _popcounts(packed.device).index_select(0, packed.reshape(-1).int())
-    return counts.view(len(packed), -1).sum(1)
+    return int(_popcounts(packed.device).index_select(0, packed.reshape(-1).int()).sum())
 
 
 def reference_pack(mask: Tensor) -> Tensor:

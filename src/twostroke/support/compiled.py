@@ -1,9 +1,8 @@
 """The weight stroke under `torch.compile`: one graph, into which the packed masks go as an input.
 
-The compiler cannot follow modules by name as `hold` does, and need not: a support lists its sites in the
-order in which the forward pass meets them. While the model is traced, a function mode answers the calls of
-switching functions in this order. Masks are applied by operators of our own, which the compiler leaves
-whole: between forward and backward pass it then keeps packed bits, where it would keep a byte a unit.
+The compiler cannot follow modules by name as `hold` does. It need not: a support lists its sites in the order
+in which the forward pass meets them. While the model is traced, a function mode answers the calls of
+switching functions in this order.
 """
 
 from __future__ import annotations
@@ -17,54 +16,17 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import NestedHoldError, SupportMismatchError, UnholdableError
-from . import bits, kernels
-from .activations import FUNCTIONS
-from .intercept import is_followed, read, unwrap
+from .activations import FUNCTIONS, read
+from .intercept import is_followed
+from .modules import unwrap
 from .record import sites
 from .support import Support
-
-
-@torch.library.custom_op("twostroke::select", mutates_args=())
-def _select(q: Tensor, packed: Tensor, slope: float) -> Tensor:
-    return bits.select(q, packed, slope=slope)
-
-
-@_select.register_fake
-def _(q: Tensor, packed: Tensor, slope: float) -> Tensor:
-    return bits.room_for(q)
-
-
-def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
-    q, packed, ctx.slope = inputs
-    ctx.layout = None if q.is_contiguous() else kernels.channels_last(q)
-    ctx.save_for_backward(packed)
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-    (packed,) = ctx.saved_tensors
-    if ctx.layout:  # as in ReLU, the gradient takes the layout of q
-        grad = grad.contiguous(memory_format=ctx.layout)
-    return torch.ops.twostroke.select(grad, packed, ctx.slope), None, None
-
-
-_select.register_autograd(_backward, setup_context=_keep)
-
-
-@torch.library.custom_op("twostroke::unpack", mutates_args=())
-def _unpack(packed: Tensor, units: int, dtype: torch.dtype) -> Tensor:
-    return bits.unpack(packed, units, dtype).contiguous().clone()
-
-
-@_unpack.register_fake
-def _(packed: Tensor, units: int, dtype: torch.dtype) -> Tensor:
-    return packed.new_empty((packed.shape[0], units), dtype=dtype)
-
 
 Place = tuple[str, tuple[int, ...], int, int]  # of a site: kind, shape, planes, bytes
 
 
 class _InOrder(TorchFunctionMode):
-    """Holds the calls of a forward pass, each under the masks whose turn it is."""
+    """Holds the calls of a forward pass: the first under the first masks, and so on."""
 
     def __init__(self, places: tuple[Place, ...], rows: Tensor, shared: bool) -> None:
         super().__init__()
@@ -93,7 +55,7 @@ class _InOrder(TorchFunctionMode):
             rows = self._shared or part.shape[0] == act.q.shape[0]
             if rows and kind == act.kind and shape == tuple(act.shape[1:]):
                 return act.held(part.chunk(planes, dim=1))
-        self.met += len(self._places)  # by which `forward` sees that the masks are not this call's
+        self.met += len(self._places)  # too many, by which `forward` sees that the masks do not fit
         return func(*args, **kwargs)
 
 
@@ -140,9 +102,9 @@ class CompiledHold:
         except torch._dynamo.exc.TorchDynamoException as error:
             raise UnholdableError(
                 "the weight stroke of this model cannot be compiled: use hold, which runs it eagerly, "
-                "or write switches in a form that the compiler shows (nn.ReLU, F.relu and torch.relu "
-                "are; torch.relu_, F.relu_, their like and HardThreshold are not). The compiler "
-                f"says: {error}"
+                "or call switches by functions that the compiler shows: nn.ReLU, F.relu and torch.relu "
+                "are shown; HardThreshold, and functions that work in place by name, such as torch.relu_ "
+                f"and F.relu_, are not. The compiler says: {error}"
             ) from error
 
     def _compile(self, support: Support, inputs: tuple[Any, ...]) -> Callable[..., Any]:
@@ -182,15 +144,16 @@ def compile_held(model: nn.Module, *, strict: bool = True, **options: Any) -> Co
     support = ts.record(model, x)
     loss_fn(held(support, x), y).backward()
     ```
-    The packed masks are an input of the compiled code, so that those of another batch are no reason
-    to compile anew; a batch of another size is, once. There are no graph breaks; `options` are
-    those of `torch.compile` but for `fullgraph`. Before it compiles, the model runs once without
-    gradient, to see that the support fits. Parameters are the model's own; the model is not changed.
-    `strict=False` leaves what cannot be held as it is. Supports from `record` only: no rules, not
-    `gated`.
+    The packed masks are an input of the compiled code. Masks of another batch compile nothing again; a
+    batch of another size does so once. There are no graph breaks. `options` are those of
+    `torch.compile`, without `fullgraph`. Before it is compiled, the model runs once without gradient,
+    to see that the support fits. Parameters are the model's own, and the model is not changed.
+    `strict=False` leaves what cannot be held as it is. It takes supports from `record`: no rules, and
+    no `gated`.
 
-    Raises `UnholdableError` for a DistributedDataParallel model; the first call also where `hold` would,
-    where the compiler does not support the model, and where it does not show every switching call
-    (`torch.relu_` and other functions that work in place by name, `HardThreshold`).
+    Raises `UnholdableError` for a DistributedDataParallel model. The first call raises it also where
+    `hold` would, where the compiler does not support the model, and where the compiler does not show
+    every switching call (`HardThreshold`, and functions that work in place by name, such as
+    `torch.relu_`).
     """
     return CompiledHold(model, strict=strict, **options)

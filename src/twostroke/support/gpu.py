@@ -1,14 +1,13 @@
 """Fused kernels for a GPU: which tensors they take, and how they are launched.
 
-The counterpart of `kernels`, which serves the CPU: a mask is applied, and a pre-activation is packed, in one
-pass over memory. They are written in Triton (`triton_kernels`), which PyTorch's CUDA builds bring along;
-compiled at first use, once for each kind of shape, and kept on disk by Triton. Where Triton is missing the
-chains of tensor operations in `bits` do the same.
+`kernels` has those for a CPU. A mask is applied, and a pre-activation is packed, in one pass over memory.
+The kernels are written in Triton (`triton_kernels`), which comes with PyTorch's CUDA builds. Triton
+compiles them at first use, once for each kind of shape, and keeps them on disk. Without Triton the chains
+of tensor operations in `bits` do the same.
 """
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .kernels import INFINITIES, channels_last
+from .layouts import INFINITIES, channels_last, fusable, kernels_wanted, plain
 
 # offsets beyond this need 64 bits; the last tile may reach a little further than the tensor
 _NARROW = 2**31 - 2**20
@@ -29,7 +28,7 @@ _VALUES = 4096
 @lru_cache(maxsize=1)
 def _compiled() -> Any:
     """The kernels, or None without Triton or where TWOSTROKE_KERNELS=0 switches them off."""
-    if os.environ.get("TWOSTROKE_KERNELS") == "0":
+    if not kernels_wanted():
         return None
     try:
         from . import triton_kernels
@@ -45,34 +44,27 @@ def layout(q: Tensor) -> tuple[int, int] | None:
     return None if channels_last(q) is None else (q.shape[2:].numel(), q.shape[1])
 
 
-def _plain(*tensors: Tensor) -> bool:
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    return all(type(t) is Tensor and _placed(t) and not wrapped(t) for t in tensors)
-
-
 def _placed(t: Tensor) -> bool:
     return t.is_cuda
 
 
 def serves(q: Tensor) -> bool:
     """Whether `pack` takes this tensor: plain, floating, on a GPU, contiguous or channels last."""
-    return (
-        _plain(q)
-        and q.dtype in INFINITIES
-        and q.ndim > 1
-        and q.numel() > 0
-        and layout(q) is not None
-        and _compiled() is not None
-    )
+    return _placed(q) and fusable(q) and _compiled() is not None
 
 
 def selects(q: Tensor, packed: Tensor, out: Tensor) -> bool:
     """Whether `select` takes these: `q` that `serves`, `out` in the same layout, bits beside them."""
-    return serves(q) and _plain(packed, out) and out.dtype == q.dtype and layout(out) == layout(q)
+    return (
+        serves(q)
+        and all(_placed(t) and plain(t) for t in (packed, out))
+        and out.dtype == q.dtype
+        and layout(out) == layout(q)
+    )
 
 
 def _on_device(q: Tensor) -> AbstractContextManager[Any]:
-    # Triton launches on the current device, whichever the tensors are on
+    # Triton launches on the current device, which need not be that of the tensors
     return torch.cuda.device(q.device) if q.is_cuda else nullcontext()
 
 

@@ -27,6 +27,11 @@ def as_channels(
     return beta.view(-1, *[1] * (q.ndim - 2))
 
 
+def wide(q: Tensor) -> Tensor:
+    """`q` in single precision at least."""
+    return q.float() if q.dtype in (torch.half, torch.bfloat16) else q
+
+
 class _HardThreshold(Function):
     generate_vmap_rule = True
 
@@ -58,8 +63,8 @@ def hard_threshold(q: Tensor, beta: float | Tensor = 0.0, width: float = 1.0) ->
 
     `q` is (batch, channels, ...), `beta` a number or (channels,). The gradient towards `q` is the
     exact one (1 where on, 0 where off). Towards `beta` the exact one is zero almost everywhere, so
-    a tensor that wants a gradient gets a *surrogate*: the step `m = [q > beta]` is taken for the
-    ramp that rises from 0 at `q = beta - width` to 1 at `q = beta + width`, whence
+    a tensor that wants a gradient gets a *surrogate*: the step `m = [q > beta]` is replaced by the
+    ramp that rises from 0 at `q = beta - width` to 1 at `q = beta + width`. This gives
     `dz/dbeta = q dm/dbeta = -q / (2 width)` where `|q - beta| < width`, and 0 elsewhere.
     """
     if has_torch_function((q,)):
@@ -74,7 +79,8 @@ class HardThreshold(nn.Module):
 
     `beta` is a number, or a tensor (channels,) for one threshold a channel. With `learn=True` it is
     a parameter, trained through the surrogate described at `hard_threshold`; otherwise a buffer.
-    While a support is held no threshold has a part in the forward pass, and none gets a gradient.
+    While a support is held, thresholds are not used and get no gradient.
+
     Raises `SettingsError` for a `width` that is not positive or a `beta` of several dimensions.
     """
 

@@ -10,16 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SettingsError, SupportMismatchError, UnholdableError
-from . import bits
 from .activations import Activation, Relu
 from .intercept import Intercept
-from .rules import Rule, mask_of
+from .rules import Rule, planes_of
 from .sites import Site
 from .support import Support
 
 
 class Held:
-    """A hold under way. `inconsistency` is there with `penalty=True`, `recorded` with `record=True`."""
+    """A hold under way, with its `inconsistency` where `hold` was called with `penalty=True`."""
 
     def __init__(
         self,
@@ -28,7 +27,6 @@ class Held:
         gated: bool,
         strict: bool,
         penalty: bool,
-        record: bool = False,
     ) -> None:
         self._support = support if isinstance(support, Support) else None
         self._rule = None if isinstance(support, Support) else support
@@ -40,28 +38,10 @@ class Held:
         self._strict = strict
         self._penalty = penalty
         self._violations: list[tuple[Tensor, int]] = []
-        self._record = record
-        self._recorded: dict[str, list[Tensor]] = {}
-
-    @property
-    def recorded(self) -> Support:
-        """What every unit's own rule says of its pre-activation in the held network.
-
-        Of the last forward pass: a support of the same sites as the one held, which cost no forward
-        pass of its own. It is not what `record` would give, since units behind a mask that differs
-        from the live one see other inputs.
-        """
-        if self._support is None or self._recorded.keys() != self._known.keys():
-            raise SettingsError(
-                "nothing was recorded, or not at every site: hold a Support with record=True and "
-                "call the model first"
-            )
-        planes = [plane for site in self._known for plane in self._recorded[site]]
-        return Support(self._support.sites, torch.cat(planes, dim=1))
 
     @property
     def inconsistency(self) -> Tensor:
-        """How far pre-activations lie on the other side than the one they are held on.
+        """How far pre-activations lie from the side that they are held on.
 
         The mean over units of `ReLU(q) - m ∘ q`, which is `|q|` where the held mask disagrees with
         the sign of `q` and 0 where it agrees; a scalar that carries a gradient. Of the last forward
@@ -78,7 +58,6 @@ class Held:
     def begin(self) -> None:
         """A forward pass begins."""
         self._violations = []
-        self._recorded = {}
 
     def handle(self, path: str, call: int, act: Activation, run: Callable[[], Any]) -> Any:
         """Output of one call under its mask."""
@@ -86,7 +65,7 @@ class Held:
             if not act.unitwise:
                 return run()
             with torch.no_grad():
-                planes = [bits.pack(mask) for mask in act.ruled(mask_of(self._rule, act.q))]
+                planes = planes_of(self._rule, act)
         else:
             known = self._known.get(f"{path}#{call}")
             if known is None:
@@ -100,9 +79,6 @@ class Held:
                 return run()
             site, planes = known
             self._check(site, act)
-            if self._record:  # before the lines below, which may change q in place
-                with torch.no_grad():
-                    self._recorded[site.key] = act.own_packed()
         if self._penalty and act.kind == "relu":
             # before the line below, which may change q in place
             q = act.q.clone() if act.inplace else act.q
@@ -117,8 +93,7 @@ class Held:
         support = self._support
         assert support is not None
         q = act.q
-        with torch.no_grad():
-            shape = tuple(act.shape[1:])
+        shape = tuple(act.shape[1:])
         if site.kind != act.kind or site.shape != shape or site.planes != act.planes:
             raise SupportMismatchError(
                 f"{site.key} is a {act.kind} of {shape} here, and was recorded as a {site.kind} of "
@@ -144,22 +119,19 @@ def hold(
     gated: bool = False,
     strict: bool = True,
     penalty: bool = False,
-    record: bool = False,
 ) -> Iterator[Held]:
     """Hold a support: within the block every site computes `m ∘ q` (eq. 13), and gradients flow.
 
-    `support` is what `record` returned for the batch that the model is going to meet, or a rule, in
-    which case masks are made on the fly from each batch (the paper's B-alternation with
-    `BatchEnergy`, its MaskT with `Energy`). `gated=True` computes `m ∘ ReLU(q)` instead: the
-    activation stays and the mask stands on top of it. A unit that a rule switches off gives what its
-    function gives below: 0 for ReLU, `slope · q` for LeakyReLU, the lower end of a clamp; `gated`, always 0.
-    Held activations keep only the packed bits
-    for the backward pass.
+    `support` is what `record` returned for the batch that the model will meet, or a rule, which makes
+    masks from each batch as it comes (the paper's B-alternation with `BatchEnergy`, its MaskT with
+    `Energy`). A unit that is off gives what its function gives below: 0 for ReLU, `slope · q` for
+    LeakyReLU, the lower end of a clamp. `gated=True` computes `m ∘ ReLU(q)` instead: the activation
+    stays, the mask stands on top of it, and what is off gives 0. Held activations keep only the packed
+    bits for the backward pass.
 
-    The model is not changed, not even while it is held: parameters, buffers and their names are the
+    The model is not changed, also not while it is held: parameters, buffers and their names are the
     same, and an exception leaves nothing behind. `penalty=True` also measures
-    `held.inconsistency`, which may be added to the loss; `record=True` also notes, without a further
-    forward pass, which units would be on by their own rule (`held.recorded`).
+    `held.inconsistency`, which may be added to the loss.
 
     Raises `SupportMismatchError` at the first site that the support does not fit, `UnholdableError`
     as `record` does, and `NestedHoldError` where the model is held already.
@@ -169,6 +141,6 @@ def hold(
             f"hold takes a Support or a rule, not {type(support).__name__}: "
             "support = twostroke.record(model, x)"
         )
-    held = Held(support, gated=gated, strict=strict, penalty=penalty, record=record)
+    held = Held(support, gated=gated, strict=strict, penalty=penalty)
     with Intercept(model, held, strict=strict):
         yield held

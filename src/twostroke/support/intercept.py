@@ -1,19 +1,17 @@
 """Intercept a model's switching functions without touching the model.
 
-While an `Intercept` is entered, two things are in place, neither of them on the user's module:
-PyTorch's *global* module hooks follow which module is running, and a `TorchFunctionMode` sees every
-call of a PyTorch function. Nothing is registered on the model, so `state_dict`, `deepcopy` and
-`pickle` do not notice, and leaving the block, by whatever way, leaves nothing behind.
+Within an `Intercept` PyTorch's *global* module hooks follow which module is running, and a
+`TorchFunctionMode` sees every call of a PyTorch function. Nothing is registered on the model, so
+`state_dict`, `deepcopy` and `pickle` do not notice. However the block ends, nothing stays behind.
 
-A compiled model would run its compiled code past both, so that within the block compiled functions
-run eagerly (`torch.compiler.set_stance`): right, though without the speed of compilation.
+A compiled model would run its compiled code past both. Within the block it runs eagerly (`eagerly`):
+right, though without the speed of compilation.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
@@ -26,8 +24,10 @@ from torch.nn.modules import module as hooks
 from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 
 from ..errors import NestedHoldError, OutsideForwardError, UnholdableError
-from .activations import FUNCTIONS, Activation
-from .watch import Watch, walk
+from .activations import FUNCTIONS, Activation, read
+from .eagerly import compiled_runs_eagerly
+from .modules import unwrap, walk
+from .watch import Watch
 
 
 class Handler(Protocol):
@@ -40,46 +40,6 @@ class Handler(Protocol):
         """Give the output of a switching call; `run()` is the original."""
 
 
-class _Eagerly:
-    """Lets compiled functions run eagerly while any thread is within a block.
-
-    Counted, because the compiler's stance is one for all threads.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._within = 0
-        self._stance: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._within:
-                self._stance = torch.compiler.set_stance("force_eager")
-                self._stance.__enter__()
-            self._within += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._within -= 1
-            if not self._within:
-                self._stance.__exit__(None, None, None)
-
-
-_eagerly = _Eagerly()
-_HOOKED = ".*global hooks on modules"
-
-
-def _expect_hooks() -> None:
-    """Silence a compiled module's warning that global hooks will see it too: ours know.
-
-    For good, because a filter that came and went with each block would make Python show every other
-    warning anew in each block.
-    """
-    first = warnings.filters[0] if warnings.filters else (None, None)
-    if getattr(first[1], "pattern", None) != _HOOKED:
-        warnings.filterwarnings("ignore", _HOOKED, UserWarning)
-
-
 class _Active(threading.local):
     """The intercepts that this thread is within."""
 
@@ -88,33 +48,6 @@ class _Active(threading.local):
 
 
 _active = _Active()
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The user's module inside what `torch.compile` and DistributedDataParallel put around it.
-
-    Raises `UnholdableError` for forms that run where no Python can follow.
-    """
-    if not isinstance(model, nn.Module):
-        raise UnholdableError(f"a model is a torch.nn.Module, not {type(model).__name__}")
-    while True:
-        if isinstance(model, nn.DataParallel):
-            raise UnholdableError(
-                "DataParallel runs copies of the model in other threads, where no support can be "
-                "held: pass its .module, or use DistributedDataParallel"
-            )
-        if isinstance(model, nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-        else:
-            break
-    if isinstance(model, torch.jit.ScriptModule):
-        raise UnholdableError(
-            "a scripted or traced model runs outside of Python, where no call can be seen: "
-            "pass the module that it was made from"
-        )
-    return model
 
 
 def is_followed(model: nn.Module) -> bool:
@@ -131,7 +64,7 @@ class Intercept(TorchFunctionMode):
         modules = walk(self.model)
         self.names = {id(module): name for module, name in modules.items()}
         self._handler = handler
-        # modules that are running, each with its path; none where the call is another model's
+        # modules that are running, each with its path; None for another model's
         self._stack: list[tuple[nn.Module, str | None]] = []
         self._watch = Watch(self.model, modules, self._path) if strict else None
         self._calls: Counter[str] = Counter()
@@ -157,8 +90,7 @@ class Intercept(TorchFunctionMode):
             post = hooks.register_module_forward_hook(self._leave_module, always_call=True)
             stack.callback(post.remove)
             if "torch._dynamo" in sys.modules:  # otherwise nothing can have been compiled
-                stack.enter_context(_eagerly)
-                _expect_hooks()
+                stack.enter_context(compiled_runs_eagerly)
             if self._watch:
                 stack.callback(self._watch.stop)
             super().__enter__()
@@ -235,17 +167,16 @@ class Intercept(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        reader = FUNCTIONS.get(func)
-        if reader is None and not torch.compiler.is_dynamo_compiling():  # nearly all calls
-            return func(*args, **kwargs) if kwargs else func(*args)
-        kwargs = kwargs or {}
         if torch.compiler.is_dynamo_compiling():
             raise UnholdableError(
                 "a model that is first compiled within a hold cannot be held: call torch.compile "
                 "before entering the block"
             )
+        kwargs = kwargs or {}
+        if (reader := FUNCTIONS.get(func)) is None:  # nearly all calls
+            return func(*args, **kwargs)
         path = self._path()
-        activation = read(reader, args, kwargs) if reader and path is not None else None
+        activation = read(reader, args, kwargs) if path is not None else None
         if path is None or activation is None:
             return func(*args, **kwargs)
         if self._grad and not torch.is_grad_enabled() and _within_checkpoint():
@@ -266,21 +197,3 @@ def _within_checkpoint() -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-def read(
-    reader: Callable[..., Activation | None], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Activation | None:
-    """The activation of a call, or None where it is none that can be held."""
-    if kwargs.get("out") is not None:
-        return None
-    kwargs = dict(kwargs)
-    kwargs.pop("out", None)
-    if "input" in kwargs:  # the name that PyTorch gives to what we call q
-        args = (kwargs.pop("input"), *args)
-    q = args[0]
-    if not isinstance(q, torch.Tensor) or not q.is_floating_point() or q.ndim < 2:
-        return None
-    # F.relu(x, inplace=True) and torch.relu_(x) arrive here as two functions
-    inplace = kwargs.pop("inplace", False)
-    return reader(*args, **kwargs, **({"inplace": True} if inplace else {}))

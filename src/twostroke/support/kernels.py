@@ -1,14 +1,13 @@
 """Fused kernels for the CPU, where numba is installed (`pip install 'twostroke[fast]'`).
 
-A mask is applied, and a pre-activation is packed, in one pass over memory: as fast as ReLU itself, where
-the chains of tensor operations in `bits`, which stand in for them elsewhere, are bound by the unpacking.
-Floats are read as integers of their size, so that one kernel serves every precision and what is off comes
-out as exactly +0, infinities and NaN included. Bits are in the order of a contiguous tensor, whatever the
-memory format of the values: channels-last ones have kernels of their own, which turn the bits of eight
-pixels at a time.
+A mask is applied, and a pre-activation is packed, in one pass over memory. This is as fast as ReLU itself;
+the chains of tensor operations in `bits`, which do the same without numba, spend most of their time on
+unpacking. Floats are read as integers of their size: one kernel then serves every precision, and what is
+off becomes exactly +0, also under infinity and NaN. Bits are always in the order of a contiguous tensor.
+Channels-last values have kernels of their own, which turn the bits of eight pixels at a time.
 
-Kernels run without the interpreter's lock, split over as many threads as PyTorch uses. They are compiled
-at first use, about a second each, and kept on disk where the cache of numba can be written.
+Kernels run without the interpreter's lock, on as many threads as PyTorch uses. They are compiled at first
+use, about a second each, and kept on disk where numba's cache can be written.
 """
 
 from __future__ import annotations
@@ -23,14 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .layouts import INFINITIES, fusable, kernels_wanted
+
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-# exponent all ones: what lies above it, the sign left out, is NaN
-INFINITIES = {
-    torch.float16: 0x7C00,
-    torch.bfloat16: 0x7F80,
-    torch.float32: 0x7F800000,
-    torch.float64: 0x7FF0000000000000,
-}
 # units a thread must have for it to be worth waking
 _SHARE = 1 << 18
 
@@ -38,7 +32,7 @@ _SHARE = 1 << 18
 @lru_cache(maxsize=1)
 def _compiled() -> SimpleNamespace | None:
     """The kernels, or None without numba or where TWOSTROKE_KERNELS=0 switches them off."""
-    if os.environ.get("TWOSTROKE_KERNELS") == "0":
+    if not kernels_wanted():
         return None
     try:
         from numba import njit
@@ -118,7 +112,7 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="twostroke-kernels")
 
 
-def _split(units: int, rows: int, kernel: Callable[[slice], None]) -> None:
+def split(units: int, rows: int, kernel: Callable[[slice], None]) -> None:
     """Run a kernel on shares of the rows, one of them in this thread."""
     shares = min(torch.get_num_threads(), rows, max(1, units * rows // _SHARE))
     if shares == 1:
@@ -134,21 +128,7 @@ def _split(units: int, rows: int, kernel: Callable[[slice], None]) -> None:
 
 def serves(q: Tensor) -> bool:
     """Whether the kernels take this tensor: plain, contiguous or channels-last, floating, on the CPU."""
-    return (
-        type(q) is Tensor
-        and q.device.type == "cpu"
-        and q.dtype in INFINITIES
-        and (q.is_contiguous() or channels_last(q) is not None)
-        and q.numel() > 0
-        and not torch._C._functorch.is_functorch_wrapped_tensor(q)
-        and _compiled() is not None
-    )
-
-
-def channels_last(q: Tensor) -> torch.memory_format | None:
-    """The channels-last format that `q` has, or None."""
-    formats = (torch.channels_last, torch.channels_last_3d)
-    return next((f for f in formats if q.is_contiguous(memory_format=f)), None)
+    return q.device.type == "cpu" and fusable(q) and _compiled() is not None
 
 
 def _values(q: Tensor) -> Any:
@@ -180,7 +160,7 @@ def select(
         else:
             kernels.select_last(*given, _room(q))
 
-    _split(values[0].size, len(values), run)
+    split(values[0].size, len(values), run)
     return out
 
 
@@ -210,5 +190,5 @@ def pack(
         else:
             kernels.pack_last(*given, _room(q))
 
-    _split(units, len(values), run)
+    split(units, len(values), run)
     return packed

@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import SettingsError, SupportMismatchError, UnholdableError
-from . import bits
 from .activations import Activation
-from .intercept import Intercept, unwrap
-from .rules import Rule, mask_of
+from .intercept import Handler, Intercept
+from .modules import unwrap
+from .rules import Rule, planes_of
 from .sites import Site
 from .support import Support
 
 Inputs = Tensor | tuple[Any, ...]
 
 
-class _Enough(Exception):
-    """Breaks a forward pass off after the last site that is wanted."""
-
-
 class Recorder:
-    """Collects masks while a model runs; `support` is that of the last forward pass."""
+    """Collects masks while a model runs; `support` has those of the last forward pass."""
 
-    def __init__(
-        self,
-        rule: Rule | None,
-        *,
-        pooling: bool = False,
-        gated: bool = False,
-        only: Collection[Site] | None = None,
-    ) -> None:
+    def __init__(self, rule: Rule | None, *, pooling: bool = False, gated: bool = False) -> None:
         self._rule = rule
-        self._only = None if only is None else {site.key for site in only}
         self._shared = bool(getattr(rule, "shared", False))
         if self._shared and pooling:
             raise SettingsError(
-                "one mask for a whole batch and the argmax of each example's max pooling cannot "
-                "stand in one support: record with pooling=False"
+                "this rule gives one mask to a whole batch, and max pooling has an argmax for each "
+                "example: the two do not fit in one support, so record with pooling=False"
             )
         self._pooling = pooling
         self._gated = gated
@@ -58,11 +46,6 @@ class Recorder:
         if not self._found:
             raise SupportMismatchError(
                 "nothing was recorded: the model was not called, or made no call that can be held"
-            )
-        if self._only is not None and (missing := self._only - {site.key for site in self._found}):
-            raise SupportMismatchError(
-                f"the model did not come by {', '.join(sorted(missing))}: `only` takes sites that "
-                "`sites` lists for this model and these options"
             )
         first = next(iter(self._found))
         for site, planes in self._found.items():
@@ -81,31 +64,20 @@ class Recorder:
         self._found = {}
 
     def handle(self, path: str, call: int, act: Activation, run: Callable[[], Any]) -> Any:
-        """Record one call; pass on what the function gives, or the rule in its place."""
+        """Record one call; give what the function gives, or what the rule makes of it."""
         if not act.unitwise and not self._pooling:
             return run()
-        wanted = self._only is None or f"{path}#{call}" in self._only
-        if not wanted and self._rule is None:
-            return run()
-        if not act.unitwise:
-            act.live()  # with its gradient, before the lines below take its indices without one
         rule = self._rule if act.unitwise else None
         with torch.no_grad():
-            if rule is None:
-                packed = act.own_packed()
-            else:
-                packed = [bits.pack(mask) for mask in act.ruled(mask_of(rule, act.q))]
+            packed = act.own_packed() if rule is None else planes_of(rule, act)
         if self._shared and len(packed[0]) != 1:
             raise UnholdableError(
                 f"{path}#{call} is a {act.kind}, where one mask for the whole batch cannot say "
                 "which piece each example is on: hold the rule itself, hold(model, rule)"
             )
-        if wanted:
-            self._found[Site(path, call, act.kind, tuple(act.shape[1:]), len(packed))] = packed
-        if self._only is not None and len(self._found) == len(self._only):
-            raise _Enough
+        self._found[Site(path, call, act.kind, tuple(act.shape[1:]), len(packed))] = packed
         if rule is None:
-            return run() if act.unitwise else act.live()
+            return run()
         return act.gated(packed) if self._gated else act.held(packed)
 
 
@@ -118,7 +90,7 @@ def recording(
     gated: bool = False,
     strict: bool = True,
 ) -> Iterator[Recorder]:
-    """Record while you run the model yourself, with gradients if you like: an online stroke.
+    """Record while you run the model yourself, with gradients if you like.
 
     ```python
     with ts.recording(model) as recorder:
@@ -140,32 +112,23 @@ def record(
     pooling: bool = False,
     gated: bool = False,
     strict: bool = True,
-    only: Collection[Site] | None = None,
 ) -> Support:
     """Support of a batch: one forward pass without gradient that leaves the model as it was.
 
     `x` is the model's input, (batch, ...), or a tuple of its positional arguments. Without a `rule`
     each activation's own rule is recorded (for ReLU `q > 0`), and `hold` right afterwards computes
-    the very same output. With a rule, the network that is recorded is the one that has the rule for
-    its activation: `z = m ∘ q` goes on to the next layer, or `m ∘ ReLU(q)` when `gated`.
-    `pooling=True` records the argmax of max pooling too, so that the held network is affine. With
-    `only` the support is of these sites alone, and the forward pass ends after the last of them.
+    the same output, bit for bit. With a rule, the recorded network has the rule as its activation:
+    `z = m ∘ q` goes on to the next layer, or `m ∘ ReLU(q)` if `gated`.
+    `pooling=True` records the argmax of max pooling too, so that the held network is affine.
 
-    The model stays in the mode it is in; in training mode batch norm uses the batch's statistics,
-    but the running ones, as every buffer, are put back afterwards. Dropout draws as it would in any
-    forward pass.
+    The model stays in its mode. In training mode batch norm uses the batch's statistics; afterwards
+    the running ones are put back, as every buffer is. Dropout draws as in any forward pass.
 
     Raises `UnholdableError` for a model with non-linearities that cannot be held, with their names,
     unless `strict=False`, and `NestedHoldError` within a `hold` of the same model.
     """
-    recorder = Recorder(rule, pooling=pooling, gated=gated, only=only)
-    with (
-        torch.no_grad(),
-        _statistics_kept(unwrap(model)),
-        Intercept(model, recorder, strict=strict),
-        suppress(_Enough),
-    ):
-        model(*x) if isinstance(x, tuple) else model(x)
+    recorder = Recorder(rule, pooling=pooling, gated=gated)
+    one_pass(model, x, recorder, strict=strict)
     return recorder.support
 
 
@@ -175,13 +138,14 @@ def sites(model: nn.Module, x: Inputs, *, pooling: bool = False, strict: bool = 
     Raises what `record` raises. A model without any site gives an empty list.
     """
     recorder = Recorder(None, pooling=pooling)
-    with (
-        torch.no_grad(),
-        _statistics_kept(unwrap(model)),
-        Intercept(model, recorder, strict=strict),
-    ):
-        model(*x) if isinstance(x, tuple) else model(x)
+    one_pass(model, x, recorder, strict=strict)
     return recorder.sites
+
+
+def one_pass(model: nn.Module, x: Inputs, handler: Handler, *, strict: bool) -> None:
+    """Run `model` on `x` without gradient, `handler` at its sites; buffers are put back."""
+    with torch.no_grad(), _statistics_kept(unwrap(model)), Intercept(model, handler, strict=strict):
+        model(*x) if isinstance(x, tuple) else model(x)
 
 
 @contextmanager
@@ -197,6 +161,6 @@ def _statistics_kept(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, name, buffer, value in kept:
-            # by way of .data: for autograd, which may have saved it, it has not been modified
+            # through .data, because autograd may have saved the buffer and must see no change
             buffer.data.copy_(value)
             module._buffers[name] = buffer

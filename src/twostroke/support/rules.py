@@ -1,15 +1,14 @@
 """Rules: closed forms that turn pre-activations into a mask (paper §3.1 and §4).
 
-A rule is called with `q` (batch, ...) and returns a bool mask of shape (batch, ...), or (1, ...)
-for the rules that give one mask to the whole batch. How much is kept is said in one of two ways: by
-the threshold or price of the paper, or by `density`, the share of units to keep, from which the
-price follows as a quantile. A rule for single examples takes that quantile within each example, so
-that a mask never depends on who else is in the batch.
+A rule is called with `q` (batch, ...) and returns a bool mask of shape (batch, ...), or (1, ...) if it gives
+one mask to the whole batch. How much it keeps is given in one of two ways: by the paper's threshold or
+price, or by `density`, the share of units to keep, of which the price is a quantile. A rule for single
+examples takes the quantile within each example, so that a mask does not depend on the rest of the batch.
 
-Where the paper's β means two things, two names stand here: `beta` is a threshold on `q` (eq. 9,
-12), `price` is what a unit that is on costs in an ℓ0 objective (eq. 11, 36, 39). They differ:
-eq. 11, with its factor 2, is minimised by `q > sqrt(2 price)`, not by eq. 9 with β = price as the
-paper says; see `PositiveThreshold.from_price`.
+The paper's β means two things, which have two names here: `beta` is a threshold on `q` (eq. 9, 12), `price` is
+what a unit that is on costs in an ℓ0 objective (eq. 11, 36, 39). They differ: eq. 11, with its factor 2, is
+minimised by `q > sqrt(2 price)`, not by eq. 9 with β = price as the paper says; see
+`PositiveThreshold.from_price`.
 """
 # ruff: noqa: D102 (what a rule does when called is said by its class)
 
@@ -24,7 +23,9 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
-from .hard_threshold import as_channels
+from . import bits
+from .activations import Activation
+from .hard_threshold import as_channels, wide
 
 # adds up what processes that share a batch have summed over their examples, and their number
 Total = Callable[[Tensor, int], tuple[Tensor, float | Tensor]]
@@ -43,7 +44,7 @@ class Rule(Protocol):
 
 
 def mask_of(rule: Rule, q: Tensor) -> Tensor:
-    """`rule(q)`; raises `SettingsError` where that is no mask for `q`."""
+    """`rule(q)`. Raises `SettingsError` where the result is not a mask for `q`."""
     mask = rule(q)
     if (
         not isinstance(mask, Tensor)
@@ -57,6 +58,11 @@ def mask_of(rule: Rule, q: Tensor) -> Tensor:
             "is a bool tensor of that shape, or with a 1 for the batch"
         )
     return mask
+
+
+def planes_of(rule: Rule, act: Activation) -> list[Tensor]:
+    """Packed planes of one call, (batch or 1, bytes) uint8 each, for the mask that `rule` makes."""
+    return [bits.pack(mask) for mask in act.ruled(mask_of(rule, act.q))]
 
 
 def _check(name: str, value: float | Tensor | None, density: float | None) -> None:
@@ -76,11 +82,7 @@ def _keep_share(
     density: float,
 ) -> Tensor:
     """Mask of the `round(density * units)` largest scores of each row; of equal ones fewer."""
-    rows = (
-        score.flatten(1).float()
-        if score.dtype in (torch.half, torch.bfloat16)
-        else score.flatten(1)
-    )
+    rows = wide(score.flatten(1))
     units = rows.shape[1]
     drop = units - round(density * units)
     if drop == 0:
@@ -163,9 +165,9 @@ class BatchEnergy:
         _check("price", self.price, self.density)
 
     def __call__(self, q: Tensor) -> Tensor:
-        wide = torch.float32 if q.dtype in (torch.half, torch.bfloat16) else q.dtype
-        # one pass, without a tensor of squares
-        energy = torch.linalg.vector_norm(q, dim=0, keepdim=True, dtype=wide).square()
+        # in single precision at least, and in one pass, without a tensor of squares
+        precise = torch.promote_types(q.dtype, torch.float32)
+        energy = torch.linalg.vector_norm(q, dim=0, keepdim=True, dtype=precise).square()
         examples: float | Tensor = q.shape[0]
         if self.total is not None:
             energy, examples = self.total(energy, q.shape[0])

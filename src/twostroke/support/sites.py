@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,3 +72,8 @@ class Site:
             ):
                 return cls(path, call, kind, tuple(shape), planes)
         raise ValueError(f"not a site: {entry!r:.200}")
+
+
+def row_bytes(sites: Iterable[Site]) -> int:
+    """Bytes that one example's support takes at all of these sites."""
+    return sum(site.nbytes for site in sites)

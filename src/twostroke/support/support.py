@@ -45,8 +45,8 @@ class Support:
     """Binary masks of all `sites` for a set of examples (the paper's multi-layer support m(1..L)).
 
     `rows` is (examples, bytes) uint8: one example a row, its sites one after another, each of
-    ⌈units / 8⌉ bytes a plane. A support that is `shared` has a single row, which stands for every
-    example of whatever batch meets it.
+    ⌈units / 8⌉ bytes a plane. A support that is `shared` has a single row, which serves every example
+    of any batch.
 
     Indexing by a site, a key (`"layer1.0.relu#1"`) or a path that has one site gives the bool mask,
     shape (examples, *site.shape); by an integer, a slice or an index tensor, the support of those
@@ -86,14 +86,14 @@ class Support:
         return f"<Support {whose}, {len(self.sites)} sites, {self.nbytes} bytes>"
 
     def site(self, key: str | Site) -> Site:
-        """The site of that key or path; `KeyError` with the known ones when there is none."""
+        """The site of that key or path; raises `KeyError`, with the known ones, for another."""
         if isinstance(key, Site):
             key = key.key
         found = [s for s in self.sites if key in (s.key, s.path)]
         if len(found) == 1:
             return found[0]
         known = ", ".join(s.key for s in found or self.sites)
-        what = "stands for several sites" if found else "is no site of this support"
+        what = "is the path of several sites" if found else "is no site of this support"
         raise KeyError(f"{key!r} {what}: choose among {known}")
 
     def planes(self, site: Site) -> Tensor:
@@ -117,9 +117,8 @@ class Support:
         maximum in the flattened input plane.
         """
         site = self.site(key)
-        masks = [bits.unpack(plane, site.units, torch.int64) for plane in self.planes(site)]
-        code = sum((mask << k for k, mask in enumerate(masks)), start=torch.zeros_like(masks[0]))
-        return code.view(len(self), *site.shape)
+        masks = [bits.unpack(plane, site.shape, torch.int64) for plane in self.planes(site)]
+        return sum((mask << k for k, mask in enumerate(masks)), start=torch.zeros_like(masks[0]))
 
     @overload
     def __getitem__(self, key: str | Site) -> Tensor: ...
@@ -129,8 +128,7 @@ class Support:
     def __getitem__(self, key: str | Site | int | slice | Tensor | list[int]) -> Tensor | Support:
         if isinstance(key, str | Site):
             site = self.site(key)
-            mask = bits.unpack(self.planes(site)[0], site.units)
-            return mask.view(len(self), *site.shape)
+            return bits.unpack(self.planes(site)[0], site.shape)
         if isinstance(key, int):
             if not -len(self) <= key < len(self):
                 raise IndexError(f"example {key} of a support of {len(self)} examples")
@@ -140,7 +138,7 @@ class Support:
         if isinstance(key, Tensor):
             key = key.to(self.device)
         rows = self.rows[key]
-        if rows.ndim == 1:  # an integer of another make: numpy's, or a tensor's
+        if rows.ndim == 1:  # an integer of numpy, or a tensor of one
             rows = rows[None]
         return Support(self.sites, rows, shared=self.shared and len(rows) == 1)
 
@@ -169,22 +167,6 @@ class Support:
         parts = [self.rows[:, self._places[site.key]] for site in sites]
         rows = torch.cat(parts, 1) if parts else self.rows[:, :0]
         return Support(sites, rows, shared=self.shared)
-
-    def renewed(self, other: Support) -> Support:
-        """The same examples' masks with `other`'s at the sites that it has; `other` may have few.
-
-        Raises `SupportMismatchError` where it is of other examples, or has a site that is not here.
-        """
-        if self.shared != other.shared or len(self) != len(other):
-            raise SupportMismatchError(f"{self!r} cannot take masks of {other!r}")
-        rows = self.rows.clone()
-        for site in other.sites:
-            if site not in self.sites:
-                raise SupportMismatchError(
-                    f"{self!r} has no site {site.key} {site.kind} {site.shape}"
-                )
-            rows[:, self._places[site.key]] = other.rows[:, other._places[site.key]]
-        return Support(self.sites, rows, shared=self.shared)
 
     @classmethod
     def cat(cls, supports: Sequence[Support]) -> Support:
@@ -216,12 +198,6 @@ class Support:
         examples = max(len(self), len(other))
         return Share.of(counts, {s: s.units * examples for s in self.sites})
 
-    def drift_by_example(self, other: Support) -> Tensor:  # (examples,) float32
-        """Share of each example's units whose mask differs from `other`'s; raises as `drift` does."""
-        counts = [bits.count_rows(packed) for packed in self._differing(other).values()]
-        units = sum(site.units for site in self.sites)
-        return torch.stack(counts).sum(0) / max(units, 1)
-
     def _differing(self, other: Support) -> dict[Site, Tensor]:
         """Packed bits of the units that are on another piece: (examples, bytes) for each site."""
         if self.sites != other.sites:
@@ -242,7 +218,7 @@ class Support:
         return differing
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write to a safetensors file; a file already there is replaced whole or not at all."""
+        """Write to a safetensors file. A file that is there is replaced, whole or not at all."""
         from safetensors.torch import save_file
 
         header = {"format": _FORMAT, "version": _VERSION, "shared": self.shared}
@@ -253,9 +229,10 @@ class Support:
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Support:
-        """Read what `save` wrote. Nothing is unpickled; `SupportFileError` for anything else.
+        """Read what `save` wrote; nothing is unpickled.
 
-        There is no checksum: bits altered within the masks themselves are read as they stand.
+        There is no checksum: bits that were altered within the masks are not noticed. Raises
+        `SupportFileError` for any other file.
         """
         from safetensors import SafetensorError, safe_open
 

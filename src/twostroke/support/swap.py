@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ..errors import UnholdableError
 from .activations import Activation
 from .hard_threshold import HardThreshold
-from .intercept import Intercept, unwrap
-from .record import Inputs, _statistics_kept
+from .modules import unwrap, walk
+from .record import Inputs, one_pass
 
 
 class _Feeders:
@@ -37,7 +37,7 @@ class _Feeders:
             if isinstance(bias, Tensor) and (along or bias.shape != act.q.shape[1:2]):
                 feeder = None  # its bias does not lie along the channels
             self.found.setdefault(path, []).append(feeder)
-        return act.live() if act.inplace else run()
+        return run()
 
 
 def use_hard_threshold(
@@ -56,22 +56,17 @@ def use_hard_threshold(
     on the first layer; values differ by `b`. With a number, biases stay and all thresholds are it.
 
     `x` is a batch to run once, which shows what feeds which ReLU. Raises `UnholdableError`, before
-    anything is changed, where a ReLU is no module of its own (`F.relu`), is fed by several layers
-    whose biases would need several thresholds, or by no layer (a sum) and `beta` is None.
+    anything is changed, where a ReLU is a function (`F.relu`) and not a module. With `beta=None` it
+    raises it also where a ReLU is fed by several layers, or by none (by a sum).
     """
     root = unwrap(model)
     feeders = _Feeders()
     hook = nn.modules.module.register_module_forward_hook(feeders.note)
     try:
-        with (
-            torch.no_grad(),
-            _statistics_kept(root),
-            Intercept(model, feeders, strict=False) as intercept,
-        ):
-            model(*x) if isinstance(x, tuple) else model(x)
+        one_pass(model, x, feeders, strict=False)
     finally:
         hook.remove()
-    modules = {intercept.names[id(module)]: module for module in root.modules()}
+    modules = {path: module for module, path in walk(root).items()}
     compiled = {id(getattr(module, "_orig_mod", None)) for module in root.modules()}
     problems = []
     for path, sources in feeders.found.items():
@@ -85,7 +80,7 @@ def use_hard_threshold(
             problems.append(f"{path} is fed by no layer with a bias for each channel")
     if problems:
         raise UnholdableError(
-            "cannot put thresholds in place of these ReLUs: "
+            "cannot replace these ReLUs by thresholds: "
             + "; ".join(problems)
             + ". Give each layer an nn.ReLU of its own"
             + (", or pass a number for beta" if beta is None else "")

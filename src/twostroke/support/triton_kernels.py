@@ -1,4 +1,4 @@
-"""Kernels for a GPU in Triton, which comes with PyTorch's own CUDA builds; `gpu` launches them.
+"""Kernels for a GPU in Triton; `gpu` launches them.
 
 A program takes whole bytes of masks. `_flat` kernels read tensors whose units lie in the order of the bits;
 `_last` kernels read channels-last tensors in tiles of channels by groups of eight places, so that values

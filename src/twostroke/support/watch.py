@@ -1,8 +1,8 @@
 """Refuse, by name, a model with non-linearities that no site accounts for.
 
-The first strict forward pass of a model is watched below autograd, where nothing hides: a
-hand-written `x * (x > 0)`, a custom autograd function or a scripted part shows there as well. What
-is non-linear and no site's doing is reported with the module that ran it.
+The first strict forward pass of a model is watched below autograd, where all operations show: also those
+of a hand-written `x * (x > 0)`, a custom autograd function or a scripted part. A non-linear operation that
+is not part of a site is reported with the module that ran it.
 """
 
 from __future__ import annotations
@@ -39,43 +39,6 @@ NONLINEAR = frozenset(_NAMES.split())
 HEADS = frozenset(("softmax", "log_softmax", "sigmoid", "tanh", "softplus", "log_sigmoid_forward"))
 
 _passed: WeakKeyDictionary[nn.Module, object] = WeakKeyDictionary()
-
-
-def walk(model: nn.Module) -> dict[nn.Module, str]:
-    """Every module with its path, without the segments that `torch.compile` adds.
-
-    The order and the names of `named_modules`, in a third of its time: every block asks for them.
-    """
-    names: dict[nn.Module, str] = {}
-
-    def visit(module: nn.Module, name: str) -> None:
-        if module in names:
-            return
-        names[module] = name
-        for key, child in module._modules.items():
-            if child is not None:
-                at = name if key == "_orig_mod" else f"{name}.{key}" if name else key
-                visit(child, at)
-
-    visit(model, "")
-    return names
-
-
-def in_sequence(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """What an `nn.Sequential`, nested ones too, runs one after another, under the paths of sites.
-
-    A module that stands there twice is met twice, both times under its first path.
-    """
-    names = walk(model)
-
-    def visit(module: nn.Module) -> Iterator[tuple[str, Any]]:
-        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-            for child in module:
-                yield from visit(child)
-        else:
-            yield names[module], module
-
-    return visit(model)
 
 
 class Watch(TorchDispatchMode):
@@ -125,14 +88,15 @@ class Watch(TorchDispatchMode):
             raise UnholdableError(
                 "no support can be held for: "
                 + "; ".join(f"{name} in {_some(paths)}" for name, paths in culprits.items())
-                + ". Replace them by ReLU, ReLU6, LeakyReLU, PReLU or HardThreshold; record and hold "
-                "with strict=False leave them as they are and hold the rest"
+                + ". Replace them by ReLU, ReLU6, LeakyReLU, PReLU or HardThreshold, or say how they are "
+                "held with twostroke.support.register (docs/extending.md). record and hold with "
+                "strict=False leave them as they are and hold the rest"
             )
         _passed[self._model] = self._fingerprint
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """What runs now is a site's doing."""
+        """What runs within the block is part of a site."""
         paused, self._paused = self._paused, True
         try:
             yield
@@ -155,7 +119,7 @@ class Watch(TorchDispatchMode):
             if any(t.is_floating_point() and t.ndim > 1 for t in tensors):
                 name = name.strip("_")
                 first = result[0] if isinstance(result, tuple | list) else result
-                # a head is kept alive, so that no later tensor can lie in its place
+                # a head is kept alive, so that no later tensor takes its memory
                 self._culprits.append((path, name, first if name in HEADS else None))
         return result
 

@@ -42,7 +42,7 @@ def refuse_modules(model: nn.Module) -> None:
     if by_mode:
         raise SettingsError(
             "in training mode these layers use batch statistics or draw at random, so that the "
-            f"held network is no affine map of an example: {'; '.join(by_mode)}. Call model.eval() "
+            f"held network is not an affine map of an example: {'; '.join(by_mode)}. Call model.eval() "
             "before record and here"
         )
 

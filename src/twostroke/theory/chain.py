@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import UnholdableError
 from ..support import HardThreshold, Support
-from ..support.watch import in_sequence
+from ..support.modules import in_sequence
 from .lifting import lift, vec
 
 

@@ -10,29 +10,17 @@ import torch
 from torch import Tensor
 
 from ..errors import UnholdableError
+from ..outcome import Status
 from .chain import Chain, summed
 from .recovery.alternating import least_norm
-from .recovery.driver import Result
+from .recovery.driver import Recovery, figures
 
 
-@dataclass(frozen=True)
-class DeepSolution:
-    """Weights (n1,), (n2,), … with the relative residual at the start and after each step."""
+@dataclass(frozen=True, kw_only=True)
+class DeepSolution(Recovery):
+    """What `recover_weights` found: weights (n1,), (n2,), …"""
 
-    result: Result
     weights: tuple[Tensor, ...]
-    residuals: tuple[float, ...]
-
-    @property
-    def residual(self) -> float:
-        """‖F - y‖ / ‖y‖ at the end."""
-        return self.residuals[-1]
-
-    @property
-    def message(self) -> str:
-        """The result in words, with its figures."""
-        steps = len(self.residuals) - 1
-        return f"{self.result.value} [residual {self.residual:.1e} after {steps} steps]"
 
 
 def jacobian(network: Chain, weights: Sequence[Tensor]) -> Tensor:
@@ -76,8 +64,8 @@ def recover_weights(
     """`min Σ ‖y_n - F(x_n; W)‖²` over the weights of every layer, from `start` (n1,), (n2,), …
 
     `y` is (batch, outputs). Held, the masks are the chain's; with `held=False` they are ReLU's own at
-    every step. A step is taken only if the residual falls. The result says `NOT_UNIQUE` nowhere:
-    every network has a scale for each hidden unit that no output shows.
+    every step. A step is taken only if the residual falls. The status is never `NOT_UNIQUE`: every
+    network has a scale for each hidden unit that no output shows.
     """
     scale = float(y.norm()) or 1.0
     weights = [w.clone() for w in start]
@@ -91,15 +79,15 @@ def recover_weights(
 
     r = misfit(weights)
     residuals = [float(r.norm()) / scale]
-    mu, mark, marked, result = 1e-3, residuals[0], 0, Result.MAX_STEPS
+    mu, mark, marked, status = 1e-3, residuals[0], 0, Status.LIMIT
     for step in range(max_steps + 1):
         if residuals[-1] <= rtol:
-            result = Result.CONVERGED
+            status = Status.CONVERGED
             break
         if residuals[-1] < 0.99 * mark:
             mark, marked = residuals[-1], step
         if step - marked > patience or not math.isfinite(residuals[-1]):
-            result = Result.STALLED if math.isfinite(residuals[-1]) else Result.DIVERGED
+            status = Status.STALLED if math.isfinite(residuals[-1]) else Status.DIVERGED
             break
         if step == max_steps:
             break
@@ -117,15 +105,20 @@ def recover_weights(
                 break
             mu = mu * 4
         residuals.append(float(r.norm()) / scale)
-    return DeepSolution(result, tuple(weights), tuple(residuals))
+    return DeepSolution(
+        status=status,
+        detail=figures(residuals),
+        residuals=tuple(residuals),
+        weights=tuple(weights),
+    )
 
 
 def oriented(network: Chain, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The same held network, with the sign of each hidden channel chosen to agree with its masks.
 
     Under a given support, W(l)'s rows into a unit and W(l+1)'s columns out of it may change sign
-    together and no output shows it; under ReLU all would change. A channel is turned round where its
-    pre-activations are negative, in the mean over what its masks keep.
+    together and no output shows it; under ReLU all would change. The signs of a channel are
+    changed where its pre-activations are negative, in the mean over what its masks keep.
     """
     if any(link.bias or link.groups > 1 for link in network.links):
         raise UnholdableError("signs are chosen for networks without biases and groups only")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import SettingsError, UnholdableError
 from ..support import Support, hold
 from .affine import refuse_gap, refuse_modules, refuse_support
-from .operator import DENSE_LIMIT, dot_gap, refuse_above
+from .operator import DENSE_LIMIT, refuse_above
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,6 @@ class LinearMap:
         one[place] = 1
         return Attribution(self.rmatvec(one) * self.x, self.bias[place], self.output[place])
 
-    def dottest(self, *, seed: int = 0) -> float:
-        """Relative gap between ⟨A dx, dy⟩ and ⟨dx, Aᵀ dy⟩ for random dx and dy."""
-        draw = torch.Generator().manual_seed(seed)
-        dx = torch.randn(self.x.shape, generator=draw).to(self.x)
-        dy = torch.randn(self.output.shape, generator=draw).to(self.output)
-        return dot_gap(self.matvec(dx), dy, dx, self.rmatvec(dy))
-
     def _check(self, given: Tensor, like: Tensor, name: str) -> None:
         if given.shape != like.shape or given.dtype != like.dtype:
             raise SettingsError(
@@ -131,7 +124,7 @@ class LinearMap:
             )
 
 
-def linear_map(model: nn.Module, support: Support, x: Tensor, *, check: bool = True) -> LinearMap:
+def linear_map(model: nn.Module, support: Support, x: Tensor) -> LinearMap:
     """The exact affine map `y = A x + b` of each example of `x` under its support (eq. 13).
 
     `x` is (batch, *inputs), the batch that `support` was recorded on with `pooling=True`; the
@@ -139,11 +132,11 @@ def linear_map(model: nn.Module, support: Support, x: Tensor, *, check: bool = T
     network makes of zeros: every bias, and every unit held on a constant piece. Exact in the sense
     that derivatives are taken of a function that is affine; the gap is rounding.
 
-    `check=True` also takes one random step, in every other example, and compares with the linear
-    prediction: one forward pass, which finds what no name gives away.
+    One random step, in every other example, is compared with the linear prediction: one forward pass,
+    which finds what has no name, such as functional normalisation.
 
     Raises `UnholdableError` for max pooling without a recorded argmax, for normalisation by
-    statistics of the input, and where the check fails; `SettingsError` for batch norm or dropout
+    statistics of the input, and where this check fails; `SettingsError` for batch norm or dropout
     in training mode; and what `hold` raises.
     """
     refuse_modules(model)
@@ -161,14 +154,13 @@ def linear_map(model: nn.Module, support: Support, x: Tensor, *, check: bool = T
         with torch.no_grad():
             bias = model(torch.zeros_like(x))
             found = LinearMap(model, root, output, bias)
-            if check:
-                step = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
-                step = step * x.abs().max().clamp_min(1)
-                step[1::2] = 0
-                moved = model(x + step)
-                with torch.enable_grad():
-                    gap = moved - found.output - found.matvec(step)
-                refuse_gap(gap, moved)
-                # examples that did not step must not move
-                refuse_gap((moved - found.output)[1::2], moved)
+            step = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+            step = step * x.abs().max().clamp_min(1)
+            step[1::2] = 0
+            moved = model(x + step)
+            with torch.enable_grad():
+                gap = moved - found.output - found.matvec(step)
+            refuse_gap(gap, moved)
+            # examples that did not step must not move
+            refuse_gap((moved - found.output)[1::2], moved)
     return found

@@ -29,7 +29,7 @@ class LinearOperator(ABC):
     operator must satisfy is in `tests/theory/conformance.py`.
 
     `blocks` says how a column vector reads as `h` matrices of p × q, row by row: (h, p, q), or None
-    where it is no stack of matrices. Rank-one recovery and restricted isometry need it.
+    where it does not. Rank-one recovery and restricted isometry need it.
     """
 
     def __init__(
@@ -80,20 +80,6 @@ class LinearOperator(ABC):
         eye = torch.eye(columns, dtype=self.dtype, device=self.device)
         return torch.stack([self._matvec(e) for e in eye], 1) if columns else eye.new_zeros(rows, 0)
 
-    def dottest(self, *, trials: int = 3, seed: int = 0) -> float:
-        """Largest relative gap between ⟨Uv, y⟩ and ⟨v, Uᵀy⟩ over random v and y.
-
-        A few units of rounding where `rmatvec` is the transpose of `matvec`, about 1 where it is
-        not.
-        """
-        draw = torch.Generator().manual_seed(seed)
-        worst = 0.0
-        for _ in range(trials):
-            v = torch.randn(self.shape[1], generator=draw, dtype=self.dtype).to(self.device)
-            y = torch.randn(self.shape[0], generator=draw, dtype=self.dtype).to(self.device)
-            worst = max(worst, dot_gap(self.matvec(v), y, v, self.rmatvec(y)))
-        return worst
-
     def _refuse_dense(self, limit_bytes: int) -> None:
         rows, columns = self.shape
         refuse_above(
@@ -113,12 +99,6 @@ class LinearOperator(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.shape[0]} × {self.shape[1]}, {self.dtype}>"
-
-
-def dot_gap(uv: Tensor, y: Tensor, v: Tensor, uty: Tensor) -> float:
-    """Relative gap of ⟨Uv, y⟩ and ⟨v, Uᵀy⟩, measured by the norms that bound either."""
-    scale = float(torch.maximum(uv.norm() * y.norm(), v.norm() * uty.norm()))
-    return abs(float((uv * y).sum() - (v * uty).sum())) / scale if scale else 0.0
 
 
 class DenseOperator(LinearOperator):

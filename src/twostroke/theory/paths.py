@@ -96,10 +96,6 @@ class PathOperator(LinearOperator):
             U[rows] = U[rows].index_add(1, place, self._gains(rows))
         return U.view(self.shape)
 
-    def embed(self, p: Tensor) -> Tensor:
-        """The lifted vector that has `p` (paths,) at its paths and 0 elsewhere: (n1·n2·…,)."""
-        return p.new_zeros(torch.Size(self.sizes).numel()).index_put((self.columns,), p)
-
     def restrict(self, v: Tensor) -> Tensor:
         """The entries of a lifted vector `v` (n1·n2·…,) that belong to paths: (paths,)."""
         return v[self.columns]

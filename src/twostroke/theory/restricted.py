@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+STEPS = 200  # of a search, at most
+
 
 @dataclass(frozen=True)
 class Restricted:
@@ -54,7 +56,6 @@ def restricted(
     rank: int,
     *,
     starts: int = 32,
-    steps: int = 200,
     seed: int = 0,
 ) -> Restricted:
     """Restricted extremes from the Gram matrix `G = UᵀU / m`, (hpq, hpq), of blocks (h, p, q).
@@ -72,8 +73,8 @@ def restricted(
     rank = min(rank, p, q)
     T = G.view(h, p, q, h, p, q)
     right = torch.randn(starts, h, q, rank, generator=draw, dtype=G.dtype).to(G.device)
-    low = _search(T, right, steps, largest=False)
-    high = _search(T, right, steps, largest=True)
+    low = _search(T, right, largest=False)
+    high = _search(T, right, largest=True)
     values = torch.linalg.eigvalsh(G)
     low_bound, high_bound = float(values[0]), float(values[-1])
     if rank == 1 and h == 1:
@@ -88,12 +89,11 @@ def restricted(
 def _search(
     T: Tensor,  # (h, p, q, h, p, q)
     right: Tensor,  # (starts, h, q, rank)
-    steps: int,
     *,
     largest: bool,
 ) -> float:
     found = 0.0
-    for _ in range(steps):
+    for _ in range(STEPS):
         before = found
         for _side in range(2):
             right = torch.linalg.qr(right)[0]
@@ -115,7 +115,6 @@ def restricted_products(
     columns: Tensor | None = None,
     *,
     starts: int = 32,
-    steps: int = 200,
     seed: int = 0,
 ) -> Restricted:
     """Restricted extremes over products of any number of factors, from the Gram matrix `G = UᵀU / m`.
@@ -134,18 +133,18 @@ def restricted_products(
         [torch.randn(n, generator=draw, dtype=G.dtype).to(G.device) for n in sizes]
         for _ in range(starts)
     ]
-    low = min(_search_products(G, places, start, steps, largest=False) for start in begun)
-    high = max(_search_products(G, places, start, steps, largest=True) for start in begun)
+    low = min(_search_products(G, places, start, largest=False) for start in begun)
+    high = max(_search_products(G, places, start, largest=True) for start in begun)
     values = torch.linalg.eigvalsh(G)
     return Restricted(1, max(low, 0.0), high, max(float(values[0]), 0.0), float(values[-1]))
 
 
 def _search_products(
-    G: Tensor, places: Sequence[Tensor], start: Sequence[Tensor], steps: int, *, largest: bool
+    G: Tensor, places: Sequence[Tensor], start: Sequence[Tensor], *, largest: bool
 ) -> float:
     factors = list(start)
     found = 0.0
-    for _ in range(steps):
+    for _ in range(STEPS):
         before = found
         for layer, place in enumerate(places):
             rest = G.new_ones(len(place))

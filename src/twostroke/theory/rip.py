@@ -26,8 +26,8 @@ class RipReport:
     has dimensions of null space: eq. 29's λ²/m, "eigenvalue" read as singular value, since U is
     not square. `epsilon` is the largest ε for which eq. 29 holds, or None; then `reason` says why
     not. `zero_columns` counts columns that are zero. `restricted` holds one entry a rank that was
-    asked for; where the operator is no stack of matrices, that of rank one alone, over products of all
-    layers' weights, and nothing for an operator that comes from no network.
+    asked for. For a network of three layers or more it holds rank one alone, over products of all layers'
+    weights; for another operator without `blocks` it is empty.
     """
 
     measurements: int
@@ -58,17 +58,6 @@ class RipReport:
                     return False
                 return True if entry.delta_scaled_bound < SHARP else None
         return None
-
-    def rows(self) -> list[dict[str, float | int]]:
-        """The restricted constants as a table, one dictionary a rank."""
-        return [
-            {
-                "rank": r.rank, "low": r.low, "high": r.high, "low_bound": r.low_bound,
-                "high_bound": r.high_bound, "delta": r.delta, "delta_bound": r.delta_bound,
-                "delta_scaled": r.delta_scaled,
-            }
-            for r in self.restricted
-        ]  # fmt: skip
 
 
 def rip(

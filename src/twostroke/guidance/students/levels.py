@@ -78,9 +78,8 @@ def pack_codes(
 
 def unpack_codes(packed: Tensor, count: int, bits: int) -> Tensor:  # (count,) uint8
     """Undo `pack_codes`."""
-    mask = unpack(packed.reshape(1, -1), count * bits, torch.uint8)
-    places = torch.arange(bits, dtype=torch.uint8)
-    return (mask.reshape(count, bits) << places).sum(1, dtype=torch.uint8)
+    mask = unpack(packed.reshape(1, -1), (count, bits), torch.uint8)[0]
+    return (mask << torch.arange(bits, dtype=torch.uint8)).sum(1, dtype=torch.uint8)
 
 
 def reference_multiples(weight: Tensor, scale: Tensor, bits: int) -> Tensor:

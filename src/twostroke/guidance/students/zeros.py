@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -26,7 +25,7 @@ def split(
 
 def join(there: Tensor, values: Tensor, shape: Sequence[int]) -> Tensor:
     """Undo `split`; raises `ValueError` where the two do not fit."""
-    mask = unpack(there.reshape(1, -1), math.prod(shape)).view(*shape)
+    mask = unpack(there.reshape(1, -1), shape)[0]
     if int(mask.sum()) != len(values):
         raise ValueError(f"{len(values)} values for {int(mask.sum())} places")
     return torch.zeros(*shape, dtype=values.dtype).masked_scatter_(mask, values)

@@ -15,7 +15,7 @@ class FactoredDescent(Solver):
     """Descend on ½ ‖U F(X Yᵀ) - y‖² / m + ⅛ ‖XᵀX - YᵀY‖² in X and Y at once.
 
     The second term keeps the factors balanced, which their product does not show (Bhojanapalli,
-    Neyshabur, Srebro 2016). `batch` measurements are drawn anew for each gradient, None takes all
+    Neyshabur, Srebro 2016). `batch` measurements are drawn for each gradient, None takes all
     of them, matrix-free. One step of the driver is one pass over all measurements. `lr` is
     relative to the norm of the start, and for batches below p + q to their size, whose gradients
     are that much longer. Converges linearly where U is close to an isometry; slow or stuck where

@@ -4,49 +4,57 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ...errors import SettingsError, TooLargeError
+from ...outcome import Result, Status
 from .problem import Factors, Problem, truncated
 
+ADVISES: Mapping[Status, str] = {
+    Status.CONVERGED: "The measurements are met to the tolerance, and no other solution is near.",
+    Status.NOT_UNIQUE: "The measurements are met, but they do not determine the solution: there are "
+    "directions that no measurement sees. Take more measurements. In a network, look for hidden units that "
+    "are off for every example, and for units that are always on together.",
+    Status.STALLED: "The residual has stopped falling above the tolerance: a local minimum, noise in the "
+    "measurements, or a rank too small. Try other starts, LevenbergMarquardt, a higher rank, or a larger "
+    "rtol if the data are noisy.",
+    Status.LIMIT: "The steps ran out while the residual was still falling: raise max_steps, or take a "
+    "method of second order (GaussNewton, LevenbergMarquardt).",
+    Status.DIVERGED: "The residual grew beyond all bounds: lower the learning rate, start from 'spectral', "
+    "or damp (LevenbergMarquardt).",
+    Status.SINGULAR: "A linear solve met a matrix without full rank, and the least-norm step does not go "
+    "on: there are fewer measurements than unknowns in a block, or hidden units without any data. Take "
+    "more measurements, damp (LevenbergMarquardt), or start at random.",
+}
 
-class Result(Enum):
-    """How a recovery ended; the value is the advice."""
 
-    CONVERGED = "The measurements are met to the tolerance, and no other solution is near."
-    NOT_UNIQUE = (
-        "The measurements are met, but they do not determine the solution: there are directions "
-        "that no measurement sees. Take more measurements; in a network, look for hidden units that "
-        "are off for every example, and for units that are always on together."
-    )
-    STALLED = (
-        "The residual has stopped falling above the tolerance: a local minimum, noise in the "
-        "measurements, or a rank too small. Try other starts, a Levenberg-Marquardt solver, a "
-        "higher rank, or a larger rtol if the data are noisy."
-    )
-    MAX_STEPS = (
-        "The steps ran out while the residual was still falling: raise max_steps, or take a "
-        "method of second order (GaussNewton, LevenbergMarquardt)."
-    )
-    DIVERGED = (
-        "The residual grew beyond all bounds: lower the learning rate, start from 'spectral', or "
-        "damp (LevenbergMarquardt)."
-    )
-    SINGULAR = (
-        "A linear solve met a matrix without full rank, and the least-norm step does not go on: "
-        "there are fewer measurements than unknowns in a block, or hidden units without any data. Take "
-        "more measurements, damp (LevenbergMarquardt), or start at random."
-    )
+@dataclass(frozen=True, kw_only=True)
+class Recovery(Result):
+    """How a recovery ended. `residuals` has one relative residual for the start and each step."""
+
+    ADVISES: ClassVar[Mapping[Status, str]] = ADVISES
+
+    residuals: tuple[float, ...]
 
     @property
-    def ok(self) -> bool:
-        """Whether the measurements are met."""
-        return self in (Result.CONVERGED, Result.NOT_UNIQUE)
+    def residual(self) -> float:
+        """‖U F(V) - y‖ / ‖y‖ at the end."""
+        return self.residuals[-1]
+
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return len(self.residuals) - 1
+
+
+def figures(residuals: Sequence[float]) -> str:
+    """The `detail` of a recovery."""
+    return f"residual {residuals[-1]:.1e} after {len(residuals) - 1} steps"
 
 
 @dataclass
@@ -78,44 +86,23 @@ class Solver(ABC):
     def step(self, problem: Problem, state: State) -> State:
         """The next state."""
 
-    def postprocess(self, problem: Problem, state: State) -> Factors:
-        """Factors to report."""
-        return state.factors.balanced()
 
+@dataclass(frozen=True, kw_only=True)
+class Solution(Recovery):
+    """What a recovery found.
 
-@dataclass(frozen=True)
-class Solution:
-    """What a recovery found. `residuals` has one relative residual for the start and each step.
-
-    `factors` are balanced; `missing_rank` counts directions at the solution that no measurement
-    sees (None where the problem is too large to tell).
+    factors: balanced, with V = X Yᵀ.
+    missing_rank: directions at the solution that no measurement sees; None where the problem is too
+        large to tell.
     """
 
-    result: Result
     factors: Factors
-    residuals: tuple[float, ...]
     missing_rank: int | None
 
     @property
     def V(self) -> Tensor:  # noqa: N802 - the paper's letter
         """The solution, (h, p, q)."""
         return self.factors.product
-
-    @property
-    def residual(self) -> float:
-        """‖U F(V) - y‖ / ‖y‖ at the end."""
-        return self.residuals[-1]
-
-    @property
-    def steps(self) -> int:
-        """Steps taken."""
-        return len(self.residuals) - 1
-
-    @property
-    def message(self) -> str:
-        """The result in words, with its figures."""
-        seen = f", {self.missing_rank} directions unseen" if self.missing_rank else ""
-        return f"{self.result.value} [residual {self.residual:.1e} after {self.steps} steps{seen}]"
 
     def error(self, truth: Tensor) -> float:
         """‖V - truth‖ / ‖truth‖ for a truth of (h, p, q)."""
@@ -169,26 +156,26 @@ def recover(
     """Solve `problem` by `solver` from `start`; deterministic for a `seed`.
 
     Ends when the relative residual is at most `rtol` (default: 50 units of rounding of the dtype),
-    has not fallen by 1 % within the solver's patience, is no number, or `max_steps` are done.
-    Never raises for want of convergence: read `Solution.result`, whose text carries the advice.
+    has not fallen by 1 % within the solver's patience, is undefined, or `max_steps` are done.
+    Never raises for want of convergence: read `Solution.status` and `advice`.
     """
     rtol = 50 * torch.finfo(problem.y.dtype).eps if rtol is None else rtol
     with torch.no_grad():
         state = best = solver.init(problem, start_factors(problem, start, seed=seed))
         residuals = [state.residual]
-        result = Result.MAX_STEPS
+        status = Status.LIMIT
         mark, marked = state.residual, 0  # the last residual that was a fall of 1 %, and its step
         for step in range(max_steps + 1):
             if state.residual <= rtol:
-                result = Result.CONVERGED
+                status = Status.CONVERGED
                 break
             if not math.isfinite(state.residual) or state.residual > 1e6 * max(residuals[0], 1.0):
-                result = Result.DIVERGED
+                status = Status.DIVERGED
                 break
             if state.residual < 0.99 * mark:
                 mark, marked = state.residual, step
             if step - marked > solver.patience:
-                result = Result.SINGULAR if state.missing_rank else Result.STALLED
+                status = Status.SINGULAR if state.missing_rank else Status.STALLED
                 break
             if step == max_steps:
                 break
@@ -196,15 +183,22 @@ def recover(
             residuals.append(state.residual)
             if state.residual < best.residual:
                 best = state
-        factors = solver.postprocess(problem, best)
+        factors = best.factors.balanced()
         # the residual of what is handed over, which rounding or truncation may have changed
         residuals[-1] = problem.residual(factors.product)
         missing: int | None = None
-        if result is Result.CONVERGED:
+        if status is Status.CONVERGED:
             try:
                 missing = problem.missing_rank(factors)
             except TooLargeError:
                 missing = None
             if missing:
-                result = Result.NOT_UNIQUE
-    return Solution(result, factors, tuple(residuals), missing)
+                status = Status.NOT_UNIQUE
+    unseen = f", {missing} directions unseen" if missing else ""
+    return Solution(
+        status=status,
+        detail=figures(residuals) + unseen,
+        residuals=tuple(residuals),
+        factors=factors,
+        missing_rank=missing,
+    )

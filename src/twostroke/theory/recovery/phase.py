@@ -13,12 +13,14 @@ from ..operator import gaussian_operator
 from .driver import Solver, recover
 from .problem import Problem
 
+ERROR = 1e-6  # of a success, relative
+
 
 @dataclass(frozen=True)
 class PhasePoint:
     """One method at one number of measurements.
 
-    `successes` of `trials` came within the error limit of the truth; `steps` is their median
+    `successes` of `trials` came within `ERROR` of the truth; `steps` is their median
     number of steps and `worst_error` the largest relative error among them (NaN without
     successes).
     """
@@ -58,15 +60,13 @@ def phase_diagram(
     solvers: Mapping[str, Solver],
     *,
     trials: int = 10,
-    start: str = "spectral",
     max_steps: int = 500,
-    error: float = 1e-6,
     seed: int = 0,
 ) -> PhaseDiagram:
     """Gaussian operators and Gaussian truths; every method meets the same draws.
 
     `oversampling` counts measurements per degree of freedom, rank · (p + q - rank). A trial
-    succeeds where ‖V - truth‖ ≤ `error` ‖truth‖.
+    succeeds where ‖V - truth‖ ≤ `ERROR` ‖truth‖; starts are spectral.
     """
     p, q = shape
     points = []
@@ -80,10 +80,10 @@ def phase_diagram(
             operator = gaussian_operator(m, p, q, seed=1_000_003 * seed + 500_000 + trial)
             problem = Problem(operator, operator.matvec(truth.reshape(-1)), rank)
             for name, solver in solvers.items():
-                found = recover(problem, solver, start, max_steps=max_steps, seed=trial)
+                found = recover(problem, solver, max_steps=max_steps, seed=trial)
                 ended[name].append((found.error(truth), found.steps))
         for name, runs in ended.items():
-            good = [run for run in runs if run[0] <= error]
+            good = [run for run in runs if run[0] <= ERROR]
             points.append(
                 PhasePoint(
                     name, factor, m, trials, len(good),

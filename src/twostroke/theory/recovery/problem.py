@@ -48,7 +48,7 @@ class Problem:
     With the lifted operator of two layers and rank one this is P3 as written, and in factors P2;
     with the path form it is P1, one rank-one block a hidden unit; with a Gaussian operator,
     low-rank matrix sensing. `y` is (rows,) of the operator. Raises `SettingsError` where sizes do
-    not fit, where the operator is no stack of matrices, or `y` is not finite.
+    not fit, where the operator has no `blocks`, or `y` is not finite.
     """
 
     operator: LinearOperator
@@ -58,7 +58,7 @@ class Problem:
     def __post_init__(self) -> None:
         if self.operator.blocks is None:
             raise SettingsError(
-                f"{self.operator!r} acts on no stack of matrices: recovery is for two layers, "
+                f"{self.operator!r} does not act on a stack of matrices: recovery is for two layers, "
                 "or for an operator with blocks=(h, p, q)"
             )
         if self.y.shape != self.operator.shape[:1] or self.y.dtype != self.operator.dtype:

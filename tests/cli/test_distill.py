@@ -1,0 +1,171 @@
+"""`twostroke distill` and `twostroke guide`, on toy images."""
+
+import tomllib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import twostroke as ts
+from twostroke.cli.teachers import teacher_of
+from twostroke.errors import RunFolderError, SettingsError
+from twostroke.guidance.students import load_student
+
+from .typed import run, words
+
+QUICK = ["--steps", "12", "--batch-size", "20", "--probe", "20"]
+
+
+@pytest.fixture(scope="module")
+def teacher(digits, tmp_path_factory):
+    """A run of `train`, made by the command itself."""
+    from twostroke.cli import main
+
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    options = ["--epochs", "2", "--batch-size", "40", "--optimizer", "muon"]
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--data", digits, *options, "--out", str(folder)])
+    assert stop.value.code == 0
+    return folder
+
+
+def test_a_fresh_network_from_the_supports_of_a_run(capsys, teacher, tmp_path):
+    out = tmp_path / "s"
+    code, said, _ = run(
+        capsys, "distill", "--teacher", teacher, "--examples", 60, *QUICK, "--compare", "--out", out
+    )
+    assert code == 0
+    text = words(said)
+    for part in ("teaches fresh on 60 images", "features.2#0", "by outputs alone", "test error %"):
+        assert part in text
+    names = {p.name for p in out.iterdir()}
+    assert names >= {"config.toml", "guide.safetensors", "student.safetensors", "model.safetensors"}
+    guide = ts.Guide.load(out / "guide.safetensors")
+    assert (len(guide), len(guide.sites)) == (60, 5)
+    student = load_student(out / "student.safetensors")
+    found = teacher_of(str(teacher))
+    assert student(torch.zeros(2, *found.about.shape)).shape == (2, 4)
+    config = tomllib.loads((out / "config.toml").read_text())
+    assert (config["command"], config["optimizer"], config["examples"]) == ("distill", "muon", 60)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--bits", 1], ["1 bits"]),
+        (["--prune", 0.8], ["80 % pruned"]),
+        (["--model", "allcnn-mini"], ["allcnn-mini"]),
+    ],
+)
+def test_other_students(capsys, teacher, tmp_path, options, names):
+    out = tmp_path / "s"
+    code, said, err = run(
+        capsys, "distill", "--teacher", teacher, "--examples", 40, *options, *QUICK, "--out", out
+    )
+    assert code == 0, err
+    assert all(name in words(said) for name in names)
+    net = load_student(out / "student.safetensors")
+    weight = net.features[3].weight  # the second of five layers
+    if "--bits" in options:
+        assert len(weight.abs().flatten(1).unique(dim=1)[0]) == 1
+        assert (out / "student.safetensors").stat().st_size < 60_000  # 400 kB as float32
+    if "--prune" in options:
+        assert (weight == 0).float().mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_pictures_of_a_folder_without_labels(capsys, teacher, tmp_path):
+    draw = np.random.default_rng(0)
+    for k in range(24):
+        file = tmp_path / "photos" / str(k % 3) / f"{k}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 255, (20 + k, 30, 3), dtype=np.uint8)).save(file)
+    code, said, err = run(
+        capsys,
+        *("distill", "--teacher", teacher, "--images", tmp_path / "photos", "--data", "none"),
+        *(*QUICK, "--out", tmp_path / "s"),
+    )
+    assert code == 0, err
+    assert "24 images (no test set)" in words(said)
+    assert "differs from teacher %" in words(said)
+
+
+def test_a_guide_is_written_once_and_trains_elsewhere(capsys, teacher, tmp_path):
+    file = tmp_path / "guide.safetensors"
+    options = ["--teacher", teacher, "--examples", 40]
+    code, said, _ = run(capsys, "guide", *options, "--out", file)
+    assert code == 0
+    assert "Guide of 40 images" in said
+    code, _, err = run(capsys, "guide", *options, "--out", file)
+    assert code == 2
+    assert "is there already" in err
+    code, _, err = run(
+        capsys, "distill", *options, "--guide", file, *QUICK, "--out", tmp_path / "s"
+    )
+    assert code == 0, err
+    other = ["distill", "--teacher", teacher, "--examples", 30, "--guide", file, *QUICK]
+    code, _, err = run(capsys, *other, "--out", tmp_path / "t")
+    assert code == 2
+    assert "40 images" in err
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "say who teaches"),
+        (["--teacher", "nobody"], "no such folder or file"),
+        (["--teacher", "TEACHER", "--width", "0.5", "--bits", "2"], "give one of them"),
+        (["--teacher", "TEACHER", "--examples", "1"], "2 or more"),
+        (["--teacher", "TEACHER", "--data", "none"], "there are no images"),
+        (["--teacher", "TEACHER", "--model", "resnet81"], "did you mean 'resnet"),
+        (["--teacher", "TEACHER", "--images", "x", "--labels"], "have no labels"),
+        (["--teacher", "TEACHER", "--prune", "1.5"], "prune"),
+    ],
+)
+def test_slips_are_named_and_leave_nothing(capsys, teacher, tmp_path, options, message):
+    options = [str(teacher) if o == "TEACHER" else o for o in options]
+    code, _, err = run(capsys, "distill", *options, "--out", tmp_path / "s")
+    assert code == 2
+    assert message in words(err)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_stopped_run_goes_on(capsys, teacher, tmp_path, monkeypatch):
+    from twostroke.cli.progress import RunBars
+
+    real = RunBars.epoch
+
+    def stop(self, record):
+        real(self, record)
+        raise KeyboardInterrupt
+
+    options = ["--examples", 40, "--steps", "150", "--batch-size", "20", "--probe", "20"]
+    options = ["distill", "--teacher", teacher, *options]
+    run(capsys, *options, "--out", tmp_path / "whole")
+    monkeypatch.setattr(RunBars, "epoch", stop)
+    code, said, _ = run(capsys, *options, "--out", tmp_path / "s")
+    assert code == 130
+    assert "distill --resume" in words(said)
+    monkeypatch.setattr(RunBars, "epoch", real)
+    code, _, err = run(capsys, "distill", "--resume", tmp_path / "s")
+    assert code == 0, err
+    nets = [load_student(tmp_path / name / "student.safetensors") for name in ("s", "whole")]
+    for p, q in zip(*(net.parameters() for net in nets), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_teachers_by_name(teacher, tmp_path):
+    found = teacher_of(str(teacher))
+    assert not found.net.training
+    assert found.about.classes == ("0", "1", "2", "3")
+    assert found.data is not None
+    again = teacher_of(str(teacher / "model.safetensors"))
+    assert again.data is None
+    for p, q in zip(found.net.parameters(), again.net.parameters(), strict=True):
+        assert torch.equal(p, q)
+    ts.RunFolder(tmp_path).save_model(found.net)
+    with pytest.raises(RunFolderError, match="does not say what its model is"):
+        teacher_of(str(tmp_path / "model.safetensors"))
+    with pytest.raises(SettingsError, match="torchvision:NAME"):
+        teacher_of(str(tmp_path / "nothing"))

@@ -1,0 +1,58 @@
+"""Dispatch, help, and what is told before any work."""
+
+import subprocess
+import sys
+
+import pytest
+
+from twostroke.cli.main import COMMANDS
+
+from .typed import run
+
+
+def test_help_names_every_command(capsys):
+    for asked in ([], ["--help"], ["-h"]):
+        code, out, err = run(capsys, *asked)
+        assert (code, err) == (0, "")
+        listed = [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
+        assert listed == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(capsys, command):
+    code, out, _ = run(capsys, command, "--help")
+    assert code == 0
+    assert f"usage: twostroke {command}" in out
+
+
+def test_version(capsys):
+    assert run(capsys, "--version")[1].startswith("twostroke 0.")
+    assert run(capsys, "-V") == run(capsys, "--version")
+
+
+def test_import_is_light():
+    """Neither pictures nor data sets nor the command line are loaded before they are asked for."""
+    code = (
+        "import sys, twostroke; heavy = ('matplotlib', 'torchvision', 'tyro', 'rich', 'PIL', 'timm',"
+        "'accelerate');"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["trian"], "there is no command 'trian', did you mean 'train'?"),
+        (["xyz"], "there is no command 'xyz': there are demo, train"),
+        (["models", "--pattern", "resnt*"], "no model matches 'resnt*'"),
+        (["train"], "say where the run is to go: --out runs/NAME"),
+        (["dsd"], "say where the run is to go: --out runs/NAME"),
+    ],
+)
+def test_slips_are_one_line_and_exit_code_2(capsys, arguments, text):
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert text in err
+    assert err.count("\n") == 1
