@@ -60,17 +60,23 @@ def kd(step: Step) -> Tensor:
     return distillation(step.student(step.x), step.told.outputs, 4.0)
 
 
+def guidance_of(step: Step) -> tuple[Tensor, Tensor]:
+    """The student's outputs, and its guidance with `distill`'s margins."""
+    margin = 1 - 0.5 * step.progress
+    with guided(step.student, step.told, pairs=step.pairs, margin=margin) as guidance:
+        outputs = step.student(step.x)
+    return outputs, guidance.loss()
+
+
 def guided_alone(step: Step) -> Tensor:
     """Given sides, and labels for the last layer."""
-    with guided(step.student, step.told, pairs=step.pairs) as guidance:
-        outputs = step.student(step.x)
-    return step.weight * guidance.loss() + F.cross_entropy(outputs, step.y)
+    outputs, loss = guidance_of(step)
+    return step.weight * loss + F.cross_entropy(outputs, step.y)
 
 
 def guided_kd(step: Step) -> Tensor:
-    with guided(step.student, step.told, pairs=step.pairs) as guidance:
-        outputs = step.student(step.x)
-    return step.weight * guidance.loss() + distillation(outputs, step.told.outputs, 4.0)
+    outputs, loss = guidance_of(step)
+    return step.weight * loss + distillation(outputs, step.told.outputs, 4.0)
 
 
 def hint(step: Step) -> Tensor:
@@ -109,13 +115,15 @@ class Arm:
     bits: int = 0
     outputs: bool = True
     labels: bool = False
+    copied: bool = False  # begins with the teacher's strongest channels
 
 
 ARMS = {
     "labels": Arm(labels, outputs=False, labels=True),
     "kd": Arm(kd),
-    "hint": Arm(hint, (1.0, 10.0, 30.0), bits=32),
+    "hint": Arm(hint, (10.0, 30.0), bits=32),
     "ab": Arm(boundary, (1.0, 10.0), bits=1),
-    "guided": Arm(guided_alone, (10.0, 30.0, 100.0), bits=1, outputs=False, labels=True),
-    "guided+kd": Arm(guided_kd, (10.0, 30.0, 100.0), bits=1),
+    "guided": Arm(guided_alone, (10.0, 30.0), bits=1, outputs=False, labels=True),
+    "guided+kd": Arm(guided_kd, (10.0, 30.0), bits=1),
+    "copied, kd": Arm(kd, copied=True),
 }

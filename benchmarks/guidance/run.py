@@ -30,6 +30,7 @@ from torch import nn
 
 from twostroke import data as datasets
 from twostroke.guidance import Guide, Pairs, pair
+from twostroke.guidance.students import narrow, quantise
 from twostroke.models import create_model
 from twostroke.solvers import Muon
 
@@ -38,11 +39,13 @@ BATCH, WARM, DECAY, VALIDATION = 100, 0.25, 0.3, 3000
 
 @dataclass(frozen=True)
 class Problem:
-    """So many images in so many steps, for a student so wide."""
+    """So many images in so many steps, for a student so wide, or the teacher with weights of so few bits."""
 
     examples: int
     steps: int
     width: float = 1.0
+    bits: int = 32
+    lrs: tuple[float, ...] = (0.05, 0.1)
 
 
 PROBLEMS = {
@@ -50,6 +53,7 @@ PROBLEMS = {
     "200": Problem(200, 400),
     "half-1000": Problem(1000, 400, 0.5),
     "half-10000": Problem(10000, 400, 0.5),
+    "bits-1": Problem(1000, 200, bits=1, lrs=(0.005, 0.02)),
 }
 
 
@@ -135,8 +139,14 @@ class Bench:
         seen = self.data.train.subset(self.drawn[: problem.examples])
         guide = Guide.record(self.teacher, seen)
         torch.manual_seed(1000 + seed)
-        net = self.net(problem.width).train()
-        pairs = pair(net, guide.sites, seen.batch(torch.arange(2))[0]) if arm.bits else Pairs([])
+        x, _ = seen.batch(torch.arange(2))
+        if problem.bits != 32:
+            net = quantise(self.teacher, problem.bits).train()
+        elif arm.copied:
+            net = narrow(self.teacher, problem.width, x, copy=True).train()
+        else:
+            net = self.net(problem.width).train()
+        pairs = pair(net, guide.sites, x) if arm.bits else Pairs([])
 
         def term(indices, progress):
             x, y = seen.batch(indices)
@@ -151,6 +161,7 @@ class Bench:
             "examples": problem.examples,
             "steps": problem.steps,
             "width": problem.width,
+            "bits": problem.bits,
             "error": self.error(net),
             "differs": 100 * float(differs.float().mean()),
             "teacher": self.teacher_error,
@@ -159,15 +170,16 @@ class Bench:
         }
 
     def choose(self, name: str, arm_name: str) -> tuple[float, float]:
-        """Weight and learning rate: first the weights at 0.05, then half and twice the learning rate."""
+        """Weight and learning rate: first the weights at the first rate, then the other rates."""
         if self.options.choice:
             return self.options.choice[0], self.options.choice[1]
 
         def score(choice: tuple[float, float]) -> float:
             return self.cell(name, arm_name, *choice, seed=0)["differs"]
 
-        weight, lr = min(((w, 0.05) for w in ARMS[arm_name].weights), key=score)
-        return min(((weight, lr), (weight, lr / 2), (weight, 2 * lr)), key=score)
+        lrs = PROBLEMS[name].lrs
+        weight, _ = min(((w, lrs[0]) for w in ARMS[arm_name].weights), key=score)
+        return min(((weight, lr) for lr in lrs), key=score)
 
 
 def machine() -> str:
@@ -195,7 +207,8 @@ def table(rows: list[dict], teacher: float) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--model", default="allcnn-mini")
@@ -209,13 +222,19 @@ def main() -> None:
         "--choice", type=float, nargs=2, metavar=("WEIGHT", "LR"), help="instead of choosing them"
     )
     parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
     torch.set_num_threads(options.threads)
     bench = Bench(options)
     print(f"teacher: {bench.teacher_error:.2f} %", flush=True)
     rows = []
     for name in options.problems:
         for arm in options.arms:
+            if ARMS[arm].copied and PROBLEMS[name].width == 1.0:
+                continue
             weight, lr = bench.choose(name, arm)
             rows += [bench.cell(name, arm, weight, lr, 1 + s) for s in range(options.seeds)]
     text = table(rows, bench.teacher_error)

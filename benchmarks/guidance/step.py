@@ -91,7 +91,9 @@ def main() -> None:
             flush=True,
         )
     if options.out:
-        text = json.dumps({"versions": versions(), "batch": options.batch, "steps": found}, indent=1)
+        text = json.dumps(
+            {"versions": versions(), "batch": options.batch, "steps": found}, indent=1
+        )
         options.out.write_text(text + "\n")
 
 

@@ -52,6 +52,19 @@ def test_distillation_is_hinton_s():
     assert distillation(own, own, 3.0) == pytest.approx(0, abs=1e-12)
 
 
+def test_the_margin_goes_evenly_from_one_end_to_the_other(teacher):
+    guide, lesson = lesson_of(teacher, toy_data().train)
+    student = toy_net(2)
+    objective = Guided(guide, pair(student, guide.sites, torch.zeros(2, 1, 6, 6)), weight=2.0)
+    for progress, margin in ((0.0, 1.0), (0.4, 0.8), (0.8, 0.6)):
+        batch = batch_of(lesson, [1, 2, 3], progress)
+        told = guide.batch(batch.indices)
+        with guided(student, told, margin=margin) as guidance:
+            out = student(batch.x)
+        expected = 2 * guidance.loss() + distillation(out, told.outputs, 4.0)
+        torch.testing.assert_close(objective(student, batch), expected)
+
+
 def test_guidance_ends_after_its_share_of_the_run(teacher):
     guide, lesson = lesson_of(teacher, toy_data().train)
     student = toy_net(2)
@@ -101,7 +114,13 @@ def test_what_would_teach_the_last_layer_nothing_is_refused(teacher):
     assert Guided(silent, Pairs([]), labels=1.0).kd == 0
     with pytest.raises(SettingsError, match="kd=0"):
         Guided(Guide.record(teacher, x), Pairs([]), kd=0)
-    for bad in ({"weight": -1}, {"kd": float("nan")}, {"temperature": 0}, {"share": 1.5}):
+    for bad in (
+        {"weight": -1},
+        {"kd": float("nan")},
+        {"temperature": 0},
+        {"share": 1.5},
+        {"margins": (1, 0)},
+    ):
         with pytest.raises(SettingsError):
             Guided(Guide.record(teacher, x), Pairs([]), **bad)
 

@@ -37,6 +37,7 @@ def distill(
     weight: float = 30.0,
     kd: float = 1.0,
     share: float = 1.0,
+    margins: tuple[float, float] = (1.0, 0.5),
     alternation: Alternation | None = None,
     settings: Settings | None = None,
     folder: str | Path | None = None,
@@ -49,8 +50,9 @@ def distill(
     `images` are those that the guide was recorded from, in the same order: a source of examples or a tensor.
     `test`, a source with labels or a pair of tensors (x, y), is what errors are reported on; left out, they
     are the share of the guide's images on which the student says another class than the teacher.
-    `labels=True` also trains on the images' own labels. `weight` is of the guidance, for the first `share`
-    of the run, and `kd` of Hinton's loss on the guide's outputs; with `weight=0` any student will do.
+    `labels=True` also trains on the images' own labels. `weight` is of the guidance, for the first `share` of
+    the run; its margin goes evenly from the first of `margins` to the second. `kd` is the weight of Hinton's
+    loss on the guide's outputs. With `weight=0` any student will do.
     `pairs` left out are what `pair` finds, which the listener is told. `alternation` is `fit`'s: masks that
     stay for a pruned student, `sparsity.Masked(masks=...)`.
 
@@ -86,6 +88,7 @@ def distill(
         kd=kd,
         labels=float(labels),
         share=share,
+        margins=margins,
     )
     listener = listener or Listener()
     if weight:

@@ -62,16 +62,14 @@ def _compiled() -> SimpleNamespace | None:
                     sides[p * channels + c] = 2 * ((packed[u >> 3] >> (u & 7)) & 1) - 1
 
     @njit(nogil=True, cache=True, fastmath=_FAST)
-    def value(
-        q: Any, packed: Any, sides: Any, pixels: Any, scale: Any, margin: Any, sums: Any
-    ) -> None:
-        # scale and margin of q's type, sums (rows,) float64
-        zero = scale - scale
+    def value(q: Any, packed: Any, sides: Any, pixels: Any, scale: Any, sums: Any) -> None:
+        # scale of q's type, sums (rows,) float64
+        zero, one = scale - scale, scale / scale
         for i in range(q.shape[0]):
             unpack(packed[i], sides, pixels)
             total = 0.0
             for u in range(q.shape[1]):
-                short = max(margin - sides[u] * scale * q[i, u], zero)
+                short = max(one - sides[u] * scale * q[i, u], zero)
                 total += short * short
             sums[i] = total
 
@@ -82,15 +80,14 @@ def _compiled() -> SimpleNamespace | None:
         sides: Any,
         pixels: Any,
         scale: Any,
-        margin: Any,
         factor: Any,
         out: Any,
     ) -> None:
-        zero = scale - scale
+        zero, one = scale - scale, scale / scale
         for i in range(q.shape[0]):
             unpack(packed[i], sides, pixels)
             for u in range(q.shape[1]):
-                short = max(margin - sides[u] * scale * q[i, u], zero)
+                short = max(one - sides[u] * scale * q[i, u], zero)
                 out[i, u] = short * (sides[u] * factor)
 
     return SimpleNamespace(moments=moments, value=value, slope=slope)
@@ -128,8 +125,8 @@ def variance(q: Tensor) -> float:
     return max(float(square - mean * mean), 0.0)
 
 
-def value(q: Tensor, packed: Tensor, scale: float, margin: float) -> float:
-    """Mean over units of max(0, margin - s · scale · q)²."""
+def value(q: Tensor, packed: Tensor, scale: float) -> float:
+    """Mean over units of max(0, 1 - s · scale · q)²."""
     kernels = _compiled()
     assert kernels is not None
     values, bytes_ = _values(q), packed.numpy()
@@ -139,14 +136,14 @@ def value(q: Tensor, packed: Tensor, scale: float, margin: float) -> float:
 
     def run(part: slice) -> None:
         given = values[part], bytes_[part], _room(q), _pixels(q)
-        kernels.value(*given, number(scale), number(margin), into[part])
+        kernels.value(*given, number(scale), into[part])
 
     base.split(values.shape[1], len(q), run)
     return float(sums.sum()) / q.numel()
 
 
-def slope(q: Tensor, packed: Tensor, scale: float, margin: float, factor: float) -> Tensor:
-    """`factor · s · max(0, margin - s · scale · q)`, laid out as `q`."""
+def slope(q: Tensor, packed: Tensor, scale: float, factor: float) -> Tensor:
+    """`factor · s · max(0, 1 - s · scale · q)`, laid out as `q`."""
     kernels = _compiled()
     assert kernels is not None
     out = torch.empty_like(q)
@@ -155,7 +152,7 @@ def slope(q: Tensor, packed: Tensor, scale: float, margin: float, factor: float)
 
     def run(part: slice) -> None:
         given = values[part], bytes_[part], _room(q), _pixels(q)
-        kernels.slope(*given, number(scale), number(margin), number(factor), results[part])
+        kernels.slope(*given, number(scale), number(factor), results[part])
 
     base.split(values.shape[1], len(q), run)
     return out

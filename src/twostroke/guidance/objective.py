@@ -34,11 +34,12 @@ class Guided(Objective):
     times: how often the training source has each image, in the manner of `data.Repeated`.
 
     weight: of `guidance.loss()`, over the first `share` of the run; 0 after it.
+    margins: of guidance, at the beginning of the run and at its end; it falls or rises evenly.
     kd: of Hinton's loss on the guide's outputs, softened by `temperature`.
     labels: of `loss` on the labels of the images.
 
-    Raises `SettingsError` for weights below 0, and where nothing teaches the last layer: `kd` with a guide
-    without outputs, or neither `kd` nor `labels`.
+    Raises `SettingsError` for weights and margins out of range, and where nothing teaches the last layer:
+    `kd` with a guide without outputs, or neither `kd` nor `labels`.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Guided(Objective):
         labels: float = 0.0,
         temperature: float = 4.0,
         share: float = 1.0,
-        margin: float = 1.0,
+        margins: tuple[float, float] = (1.0, 0.5),
         loss: Loss = F.cross_entropy,
     ) -> None:
         super().__init__(loss)
@@ -63,6 +64,8 @@ class Guided(Objective):
             raise SettingsError(
                 f"temperature is above 0 and share in [0, 1], not {temperature} and {share}"
             )
+        if not min(margins) > 0:
+            raise SettingsError(f"margins are two numbers above 0, not {margins}")
         if kd and guide.outputs is None and not labels:
             raise SettingsError(
                 "the guide has no outputs and there are no labels, so the last layer would learn nothing: "
@@ -75,11 +78,11 @@ class Guided(Objective):
         self.guide, self.pairs, self.times = guide, pairs, times
         self.weight, self.labels = weight, labels
         self.kd = 0.0 if guide.outputs is None else kd
-        self.temperature, self.share, self.margin = temperature, share, margin
+        self.temperature, self.share, self.margins = temperature, share, margins
         self.modules: dict[str, nn.Module] = {"connectors": pairs.connectors}
         # of a student that knows nothing: its sides are right half of the time, its outputs are even
         classes = 1 if guide.outputs is None else guide.outputs.shape[1]
-        self.first_extra = weight * (1 + margin**2) + kd * temperature**2 * math.log(classes)
+        self.first_extra = weight * (1 + margins[0] ** -2) + kd * temperature**2 * math.log(classes)
 
     def told(self, batch: Batch) -> Told:
         """What the guide tells of a batch."""
@@ -92,7 +95,9 @@ class Guided(Objective):
         """Mean over the batch, a scalar with gradient; runs `net` forward once."""
         told = self.told(batch)
         if self.weight and batch.progress < self.share:
-            with guided(net, told, pairs=self.pairs, margin=self.margin) as guidance:
+            first, last = self.margins
+            margin = first + (last - first) * batch.progress
+            with guided(net, told, pairs=self.pairs, margin=margin) as guidance:
                 outputs = net(batch.x)
             total = self.weight * guidance.loss()
         else:
