@@ -12,7 +12,8 @@ from twostroke.errors import SettingsError
 from twostroke.guidance import Guide, distill
 from twostroke.guidance.students import finish, quantise
 from twostroke.guidance.students.bits import FewBits
-from twostroke.guidance.students.levels import decode, encode
+from twostroke.guidance.students.levels import multiples
+from twostroke.support import hold, record
 from twostroke.training import fit
 
 
@@ -28,7 +29,8 @@ def test_inner_layers_have_so_many_levels_a_channel(bits):
     assert torch.equal(student[7].weight, model[7].weight)
     expected = copy.deepcopy(model)
     with torch.no_grad():
-        expected[4].weight.copy_(decode(*encode(model[4].weight, bits), bits))
+        odd, scale = multiples(model[4].weight, bits)
+        expected[4].weight.copy_(odd * scale)
     assert torch.equal(student(x), expected(x))
 
 
@@ -41,7 +43,7 @@ def test_the_gradient_goes_straight_through_but_not_further_out():
     for sign in (1, -1):
         grad[0, 0] = grad[1, 0] = float(sign)
         (found,) = torch.autograd.grad(layer(weight), weight, grad)
-        _, scale = encode(weight.detach(), bits)
+        _, scale = multiples(weight.detach(), bits)
         expected = grad.clone()
         for i in range(4):
             for j in range(50):
@@ -63,13 +65,34 @@ def test_training_moves_the_weights_behind(optimizer):
     assert result.ok
 
 
-def test_a_student_of_one_bit_learns_from_a_guide():
+@pytest.mark.parametrize("bits", [1, 2])
+def test_a_student_of_few_bits_learns_from_a_guide(bits):
     teacher = toy_net(norm=True).eval()
     x = toy_data().train.batch(torch.arange(60))[0]
     guide = Guide.record(teacher, x)
-    student = quantise(teacher, 1)
+    student = quantise(teacher, bits)
     distill(student, guide, x, steps=8, batch_size=20)
-    assert all(len(channel.unique()) <= 2 for channel in student[4].weight)
+    assert all(len(channel.unique()) <= 2**bits for channel in student[4].weight)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_record_and_hold_see_activations_only(bits):
+    model, x = quantise(toy_net(), bits), torch.randn(3, 1, 6, 6)
+    support = record(model, x)
+    assert support.sites == record(finish(model), x).sites
+    plain = torch.autograd.grad(model(x).sum(), list(model.parameters()))
+    with hold(model, support):
+        held = torch.autograd.grad(model(x).sum(), list(model.parameters()))
+    assert all(torch.equal(one, two) for one, two in zip(held, plain, strict=True))
+
+
+def test_compiled():
+    model, x = quantise(toy_net(), 2), torch.randn(3, 1, 6, 6)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    found = torch.autograd.grad(compiled(x).sum(), model[4].parametrizations.weight.original)
+    known = torch.autograd.grad(model(x).sum(), model[4].parametrizations.weight.original)
+    torch.testing.assert_close(found, known)
 
 
 def test_finish_gives_a_plain_module_and_leaves_the_other_alone():

@@ -41,7 +41,12 @@ def test_a_narrow_student_is_loaded_without_torch_pruning(tmp_path, monkeypatch,
 
 def test_narrow_of_few_bits_with_options(tmp_path):
     recipe = Student(
-        model="allcnn-mini", classes=4, in_channels=1, options={"batch_norm": False}, width=0.5, bits=1
+        model="allcnn-mini",
+        classes=4,
+        in_channels=1,
+        options={"batch_norm": False},
+        width=0.5,
+        bits=1,
     )
     x = torch.randn(2, 1, 20, 20)
     student = quantise(narrow(recipe.build(), 0.5, x), 1)
@@ -111,3 +116,10 @@ def test_a_model_that_is_not_known(tmp_path):
     altered(tmp_path / "s", lambda about: about["recipe"].update(model="allcnn-tiny"))
     with pytest.raises(UnknownNameError, match="allcnn-tiny"):
         load_student(tmp_path / "s")
+
+
+def test_students_of_a_frozen_teacher_learn():
+    teacher, x = toy_net().requires_grad_(False), torch.randn(1, 1, 6, 6)
+    for student in (narrow(teacher, 0.5, x), prune(teacher, 0.5)[0], quantise(teacher, 1)):
+        assert all(p.requires_grad for p in student.parameters())
+    assert not any(p.requires_grad for p in teacher.parameters())

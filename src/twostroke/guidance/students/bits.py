@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from ...errors import SettingsError
 from .inner import inner_layers
-from .levels import check_bits, decode, encode
+from .levels import check_bits, multiples
 
 
 def quantise(model: nn.Module, bits: int, *, spare_ends: bool = True) -> nn.Module:
@@ -29,7 +29,7 @@ def quantise(model: nn.Module, bits: int, *, spare_ends: bool = True) -> nn.Modu
     Raises `SettingsError` for bits other than 1, 2 and 4, and a network without layers to quantise.
     """
     check_bits(bits)
-    student = copy.deepcopy(model)
+    student = copy.deepcopy(model).requires_grad_(True)
     for path, layer in inner_layers(student, spare_ends=spare_ends).items():
         if parametrize.is_parametrized(layer):
             raise SettingsError(f"{path} has a parametrisation already: remove it first")
@@ -59,7 +59,7 @@ class FewBits(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Levels; the gradient goes straight through."""
-        levels: Tensor = _Straight.apply(weight, self.bits)
+        levels: Tensor = _few_bits(weight, self.bits)[0]
         return levels
 
 
@@ -68,23 +68,36 @@ def few_bits(model: nn.Module) -> dict[str, int]:
     found = {}
     for path, module in model.named_modules():
         if parametrize.is_parametrized(module, "weight"):
-            (*_, last) = module.parametrizations["weight"]  # type: ignore[index, misc]
+            (*_, last) = module.parametrizations["weight"]
             if isinstance(last, FewBits):
                 found[path] = last.bits
     return found
 
 
-class _Straight(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, bits: int) -> Tensor:
-        codes, scale = encode(weight, bits)
-        ctx.save_for_backward(weight, scale)
-        ctx.levels = 1 << bits
-        return decode(codes, scale, bits)
+# an operator of its own: `record` and `hold` follow what is done to activations, and must not take rounding
+# of weights for one
+@torch.library.custom_op("twostroke::few_bits", mutates_args=())
+def _few_bits(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    odd, scale = multiples(weight, bits)
+    return odd.mul_(scale), scale
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        weight, scale = ctx.saved_tensors
-        # descent moves against the gradient
-        outward = (weight.abs() > (ctx.levels + 1) * scale) & (weight * grad < 0)
-        return grad.masked_fill(outward, 0), None
+
+@_few_bits.register_fake
+def _(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    levels = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    return levels, weight.new_empty(len(weight), *[1] * (weight.ndim - 1))
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(inputs[0], output[1])
+    ctx.levels = 1 << inputs[1]
+
+
+def _straight(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
+    weight, scale = ctx.saved_tensors
+    # descent moves against the gradient
+    outward = (weight.abs() > (ctx.levels + 1) * scale) & (weight * grad < 0)
+    return grad.masked_fill(outward, 0), None
+
+
+_few_bits.register_autograd(_straight, setup_context=_keep)

@@ -29,7 +29,7 @@ def draw(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         for _, module in modules:
-            module.reset_parameters()  # type: ignore[operator]
+            module.reset_parameters()
             if isinstance(module, _ConvNd | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:

@@ -1,8 +1,9 @@
-"""Files of weights of which some have few bits: these are written as codes and scales.
+"""Files of weights that take less room where they have few bits, or are mostly zero.
 
-safetensors with a checksum of all of it. Each quantised layer has `LAYER.weight.codes`, `bits` bits a weight one
-after the other, and `LAYER.weight.scale`, one number a channel, instead of `LAYER.weight`. The header's
-JSON has bits and shape of each.
+safetensors with a checksum of all of it. Instead of `LAYER.weight` a quantised layer has `LAYER.weight.codes`,
+`bits` bits a weight one after the other, and `LAYER.weight.scale`, one number a channel; a weight of which
+more than half is zero has `NAME.there`, a bit a weight, and `NAME.values`, those that are not zero. The
+header's JSON has the shape of each, and its bits (0 for zeros).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -19,17 +21,18 @@ from torch.nn.utils import parametrize
 from ...errors import RunFolderError, SettingsError
 from ...runs import load_weights, read_tensors, save_tensors
 from .bits import few_bits
-from .levels import check_bits, decode, encode, pack_codes, unpack_codes
+from .levels import check_bits, from_codes, multiples, pack_codes, to_codes, unpack_codes
+from .zeros import join, mostly_zero, split
 
 _FORMAT = "twostroke-weights"
 _VERSION = 1
 
 
 def save_packed(path: str | PathLike[str], model: nn.Module) -> None:
-    """Write the weights of a quantised model, before `finish`; those of few bits take as many bits.
+    """Write the weights of a model: a quantised one, before `finish`, a pruned one, or any other.
 
-    A model without quantised layers is written in full. Raises `SettingsError` for a layer with another
-    parametrisation, and `RunFolderError` where the file cannot be written.
+    Raises `SettingsError` for a layer with a parametrisation that is not of `quantise`, and `RunFolderError`
+    where the file cannot be written.
     """
     write(Path(path), model, {})
 
@@ -47,21 +50,29 @@ def load_packed(path: str | PathLike[str], model: nn.Module) -> nn.Module:
 
 def write(path: Path, model: nn.Module, metadata: Mapping[str, str]) -> None:
     """`save_packed`, with more entries in the header."""
-    tensors = dict(model.state_dict())
-    packed = {}
-    for layer, bits in few_bits(model).items():
-        prefix = f"{layer}." if layer else ""
-        weight: Tensor = tensors.pop(f"{prefix}parametrizations.weight.original")
-        codes, scale = encode(weight, bits)
-        tensors[f"{prefix}weight.codes"] = pack_codes(codes.cpu(), bits)
-        tensors[f"{prefix}weight.scale"] = scale.flatten()
-        packed[f"{prefix}weight"] = {"bits": bits, "shape": list(weight.shape)}
+    few = few_bits(model)
     for layer, module in model.named_modules():
-        if parametrize.is_parametrized(module) and layer not in few_bits(model):
+        if parametrize.is_parametrized(module) and layer not in few:
             raise SettingsError(
                 f"{layer}: its weight has a parametrisation that is not of quantise: remove it first, by "
                 "torch.nn.utils.parametrize.remove_parametrizations"
             )
+    tensors: dict[str, Tensor] = {}
+    packed: dict[str, Any] = {}
+    for name, value in model.state_dict().items():
+        layer, quantised, _ = name.partition("parametrizations.weight.original")
+        if quantised:
+            name, bits = f"{layer}weight", few[layer.removesuffix(".")]
+            odd, scale = multiples(value, bits)
+            parts = {"codes": pack_codes(to_codes(odd.cpu(), bits), bits), "scale": scale.flatten()}
+        elif mostly_zero(value):
+            bits = 0
+            parts = dict(zip(("there", "values"), split(value.cpu()), strict=True))
+        else:
+            tensors[name] = value
+            continue
+        packed[name] = {"bits": bits, "shape": list(value.shape)}
+        tensors |= {f"{name}.{part}": tensor for part, tensor in parts.items()}
     text = json.dumps({"version": _VERSION, "packed": packed})
     save_tensors(path, tensors, {**metadata, _FORMAT: text})
 
@@ -79,10 +90,14 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             )
         for name, entry in about["packed"].items():
             bits, shape = entry["bits"], tuple(entry["shape"])
+            if bits == 0:
+                there, values = tensors.pop(f"{name}.there"), tensors.pop(f"{name}.values")
+                tensors[name] = join(there, values, shape)
+                continue
             check_bits(bits)
             codes, scale = tensors.pop(f"{name}.codes"), tensors.pop(f"{name}.scale")
-            codes = unpack_codes(codes, math.prod(shape), bits).view(shape)
-            tensors[name] = decode(codes, scale.view(-1, *[1] * (len(shape) - 1)), bits)
+            odd = from_codes(unpack_codes(codes, math.prod(shape), bits), bits, scale.dtype)
+            tensors[name] = odd.view(shape) * scale.view(-1, *[1] * (len(shape) - 1))
     except RunFolderError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:

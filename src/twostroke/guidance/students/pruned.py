@@ -24,7 +24,7 @@ def prune(model: nn.Module, share: float, *, spare_ends: bool = True) -> tuple[n
     """
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
         raise SettingsError(f"share of weights to prune: from 0 and below 1, not {share!r}")
-    student = copy.deepcopy(model)
+    student = copy.deepcopy(model).requires_grad_(True)
     layers = inner_layers(student, spare_ends=spare_ends)
     masks = by_magnitude({path: layer.weight for path, layer in layers.items()}, share)
     apply_masks(student, masks)
