@@ -100,7 +100,11 @@ class DistillConfig(DataOptions, RunOptions):
             return f"width {self.width:g}"
         if self.prune:
             return f"{100 * self.prune:g} % pruned"
-        return f"{self.bits} bits" if self.bits != 32 else (self.model or "fresh")
+        return (
+            f"{self.bits} bit{'s' * (self.bits > 1)}"
+            if self.bits != 32
+            else (self.model or "fresh")
+        )
 
 
 @dataclass(frozen=True)
@@ -365,10 +369,15 @@ def _milliseconds(net: nn.Module, source: ExampleSource, rounds: int = 5) -> flo
 
 
 def _table(rows: list[_Row], *, tested: bool) -> Table:
-    error = "test error %" if tested else "differs from teacher %"
-    table = Table()
+    error = "error %" if tested else "differs %"
+    what = (
+        "test error"
+        if tested
+        else "share of the images on which it says another class than the teacher"
+    )
+    table = Table(caption=f"{error}: {what}", caption_justify="left")
     table.add_column("network")
-    for head in (error, "parameters", "bytes", "ms an image", "seconds of training"):
+    for head in (error, "parameters", "bytes", "ms an image", "seconds"):
         table.add_column(head, justify="right")
     for row in rows:
         table.add_row(
