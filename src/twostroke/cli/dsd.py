@@ -178,7 +178,7 @@ def dsd(what: DsdConfig) -> int:
 
 
 def _note_on_new_layers(layers: list[str], plan: Recipe) -> str:
-    """What follows from layers that are drawn anew."""
+    """What follows from layers that are drawn again."""
     text = f"drawn again: {' and '.join(layers)}; "
     epochs = plan.whole()[0]
     if epochs == 0:

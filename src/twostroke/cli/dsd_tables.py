@@ -39,7 +39,7 @@ def phase_table(result: DenseSparseDenseResult) -> Table:
 
 
 def layer_table(result: DenseSparseDenseResult, file: Path) -> Table | None:
-    """Zeros of each layer at the end of the sparse phase, the sparsest first; None if there are none.
+    """Zeros of each layer at the end of the sparse phase, the sparsest first; None where no layer has any.
 
     Of many layers the last line sums up the rest; `file` has them all.
     """

@@ -11,7 +11,7 @@ from ..data import Data
 from ..errors import RunFolderError, SettingsError
 from ..models import create_model
 from ..models.catalog import origin
-from ..models.outside import drawn_anew
+from ..models.outside import layers_that_do_not_fit
 from ..runs import RunFolder
 
 TORCHVISION = "torchvision"
@@ -31,7 +31,9 @@ def fresh_layers(model: str, weights: str | None, data: Data) -> list[str]:
             f"--weights torchvision: {model} is not one of torchvision's models. Give the folder of a run of "
             "`twostroke train` with this model, or leave --weights out and train the dense phase"
         )
-    return drawn_anew(name, PUBLISHED, classes=len(data.classes), in_channels=data.train.shape[0])
+    return layers_that_do_not_fit(
+        name, PUBLISHED, classes=len(data.classes), in_channels=data.train.shape[0]
+    )
 
 
 def check_origin(weights: str | None, *, data: str, preprocess: str) -> list[str]:

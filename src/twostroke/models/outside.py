@@ -98,7 +98,7 @@ def torchvision_model(
     return model
 
 
-def drawn_anew(name: str, weights: str, *, classes: int, in_channels: int) -> list[str]:
+def layers_that_do_not_fit(name: str, weights: str, *, classes: int, in_channels: int) -> list[str]:
     """Layers of torchvision's model `name` that its published weights do not fit, in words.
 
     Nothing is downloaded. Raises `SettingsError` if the model has no weights of that name.

@@ -136,7 +136,7 @@ class Checkpoint:
                         old.unlink(missing_ok=True)
 
     def epochs(self) -> int:
-        """How many epochs the checkpoint is after; 0 where there is none, or none to make sense of."""
+        """How many epochs the checkpoint is after; 0 where there is no checkpoint, or it makes no sense."""
         try:
             with safe_open(self.file, framework="pt") as file:
                 return len(json.loads(file.metadata()[_FORMAT])["history"])

@@ -113,7 +113,7 @@ class Connections:
             if mean == 0:
                 raise DeadLayerError(
                     f"{path} carries nothing in any of {min(self.examples, len(source))} examples: its "
-                    "units, or all that lead to it, are never on. Train the dense phase anew at a "
+                    "units, or all that lead to it, are never on. Train the dense phase again at a "
                     "lower learning rate, or use mask='magnitude'"
                 )
             masks[path] = energy[path] > self.price * mean

@@ -46,7 +46,7 @@ class Units(Alternation):
     """In every step of the sparse phase, units of little energy are off: `z = m ∘ ReLU(q)`.
 
     per="batch" gives the mini-batch one mask (B-alternation), per="instance" each example its own
-    (I-alternation, found anew in each step, so that nothing is stored). A unit is on where the
+    (I-alternation, found again in each step, so that nothing is stored). A unit is on where the
     energy that it passes on exceeds `price` times the mean of its site. Weights that get no gradient
     in a step, since all units that they serve are off, rest: neither weight decay nor momentum
     moves them. No weight is pruned.
