@@ -18,10 +18,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from twostroke.training.run import versions
 
 import twostroke as ts
 from twostroke.alternation.statistics import estimate_statistics
-from twostroke.training.run import versions
 
 
 def disagreement(model: nn.Module, x: torch.Tensor) -> float:

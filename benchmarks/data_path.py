@@ -21,9 +21,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
+from twostroke.training.run import versions
 
 from twostroke.data import DatasetExamples, Examples, FlipShift, announce
-from twostroke.training.run import versions
 
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
 SHIFT = 4

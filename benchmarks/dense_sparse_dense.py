@@ -18,10 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from twostroke.training.run import versions
 
 import twostroke as ts
 from twostroke.sparsity import MASKS, Recipe
-from twostroke.training.run import versions
 
 
 def main() -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from twostroke.training.run import versions
 
 import twostroke as ts
 from twostroke.models import create_model
 from twostroke.solvers import Muon
-from twostroke.training.run import versions
 
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
 

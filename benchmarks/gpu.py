@@ -19,13 +19,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from twostroke.training.run import versions
 
 import store
 import twostroke as ts
 from speed import muon_speed, paired, problem, seconds_of, show
 from twostroke.models import create_model
 from twostroke.support import bits, gpu
-from twostroke.training.run import versions
 
 FLAT, LAST = torch.contiguous_format, torch.channels_last
 DTYPES = (torch.bfloat16, torch.half, torch.float32, torch.float64)

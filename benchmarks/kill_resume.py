@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
-
 from twostroke.training.run import versions
 
 ARMS = {  # (refresh, store)

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from twostroke.training.run import versions
 
 import twostroke as ts
 from twostroke.data import preprocess
 from twostroke.models import create_model
 from twostroke.models.blocks import he_init
 from twostroke.reproduction.tasks import NINOptimizer
-from twostroke.training.run import versions
 
 CASES = [  # inputs, initialisation, learning rate, largest norm of the gradient
     ("raw", "published", 0.1, None),

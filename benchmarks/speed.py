@@ -14,11 +14,11 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
+from twostroke.training.run import versions
 
 import twostroke as ts
 from twostroke.models import create_model
 from twostroke.solvers import muon as iteration
-from twostroke.training.run import versions
 
 
 def synchronise() -> None:

@@ -18,12 +18,12 @@ import time
 from pathlib import Path
 
 import torch
+from twostroke.training.run import versions
 
 import twostroke as ts
 from speed import paired, problem, show
 from twostroke.models import create_model
 from twostroke.store import FileStore, MemoryStore
-from twostroke.training.run import versions
 
 
 def filled(store, support: ts.Support):

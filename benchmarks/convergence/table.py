@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from arms import ARMS
 from torch.utils.flop_counter import FlopCounterMode
+from twostroke.training.rest import Rest
+from twostroke.training.run import versions
 
 import twostroke as ts
 from twostroke.models import create_model
 from twostroke.report import draw_curves
 from twostroke.report.table import to_target
-from twostroke.training.rest import Rest
-from twostroke.training.run import versions
 
 
 class Choice(NamedTuple):

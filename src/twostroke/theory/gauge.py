@@ -8,6 +8,7 @@ has norm 1.
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ def unit_gauge(model: nn.Module) -> nn.Module:
     """
     scaled = copy.deepcopy(model).double().eval()
     layers = [layer for _, layer in plain_layers(scaled)]
-    for layer, after in zip(layers, layers[1:], strict=False):
+    for layer, after in pairwise(layers):
         rows = rows_of(layer)
         norm = rows.norm(dim=1)
         put_rows(layer, rows / torch.where(norm > 0, norm, 1)[:, None])

@@ -118,21 +118,21 @@ def by_place(values: Tensor) -> Tensor:
 
 
 def _masks(model: nn.Module, support: Support) -> dict[str, Tensor]:
-    """The mask of each hidden layer by its path."""
+    """The mask of each layer that ReLU follows, by its path."""
     masks: dict[str, Tensor] = {}
-    open_, calls = "", {}
-    last = plain_layers(model)[-1][0]
+    calls: dict[str, int] = {}
+    waiting = ""
     for name, module in in_sequence(model):
         if isinstance(module, nn.ReLU):
             key = f"{name}#{calls.get(name, 0)}"
             calls[name] = calls.get(name, 0) + 1
-            if open_ and open_ != last:
-                masks[open_] = support[key]
-            open_ = ""
-        elif isinstance(module, nn.Linear | nn.Conv2d) or not isinstance(
-            module, nn.Identity | nn.Dropout
-        ):
-            if open_ and open_ != last:
-                raise UnholdableError(f"{open_} has no ReLU after it, so that no mask shows its weights")
-            open_ = name if isinstance(module, nn.Linear | nn.Conv2d) else ""
+            if waiting:
+                masks[waiting] = support[key]
+            waiting = ""
+        elif waiting and not isinstance(module, nn.Identity | nn.Dropout):
+            raise UnholdableError(
+                f"{waiting} is not followed by ReLU, so that no mask shows its weights: put ReLU after it"
+            )
+        elif isinstance(module, nn.Linear | nn.Conv2d):
+            waiting = name
     return masks

@@ -39,7 +39,9 @@ class LiftedOperator(LinearOperator):
         self.sizes = sizes
 
     def _matvec(self, v: Tensor) -> Tensor:
-        Z = first_layer(self.chain) @ v.view(self.sizes[0], -1)  # (batch, units, the weights to come)
+        Z = first_layer(self.chain) @ v.view(
+            self.sizes[0], -1
+        )  # (batch, units, the weights to come)
         for link, mask in zip(self.chain.links[1:], self.chain.masks[1:], strict=True):
             Z = Z.view(len(Z), link.inputs, link.weights, -1)
             # a unit meets only its own weights: of (input, weight) pairs, those of the triples
