@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from os import PathLike
 from statistics import fmean
 from typing import Any
@@ -20,7 +21,7 @@ class RebuiltPoint:
     data: what the images are; inputs: whose outputs a layer was solved on, "recovered" or "teacher".
     per_weight: one-bit measurements a weight, images × places / fan-in.
     angles: between recovered and true weights, in degrees, mean over the units that are determined.
-    cosines: the same as mean cosine.
+    cosines: the same as mean cosine. Both NaN where no unit is.
     undetermined: units that are off, or on, at every place.
     error, teacher_error: test error, as shares.
     """
@@ -106,15 +107,16 @@ def draw_half_spaces(
 def _layers(
     points: Sequence[RebuiltPoint], take: Callable[[RebuiltPoint], list[float]], form: str
 ) -> str:
-    columns = zip(*map(take, points), strict=True)
-    return ", ".join(form.format(fmean(c)) for c in columns)
+    known = ([v for v in c if isfinite(v)] for c in zip(*map(take, points), strict=True))
+    return ", ".join(form.format(fmean(c)) if c else "–" for c in known)
 
 
 def _means(
     points: Sequence[RebuiltPoint], take: Callable[[RebuiltPoint], tuple[float, float]]
 ) -> tuple[list[float], list[Any]]:
-    """The mean of y for each x, rising."""
+    """The mean of y for each x, rising; without layers of which no unit was determined."""
     found: dict[float, list[float]] = {}
     for x, y in map(take, points):
-        found.setdefault(x, []).append(y)
+        if isfinite(y):
+            found.setdefault(x, []).append(y)
     return sorted(found), [fmean(found[x]) for x in sorted(found)]
