@@ -10,7 +10,7 @@ from twostroke.errors import SettingsError, UnholdableError
 from twostroke.outcome import Status
 from twostroke.theory import rebuild
 from twostroke.theory.gauge import put_rows, rows_of, unit_gauge
-from twostroke.theory.layerwise import by_place, measurements
+from twostroke.theory.layerwise import OUTPUT_RIDGE, by_place, measurements
 
 
 def teacher(seed=0):
@@ -124,13 +124,17 @@ def test_a_dead_unit_is_named_and_left_at_zero():
     assert found.layers[0].cosine == pytest.approx(float(found.layers[0].cosines[[0, 2]].mean()))
 
 
-def test_the_last_layer_is_least_squares():
-    model, x = teacher(), images(300)
+def test_the_last_layer_is_ridge_regression_of_the_outputs():
+    model, x = teacher(), images(60)
     found = rebuild(model, record(model, x), x)
-    z = found.model[:-1](x).detach()
-    z = F.pad(z, (0, 1), value=1.0)
-    solution = torch.linalg.lstsq(z, model(x).detach()).solution
-    torch.testing.assert_close(rows_of(found.model[-1]), solution.mT, rtol=1e-6, atol=1e-8)
+    z = F.pad(found.model[:-1](x).detach(), (0, 1), value=1.0)
+    ridge = OUTPUT_RIDGE * z.square().sum() / 6
+    more = torch.cat(
+        [z, ridge.sqrt() * torch.eye(6, dtype=torch.float64)]
+    )  # the same, as least squares
+    target = F.pad(model(x).detach(), (0, 0, 0, 6))
+    rows = torch.linalg.lstsq(more, target, driver="gelsd").solution.mT
+    torch.testing.assert_close(rows_of(found.model[-1]), rows, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from os import PathLike
 from statistics import fmean
-from typing import Any
 
 from .curves import COLOURS
 from .figure import new_figure, plain
@@ -80,16 +79,18 @@ def draw_half_spaces(
             for inputs, style in (("recovered", "o-"), ("teacher", "--")):
                 some = [p for p in mine if p.inputs == inputs]
                 for layer in range(layers):
-                    line = _means(some, lambda p, k=layer: (p.per_weight[k], p.angles[k]))
+                    line = _means((p.per_weight[layer], p.angles[layer]) for p in some)
                     label = f"width {width}" if inputs == "recovered" else None
                     row[layer].plot(*line, style, color=colour, ms=3.5, lw=1.2, label=label)
             chained = [p for p in mine if p.inputs == "recovered"]
-            line = _means(chained, lambda p: (p.images, 100 * p.error))
+            line = _means((p.images, 100 * p.error) for p in chained)
             row[-1].plot(*line, "o-", color=colour, ms=3.5, lw=1.2)
             floor = 100 * fmean(p.teacher_error for p in chained)
             row[-1].axhline(floor, color=colour, lw=0.9, ls=":")
         for layer, axes in enumerate(row[:-1]):
-            axes.set(xscale="log", yscale="log", xlabel="one-bit measurements a weight")
+            drawn = any(len(line.get_xdata()) for line in axes.lines)
+            scale = "log" if drawn else "linear"  # a logarithmic axis needs something on it
+            axes.set(xscale=scale, yscale=scale, xlabel="one-bit measurements a weight")
             axes.set_title(f"{kind}: layer {layer + 1}", fontsize=9.5)
         row[0].set_ylabel("angle to the true weights (°)")
         row[-1].set(xscale="log", ylim=(0, 100), xlabel="images", ylabel="test error (%)")
@@ -111,12 +112,10 @@ def _layers(
     return ", ".join(form.format(fmean(c)) if c else "–" for c in known)
 
 
-def _means(
-    points: Sequence[RebuiltPoint], take: Callable[[RebuiltPoint], tuple[float, float]]
-) -> tuple[list[float], list[Any]]:
+def _means(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
     """The mean of y for each x, rising; without layers of which no unit was determined."""
     found: dict[float, list[float]] = {}
-    for x, y in map(take, points):
+    for x, y in points:
         if isfinite(y):
             found.setdefault(x, []).append(y)
     return sorted(found), [fmean(found[x]) for x in sorted(found)]

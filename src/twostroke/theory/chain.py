@@ -46,13 +46,11 @@ class Chain:
     """Links with the masks after each, for a batch: everything that eq. 13 fixes but the weights.
 
     `x` is (batch, inputs), flattened; `masks` one (batch, outputs) a link, of 0 and 1 in x's dtype.
-    `names` are the module paths of the links.
     """
 
     links: tuple[Link, ...]
     masks: tuple[Tensor, ...]
     x: Tensor
-    names: tuple[str, ...]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -140,7 +138,6 @@ def chain(model: nn.Module, support: Support, x: Tensor) -> Chain:
     """
     links: list[Link] = []
     masks: list[Tensor] = []
-    names: list[str] = []
     flat = x.detach().flatten(1)
     image = (x.shape[1], x.shape[2], x.shape[3]) if x.ndim == 4 else None
     calls: dict[str, int] = {}
@@ -153,7 +150,6 @@ def chain(model: nn.Module, support: Support, x: Tensor) -> Chain:
             else:
                 link = linear_link(module.weight)
             links.append(link)
-            names.append(name)
             masks.append(flat.new_ones(len(flat), link.outputs))
         elif isinstance(module, nn.ReLU | HardThreshold):
             key = f"{name}#{calls.get(name, 0)}"
@@ -172,7 +168,7 @@ def chain(model: nn.Module, support: Support, x: Tensor) -> Chain:
             )
     if not links:
         raise UnholdableError("the model has no weight layer")
-    return Chain(tuple(links), tuple(masks), flat, tuple(names))
+    return Chain(tuple(links), tuple(masks), flat)
 
 
 def lifted_weights(model: nn.Module) -> Tensor:

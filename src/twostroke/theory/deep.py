@@ -26,7 +26,8 @@ def jacobian(network: Chain, weights: Sequence[Tensor], *, held: bool = True) ->
     def output(w: Tensor) -> Tensor:
         return network.forward(w.split_with_sizes(network.sizes), held=held).reshape(-1)
 
-    return torch.func.jacfwd(output)(torch.cat(list(weights)))
+    J: Tensor = torch.func.jacfwd(output)(torch.cat(list(weights)))
+    return J
 
 
 def recover_weights(

@@ -19,6 +19,9 @@ from .gauge import plain_layers, put_rows, rows_of, unit_gauge
 from .half_spaces import Separation, half_spaces
 
 Inputs = Literal["recovered", "teacher"]
+# what recovered layers give is not quite what the teacher's do: without a ridge, as many images as weights
+# would blow that up
+OUTPUT_RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def rebuild(
     """Rebuild a plain network from its support on `x` and, for the last layer, its outputs there.
 
     Layer after layer, the weights of each unit are the half-space that its mask shows; the last layer,
-    which has no mask, is least squares of least norm on the teacher's outputs. A layer is solved on what the
+    which has no mask, is ridge regression of the teacher's outputs. A layer is solved on what the
     layers rebuilt so far make of `x`, or, with `inputs="teacher"`, on what the teacher's own do, so that
     errors do not add up. Of the teacher's weights nothing is used but, at the end, for `cosines`, and for
     the inputs with "teacher".
@@ -92,7 +95,7 @@ def rebuild(
                     cosines[~solved.determined] = torch.nan
                     found.append(RebuiltLayer(name, solved, cosines))
                 else:
-                    put_rows(mine, (torch.linalg.pinv(met) @ by_place(known(given))).mT)
+                    put_rows(mine, from_outputs(met, by_place(known(given))))
             made, given = mine(made), known(given)
     statuses = [layer.separation.status for layer in found]
     worst = (s for s in (Status.NOT_UNIQUE, Status.LIMIT) if s in statuses)
@@ -103,6 +106,13 @@ def rebuild(
         model=ours,
         layers=tuple(found),
     )
+
+
+def from_outputs(z: Tensor, y: Tensor) -> Tensor:
+    """Ridge regression of y (places, units) on z (places, fan-in): the layer's rows, (units, fan-in)."""
+    G = z.mT @ z
+    G.diagonal().add_(OUTPUT_RIDGE * G.diagonal().mean())
+    return torch.linalg.solve(G, z.mT @ y).mT
 
 
 def measurements(layer: nn.Linear | nn.Conv2d, z: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ class PathOperator(LinearOperator):
             device=network.x.device,
             blocks=(h, p, q),
         )
+        self.blocks: tuple[int, int, int]
         self.chain = network
         self.sizes = network.sizes
         out, taps = two.channels, q // two.channels  # taps: weights from one channel to an output
@@ -65,7 +66,6 @@ class PathOperator(LinearOperator):
         return (out * mask).reshape(-1)
 
     def _dense(self) -> Tensor:
-        assert self.blocks is not None
         (h, p, q), two, mask = self.blocks, self.chain.links[1], self.chain.masks[1]
         U = mask.new_zeros(len(mask), two.outputs * h * q, p)
         place = (two.k * h + self._channel[two.i]) * q + self._within
@@ -83,7 +83,6 @@ class PathOperator(LinearOperator):
 
     def factors(self, X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
         """Weight vectors (n1,), (n2,) from block factors (h, p) and (h, q), as `unlift_blocks` gives."""
-        assert self.blocks is not None
         first = (self.columns // self.sizes[1]).view(self.blocks)[..., 0]
         second = (self.columns % self.sizes[1]).view(self.blocks)[:, 0]
         one, two = X.new_zeros(self.sizes[0]), Y.new_zeros(self.sizes[1])

@@ -72,7 +72,7 @@ class StudentRun(Result):
 
 @dataclass(frozen=True)
 class TeacherStudent:
-    """Runs from several starts of one setting. `weights` and `equations` count unknowns and data.
+    """Runs from several starts of one setting.
 
     `unseen` counts directions at the teacher's weights that its training examples do not see under
     its support, beyond the one scale of each hidden channel: weights between two units that are
@@ -83,8 +83,6 @@ class TeacherStudent:
     depth: int
     samples: int
     support: Given
-    weights: int
-    equations: int
     unseen: int
     runs: tuple[StudentRun, ...]
 
@@ -154,17 +152,8 @@ def teacher_student(
                 steps=found.steps,
             )
         )
-    weights = sum(w.numel() for w in teacher.parameters())
-    return TeacherStudent(
-        width,
-        depth,
-        samples,
-        support,
-        weights,
-        samples * outputs,
-        _unseen(read, weight_vectors(teacher)),
-        tuple(runs),
-    )
+    unseen = _unseen(read, weight_vectors(teacher))
+    return TeacherStudent(width, depth, samples, support, unseen, tuple(runs))
 
 
 def _error(model: nn.Module, support: Support | None, x: Tensor, y: Tensor) -> float:
