@@ -15,7 +15,7 @@ from .conjugate import conjugate_gradients
 from .curvature import flat, loss_curvature, named
 from .held_loss import HeldLoss, norm
 from .result import StrokeResult, Track
-from .stages import Stages, stages
+from .stages import Stage, Stages, stages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +164,12 @@ class _Splitting:
             if not stage.names:
                 continue
             z, w = self._met(k), flat(self.w, stage.names)
+
+            def of_weights(w: Tensor, stage: Stage = stage, z: Tensor = z) -> Tensor:
+                return stage.run(z, named(w, stage.names, self.w))
+
             found = self._least_squares(
-                lambda w, stage=stage, z=z: stage.run(z, named(w, stage.names, self.w)),
+                of_weights,
                 self.q[k] + self.u[k],
                 w,
                 toward=torch.zeros_like(w),
@@ -186,15 +190,14 @@ class _Splitting:
     ) -> Tensor:
         """`min ‖target - f(v)‖² + price ‖v - toward‖²` for an affine f, from `start`."""
         origin = f(torch.zeros_like(start))
-        now, back = torch.func.vjp(f, start)
+        now, back, *_ = torch.func.vjp(f, start)
 
         def product(v: Tensor) -> Tensor:
             v = v.view_as(start)
-            (bent,) = back(f(v) - origin)
+            bent: Tensor = back(f(v) - origin)[0]
             return (bent + price * v).reshape(-1)
 
-        (rest,) = back(target - now)
-        rest = rest + price * (toward - start)
+        rest = back(target - now)[0] + price * (toward - start)
         found = conjugate_gradients(
             product, rest.reshape(-1), steps=self.settings.inner, damping=damping
         )

@@ -183,7 +183,8 @@ def weight_vectors(model: nn.Module) -> tuple[Tensor, ...]:
 
 
 def _refuse(name: str, module: nn.Linear | nn.Conv2d, z: Tensor, image: object) -> None:
-    if module.bias is not None:
+    bias: Tensor | None = module.bias
+    if bias is not None:
         raise UnholdableError(
             f"{name} has a bias, which the lifted form of the paper sets aside (below eq. 19): build the layer "
             "with bias=False, or take linear_map"

@@ -112,7 +112,8 @@ def from_outputs(z: Tensor, y: Tensor) -> Tensor:
     """Ridge regression of y (places, units) on z (places, fan-in): the layer's rows, (units, fan-in)."""
     G = z.mT @ z
     G.diagonal().add_(OUTPUT_RIDGE * G.diagonal().mean())
-    return torch.linalg.solve(G, z.mT @ y).mT
+    rows: Tensor = torch.linalg.solve(G, z.mT @ y).mT
+    return rows
 
 
 def measurements(layer: nn.Linear | nn.Conv2d, z: Tensor) -> Tensor:

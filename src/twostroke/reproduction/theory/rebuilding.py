@@ -20,7 +20,7 @@ STEPS = 400  # of a teacher's training
 
 
 def teacher(width: int, seed: int) -> nn.Sequential:
-    """Three convolutions and a linear layer on digits of 14×14, in float64, untrained."""
+    """Three convolutions and a linear layer on digits of 14×14, untrained."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(
@@ -32,7 +32,7 @@ def teacher(width: int, seed: int) -> nn.Sequential:
             nn.ReLU(),
             nn.Flatten(),
             nn.Linear(16 * width, 10),
-        ).double()
+        )
 
 
 def rebuilding(
@@ -44,6 +44,7 @@ def rebuilding(
         for seed in range(teachers):
             net = teacher(width, seed)
             error = digits.train(net, seed, steps=STEPS)
+            net = net.double()
             for kind, x in _pictures(digits, max(images), seed).items():
                 for count in images:
                     for inputs in ("recovered", "teacher"):
@@ -76,7 +77,7 @@ def layer_by_layer(
         angles=[float(a.nanmean()) for a in angles],
         cosines=[layer.cosine for layer in found.layers],
         undetermined=[int((~layer.separation.determined).sum()) for layer in found.layers],
-        error=digits.error(found.model),
+        error=digits.error(found.model.float()),
         teacher_error=error,
     )
 
