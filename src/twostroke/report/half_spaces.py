@@ -91,6 +91,9 @@ def draw_half_spaces(
             drawn = any(len(line.get_xdata()) for line in axes.lines)
             scale = "log" if drawn else "linear"  # a logarithmic axis needs something on it
             axes.set(xscale=scale, yscale=scale, xlabel="one-bit measurements a weight")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}" if drawn else "")
+            axes.tick_params(axis="y", which="both", labelsize=7)
             axes.set_title(f"{kind}: layer {layer + 1}", fontsize=9.5)
         row[0].set_ylabel("angle to the true weights (°)")
         row[-1].set(xscale="log", ylim=(0, 100), xlabel="images", ylabel="test error (%)")

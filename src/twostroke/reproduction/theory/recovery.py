@@ -31,7 +31,12 @@ class Scale:
 
 SCALES = {
     "smoke": Scale(
-        (4, 8, 16), (1, 4, 16, 64), 2, 5, ((2, 50), (2, 100), (2, 400), (3, 100), (3, 400)), 120
+        (4, 8, 16),
+        (1, 4, 16, 64, 256),
+        2,
+        5,
+        ((2, 50), (2, 100), (2, 400), (3, 100), (3, 400)),
+        120,
     ),
     "full": Scale(
         (4, 8, 16),
@@ -53,7 +58,7 @@ def recovery(scale: Scale, seeds: int, tell: Tell = lambda text: None) -> Findin
         [half_space_sheet(rebuilt), student_sheet(students)],
         [
             "Rebuilt: three convolutions and a linear layer, trained on MNIST averaged to 14×14; the hidden "
-            "layers from their masks alone, the last from the outputs, by least squares. Means over "
+            "layers from their masks alone, the last from the outputs, by ridge regression. Means over "
             f"{scale.teachers} teachers and over the units that are neither off nor on everywhere.",
             "Bits a weight: images × places / fan-in, for each hidden layer. Noise: white, with the mean and "
             "deviation of the digits. Test errors on 2,000 digits.",
