@@ -68,6 +68,8 @@ def draw_half_spaces(
     A row of panels for each kind of images, a colour a width. Full lines: on what the recovered layers
     give; dashed: on the teacher's own inputs.
     """
+    from matplotlib.ticker import LogLocator, NullLocator
+
     kinds = list(dict.fromkeys(p.data for p in points))
     widths = list(dict.fromkeys(p.width for p in points))
     layers = len(points[0].angles)
@@ -91,9 +93,10 @@ def draw_half_spaces(
             drawn = any(len(line.get_xdata()) for line in axes.lines)
             scale = "log" if drawn else "linear"  # a logarithmic axis needs something on it
             axes.set(xscale=scale, yscale=scale, xlabel="one-bit measurements a weight")
+            if drawn:
+                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axes.yaxis.set_minor_locator(NullLocator())
             axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("{x:g}" if drawn else "")
-            axes.tick_params(axis="y", which="both", labelsize=7)
             axes.set_title(f"{kind}: layer {layer + 1}", fontsize=9.5)
         row[0].set_ylabel("angle to the true weights (°)")
         row[-1].set(xscale="log", ylim=(0, 100), xlabel="images", ylabel="test error (%)")
