@@ -1,6 +1,6 @@
-"""Recovery given the support, measured: phase diagrams, restricted isometry, teacher and student.
+"""Recovery given the support, measured: restricted isometry, teacher and student.
 
-    python benchmarks/theory_recovery.py phase --out FILE.json
+    python benchmarks/theory_recovery.py rip --out FILE.json
 
 One thread, float64, seeds as in this file.
 """
@@ -17,30 +17,14 @@ import torch
 
 from common import parser_of, write
 from twostroke import record
-from twostroke.reproduction.theory.recovery import solvers
 from twostroke.theory import (
     gaussian_operator,
     lifted_operator,
     path_operator,
-    phase_diagram,
     plain_network,
     rip,
     teacher_student,
 )
-
-
-def phase():
-    """Success over measurements per degree of freedom; ten draws a point (large rank 3: five)."""
-    fast, every = solvers(every=False), solvers(every=True)
-    large = (1.05, 1.1, 1.2, 1.3, 1.5, 2.0)
-    small = (1.1, 1.3, 1.5, 2.0, 2.5, 3.0, 4.0)
-    runs = [
-        phase_diagram((50, 60), 1, large, fast, trials=10),
-        phase_diagram((50, 60), 3, (1.1, 1.2, 1.3, 1.5, 2.0), fast, trials=5, max_steps=60),
-        phase_diagram((12, 15), 1, small, every, trials=10, max_steps=1500),
-        phase_diagram((12, 15), 2, small, every, trials=10, max_steps=1500),
-    ]
-    return [asdict(run) for run in runs]
 
 
 def _report(name, operator, **more):
@@ -52,7 +36,7 @@ def _report(name, operator, **more):
         "low": low, "high": high, "epsilon": found.epsilon, "reason": found.reason,
         "sharp": found.sharp, **more,
         "restricted": [
-            asdict(r) | {"delta": r.delta, "delta_bound": r.delta_bound, "delta_scaled": r.delta_scaled}
+            asdict(r) | {"delta_scaled": r.delta_scaled}
             for r in found.restricted
         ],
     }  # fmt: skip
@@ -90,19 +74,6 @@ def rip_of_operators():
     return rows
 
 
-def products():
-    """Three layers, path form: restricted to products of weights; 16 starts, lower bounds."""
-    rows = []
-    for n in (60, 600, 6000):
-        teacher = plain_network(3, 3, inputs=4, outputs=2)
-        draw = torch.Generator().manual_seed(0)
-        x = torch.randn(n, 4, generator=draw, dtype=torch.float64)
-        operator = path_operator(teacher, record(teacher, x), x)
-        rows.append(_report(f"teacher 4-3-3-2, {n} examples, paths", operator))
-        print({k: v for k, v in rows[-1].items() if k != "reason"}, flush=True)
-    return rows
-
-
 def students():
     """Two teachers a setting; five starts. The rows of L-BFGS in the results are of the tag `levers`."""
     rows = []
@@ -118,20 +89,6 @@ def students():
     return rows
 
 
-def convolutional_students():
-    """Two teachers a setting, two starts: a step costs more here."""
-    rows = []
-    for depth, samples in ((2, 150), (3, 300)):
-        for support in ("given", "unknown"):
-            for seed in (0, 1):
-                found = teacher_student(
-                    3, depth, samples, support, conv=True, inputs=2, outputs=3, image=4,
-                    starts=2, seed=seed, max_steps=100,
-                )  # fmt: skip
-                rows.append(_student(found, seed))
-    return rows
-
-
 def _student(found, seed):
     row = {
         "teacher": seed,
@@ -141,7 +98,7 @@ def _student(found, seed):
         "share_recovered": sum(run.recovered for run in found.runs) / len(found.runs),
         **{
             f"median_{name}": statistics.median(getattr(run, name) for run in found.runs)
-            for name in ("train", "test_given", "test_own", "steps", "seconds")
+            for name in ("train", "test_given", "test_own", "steps")
         },
     }
     print({k: v for k, v in row.items() if k != "runs"}, flush=True)
@@ -149,11 +106,8 @@ def _student(found, seed):
 
 
 PARTS = {
-    "phase": phase,
     "rip": rip_of_operators,
-    "products": products,
     "students": students,
-    "convolutional": convolutional_students,
 }
 
 

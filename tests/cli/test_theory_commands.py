@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import twostroke as ts
 from twostroke.cli import theory
-from twostroke.reproduction.theory import SCALES, Phase, Scale
+from twostroke.reproduction.theory import SCALES, Scale, rebuilding
 
 from .typed import QUICK, run
 
@@ -81,14 +81,14 @@ def test_a_folder_that_holds_something_is_refused(capsys, tmp_path, command):
 
 
 def test_recover_does_the_scale_that_is_asked_for(capsys, tmp_path, monkeypatch):
-    phase = Phase((5, 6), 1, (3.0,), every=False, max_steps=50)
-    monkeypatch.setitem(SCALES, "smoke", Scale(2, (phase,), ((2, 60),), 40))
+    monkeypatch.setattr(rebuilding, "STEPS", 20)
+    monkeypatch.setitem(SCALES, "smoke", Scale((2,), (3,), 1, 2, ((2, 60),), 40))
     code, text, _ = run(capsys, "recover", "--out", tmp_path / "r")
     assert code == 0
     assert {p.name for p in (tmp_path / "r").iterdir()} == {
+        "half_spaces.png",
         "recover.json",
         "recover.md",
-        "phase.png",
         "students.png",
     }
     about = json.loads((tmp_path / "r" / "recover.json").read_text())["about"]

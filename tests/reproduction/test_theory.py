@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from twostroke.reproduction.theory import Findings, Phase, Scale, isometry, recovery
+from twostroke.reproduction.theory import Findings, Scale, isometry, rebuilding, recovery
 from twostroke.theory import teacher_student
 
 
@@ -22,14 +22,28 @@ def test_only_many_gaussian_rows_pass(tmp_path):
     assert "| teacher 4-3-2, paths |" in (tmp_path / "rip.md").read_text()
 
 
-def test_recovery_counts_what_its_figures_say(tmp_path):
-    phase = Phase((5, 6), 1, (1.2, 3.0), every=False, max_steps=50)
-    found = recovery(Scale(2, (phase,), ((2, 60),), 40), 2)
+def test_recovery_counts_what_its_figures_say(tmp_path, monkeypatch):
+    monkeypatch.setattr(rebuilding, "STEPS", 40)
+    told = []
+    found = recovery(Scale((3,), (2, 40), 1, 2, ((2, 60),), 40), 2, told.append)
     found.write(tmp_path, "the command", 1.0)
     figures = json.loads((tmp_path / "recover.json").read_text())
-    points = figures["phase"][0]["points"]
-    assert len(points) == 4
-    assert all(p["successes"] == 2 for p in points if p["oversampling"] == 3.0)
+    rebuilt = figures["rebuilt"]
+    assert [(p["data"], p["images"], p["inputs"]) for p in rebuilt] == [
+        (data, images, inputs)
+        for data in ("digits", "noise")
+        for images in (2, 40)
+        for inputs in ("recovered", "teacher")
+    ]
+    assert rebuilt[2]["per_weight"] == [40 * 196 / 10, 40 * 49 / 28, 40 * 16 / 28]
+    few, many = (
+        next(p for p in rebuilt if p["images"] == n and p["data"] == "noise") for n in (2, 40)
+    )
+    assert many["angles"][0] < 0.5 < few["angles"][0]
+    assert many["cosines"][0] == pytest.approx(math.cos(math.radians(many["angles"][0])), abs=1e-4)
+    (row,) = [r for r in found.sheets[0].rows if (r[0], r[2]) == ("noise", "40")]
+    assert row[6] == f"{100 * many['error']:.1f}"
+    assert len(told) == 4 + 4
     students = figures["students"]
     assert [(s["support"], s["teacher"]) for s in students] == [
         ("given", 0),

@@ -17,14 +17,13 @@ def linear(*sizes):
 
 def switched_by_one():
     relu = nn.ReLU()
-    return nn.Sequential(
-        nn.Linear(3, 4), relu, nn.Sequential(nn.Linear(4, 4), relu), nn.Linear(4, 2)
-    )
+    one, two, three = (nn.Linear(ins, outs, bias=False) for ins, outs in ((3, 4), (4, 4), (4, 2)))
+    return nn.Sequential(one, relu, nn.Sequential(two, relu), three)
 
 
 def repeated():
-    layer = nn.Linear(3, 3)
-    return nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU(), nn.Linear(3, 2))
+    layer = nn.Linear(3, 3, bias=False)
+    return nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU(), nn.Linear(3, 2, bias=False))
 
 
 def conv(**options):
@@ -47,55 +46,20 @@ NETWORKS = {
         ),
         (1, 3, 3),
     ),
-    "biases": lambda: (
-        nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2)),
-        (2,),
-    ),
-    "bias of the first": lambda: (
-        nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False)),
-        (3,),
-    ),
-    "bias of the last": lambda: (
-        nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2)),
-        (3,),
-    ),
-    "bias in the middle": lambda: (
-        nn.Sequential(
-            nn.Linear(2, 3, bias=False),
-            nn.ReLU(),
-            nn.Linear(3, 4),
-            nn.ReLU(),
-            nn.Linear(4, 2, bias=False),
-        ),
-        (2,),
-    ),
-    "conv, biases": lambda: (
-        nn.Sequential(
-            nn.Conv2d(1, 2, 2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(2, 2, 2, stride=2),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(2, 2),
-        ),
-        (1, 2, 2),
-    ),
-    "conv, groups": lambda: (
-        nn.Sequential(
-            nn.Conv2d(2, 4, 2, groups=2, bias=False),
-            nn.ReLU(),
-            nn.Conv2d(4, 2, 2, groups=2, padding=1, bias=False),
-        ),
-        (2, 3, 3),
-    ),
-    "conv, depthwise": lambda: (
-        nn.Sequential(nn.Conv2d(2, 4, 2, groups=2), nn.ReLU(), nn.Conv2d(4, 2, 1, bias=False)),
-        (2, 3, 3),
-    ),
     "one relu, twice": lambda: (switched_by_one(), (3,)),
     "one layer, twice": lambda: (repeated(), (3,)),
     "masked output": lambda: (nn.Sequential(*linear(3, 3, 2), nn.ReLU()), (3,)),
 }
+
+
+TWO_LAYERS = (
+    "4-3-2",
+    "conv",
+    "conv, dilated",
+    "conv, circular",
+    "conv, fully connected",
+    "masked output",
+)
 
 
 def build(name, *, batch=5, seed=0):

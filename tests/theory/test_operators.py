@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from twostroke import record
-from twostroke.errors import TooLargeError, UnholdableError
+from twostroke.errors import UnholdableError
 from twostroke.theory import (
     DenseOperator,
     chain,
@@ -20,7 +20,7 @@ from twostroke.theory.lifting import vec
 from twostroke.theory.operator import LinearOperator
 
 from .conformance import OperatorConformance
-from .networks import NETWORKS, build, linear
+from .networks import NETWORKS, TWO_LAYERS, build, linear
 
 
 class TestDense(OperatorConformance):
@@ -95,19 +95,26 @@ class TestPathsConvolution(OperatorConformance):
 def test_output_is_u_v(name, seed):
     model, x, support = build(name, seed=seed)
     y = model(x).detach().reshape(-1)
-    full, paths = lifted_operator(model, support, x), path_operator(model, support, x)
-    v = lifted_weights(model)
+    U, v = lifted_operator(model, support, x), lifted_weights(model)
     for got in (
-        full.matvec(v),
-        full.dense(limit_bytes=1 << 30) @ v,
-        paths.matvec(paths.restrict(v)),
-        paths.matvec(paths.lift(*weight_vectors(model))),
+        U.matvec(v),
+        U.dense(limit_bytes=1 << 30) @ v,
         chain(model, support, x).forward(weight_vectors(model)).reshape(-1),
     ):
         torch.testing.assert_close(got, y, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_without_held_masks_a_chain_is_the_relu_network(name):
+    model, x, support = build(name, seed=1)
+    other, _, _ = build(name, seed=2)
+    if isinstance(model[-1], nn.ReLU):  # the chain holds its last mask
+        model, other = model[:-1], other[:-1]
+    got = chain(model, support, x).forward(weight_vectors(other), held=False)
+    torch.testing.assert_close(got, other(x).detach().flatten(1), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", TWO_LAYERS)
 def test_path_form_is_the_lifted_operator_without_zero_columns(name):
     model, x, support = build(name)
     paths = path_operator(model, support, x)
@@ -116,6 +123,8 @@ def test_path_form_is_the_lifted_operator_without_zero_columns(name):
     rest = torch.ones(U.shape[1], dtype=torch.bool)
     rest[paths.columns] = False
     assert (U[:, rest] == 0).all()
+    got = paths.matvec(paths.lift(*weight_vectors(model)))
+    torch.testing.assert_close(got, model(x).detach().reshape(-1), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +140,7 @@ def test_share_of_zero_columns_is_one_minus_one_over_h(sizes, share):
 
 
 def test_blocks_are_rank_one_and_give_the_weights_back():
-    for name in ("4-3-2", "conv", "conv, fully connected", "bias of the first", "conv, depthwise"):
+    for name in TWO_LAYERS:
         model, x, support = build(name)
         paths = path_operator(model, support, x)
         p = paths.restrict(lifted_weights(model)).view(paths.blocks)
@@ -139,37 +148,6 @@ def test_blocks_are_rank_one_and_give_the_weights_back():
         assert residual.max() < 1e-14
         one, two = paths.factors(X, Y)
         torch.testing.assert_close(paths.lift(one, two), p.reshape(-1), rtol=1e-10, atol=1e-12)
-
-
-def test_a_bias_is_a_weight_from_a_constant():
-    """Eq. 14–19 of the same network with ones appended to its input and handed on by hand."""
-    model, x, support = build("biases")
-    one, two, three = (
-        torch.cat([layer.weight, layer.bias[:, None]], 1).detach() for layer in model[::2]
-    )
-    more = linear(3, 4, 3, 2).double()
-    with torch.no_grad():
-        for layer, W in zip(more[::2], (one, two, three), strict=True):
-            layer.weight.zero_()
-            layer.weight[: len(W)] = W
-        more[0].weight[3, 2] = more[2].weight[2, 3] = 1
-    ones = torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
-    by_hand = lifted_operator(more, record(more, ones), ones)
-    torch.testing.assert_close(
-        by_hand.matvec(lifted_weights(more)), model(x).detach().reshape(-1), rtol=1e-10, atol=1e-12
-    )
-    ours = chain(model, support, x)
-    assert [link.weights for link in ours.links] == [2 * 3 + 3 + 1, 3 * 2 + 2 + 1, 2 * 2 + 2]
-    for link, layer, w in zip(ours.links, more[::2], weight_vectors(model), strict=True):
-        W = torch.zeros_like(layer.weight)
-        W[link.k, link.i] = w[link.j]
-        assert torch.equal(W, layer.weight)
-
-
-def test_two_layers_with_an_outer_bias_are_no_stack_of_blocks():
-    for name in ("bias of the last", "conv, groups"):
-        model, x, support = build(name)
-        assert path_operator(model, support, x).blocks is None
 
 
 def test_column_major_vec():
@@ -181,7 +159,12 @@ def test_column_major_vec():
     ("model", "words"),
     [
         (nn.Sequential(nn.Linear(4, 3, bias=False), nn.LayerNorm(3)), r"1 \(LayerNorm\)"),
-        (nn.Sequential(nn.Conv2d(4, 4, 1, groups=2), nn.Linear(3, 2)), "1 meets images"),
+        (
+            nn.Sequential(nn.Conv2d(4, 4, 1, bias=False), nn.Linear(3, 2, bias=False)),
+            "1 meets images",
+        ),
+        (nn.Sequential(nn.Conv2d(4, 4, 1, groups=2, bias=False)), "0 is a convolution in groups"),
+        (nn.Sequential(nn.Linear(4, 3)), "0 has a bias"),
         (nn.Sequential(nn.Identity()), "no weight layer"),
     ],
 )
@@ -193,7 +176,7 @@ def test_chain_refuses_by_name(model, words):
         chain(model, support, x.double())
 
 
-def test_too_many_walks_are_refused_with_the_figure():
-    model, x, support = build("conv")
-    with pytest.raises(TooLargeError, match="walks"):
-        path_operator(model, support, x, walk_limit=10)
+def test_the_path_form_is_for_two_layers():
+    model, x, support = build("3-4-3-2")
+    with pytest.raises(UnholdableError, match="two layers, not 3"):
+        path_operator(model, support, x)

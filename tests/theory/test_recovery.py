@@ -1,4 +1,4 @@
-"""Solvers of P1–P3 on problems with known solutions: solvers × problems."""
+"""P1–P3 on problems with known solutions."""
 
 import pytest
 import torch
@@ -7,36 +7,19 @@ from twostroke import record
 from twostroke.errors import SettingsError
 from twostroke.outcome import Status
 from twostroke.theory import (
-    AlternatingLeastSquares,
     DenseOperator,
-    FactoredDescent,
-    GaussNewton,
-    LevenbergMarquardt,
-    NuclearNorm,
     Problem,
-    SingularValueProjection,
     gaussian_operator,
     lifted_operator,
     lifted_weights,
     path_operator,
-    phase_diagram,
     plain_network,
     recover,
     unlift_blocks,
     weight_vectors,
 )
-from twostroke.theory.recovery.driver import start_factors
-from twostroke.theory.recovery.problem import Factors
-
-SOLVERS = {
-    "descent": FactoredDescent(),
-    "stochastic descent": FactoredDescent(batch=16),
-    "alternating": AlternatingLeastSquares(),
-    "gauss-newton": GaussNewton(),
-    "levenberg-marquardt": LevenbergMarquardt(),
-    "projection": SingularValueProjection(),
-    "nuclear norm": NuclearNorm(),
-}
+from twostroke.theory.problem import Factors
+from twostroke.theory.recovery import start_factors
 
 
 def sensing(p, q, rank, oversampling, seed=0):
@@ -56,10 +39,9 @@ def network(n=80, width=3):
 
 @pytest.mark.parametrize("start", ["spectral", "random"])
 @pytest.mark.parametrize("rank", [1, 2])
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_sensing(solver, rank, start):
+def test_sensing(rank, start):
     problem, truth = sensing(10, 12, rank, 4)
-    found = recover(problem, SOLVERS[solver], start, max_steps=3000)
+    found = recover(problem, start)
     assert found.status is Status.CONVERGED, found.message
     assert found.error(truth) < 1e-13
     assert found.missing_rank == 0
@@ -68,28 +50,21 @@ def test_sensing(solver, rank, start):
 
 
 @pytest.mark.parametrize("rank", [1, 3])
-def test_published_size_by_gauss_newton(rank):
-    """50 × 60, 1.5 measurements a degree of freedom: published, 20 iterations."""
+def test_published_size(rank):
+    """50 × 60, 1.5 measurements a degree of freedom: published, 20 iterations of Gauss–Newton."""
     problem, truth = sensing(50, 60, rank, 1.5)
-    found = recover(problem, GaussNewton())
+    found = recover(problem)
     assert found.steps <= 20
     assert found.error(truth) < 1e-13
 
 
-@pytest.mark.parametrize(
-    ("solver", "start"),
-    [
-        ("alternating", "spectral"), ("alternating", "random"), ("gauss-newton", "spectral"),
-        ("levenberg-marquardt", "spectral"), ("levenberg-marquardt", "random"),
-        ("nuclear norm", "spectral"),
-    ],
-)  # fmt: skip
-def test_two_layers_in_path_form(solver, start):
+@pytest.mark.parametrize("start", ["spectral", "random"])
+def test_two_layers_in_path_form(start):
     teacher, x, support = network()
     paths = path_operator(teacher, support, x)
     truth = paths.lift(*weight_vectors(teacher))
     problem = Problem(paths, paths.matvec(truth))
-    found = recover(problem, SOLVERS[solver], start, seed=3)
+    found = recover(problem, start, seed=3)
     assert found.status is Status.CONVERGED, found.message
     assert found.error(truth) < 1e-11
     X, Y, _ = unlift_blocks(found.V)
@@ -102,7 +77,7 @@ def test_p3_as_written_is_not_unique():
     teacher, x, support = network()
     U = lifted_operator(teacher, support, x)
     problem = Problem(U, U.matvec(lifted_weights(teacher)))
-    found = recover(problem, LevenbergMarquardt(), "random", max_steps=500)
+    found = recover(problem, "random", max_steps=500)
     assert found.status is Status.NOT_UNIQUE, found.message
     # rank one as a whole sees one scale, each hidden unit has one of its own: h - 1 unseen
     assert found.missing_rank == 2
@@ -117,7 +92,7 @@ def test_spectral_start_of_p3_as_written_is_a_saddle():
     X, _ = start_factors(problem, "spectral")
     alive = X[0, :, 0].view(5, 3).abs().amax(0) > 1e-10
     assert int(alive.sum()) == 1
-    assert not recover(problem, LevenbergMarquardt()).ok
+    assert not recover(problem).ok
 
 
 def test_a_dead_unit_is_named():
@@ -127,7 +102,7 @@ def test_a_dead_unit_is_named():
     support = record(teacher, x)
     paths = path_operator(teacher, support, x)
     truth = paths.lift(*weight_vectors(teacher))
-    found = recover(Problem(paths, paths.matvec(truth)), GaussNewton())
+    found = recover(Problem(paths, paths.matvec(truth)))
     assert found.status is Status.NOT_UNIQUE
     assert found.missing_rank == 5 + 3 - 1
     assert "off" in found.message
@@ -135,36 +110,36 @@ def test_a_dead_unit_is_named():
 
 def test_ways_to_fail_have_names_and_advice():
     problem, _ = sensing(8, 9, 1, 3)
-    assert recover(problem, FactoredDescent(), max_steps=3).status is Status.LIMIT
-    assert recover(problem, FactoredDescent(lr=50.0)).status is Status.DIVERGED
+    assert recover(problem, max_steps=1).status is Status.LIMIT
     noisy = Problem(problem.operator, problem.y + torch.randn_like(problem.y))
-    found = recover(noisy, LevenbergMarquardt())
+    found = recover(noisy)
     assert found.status is Status.STALLED
     assert "noise" in found.message
     few, _ = sensing(8, 9, 1, 0.5)
-    assert recover(few, GaussNewton()).status in (Status.NOT_UNIQUE, Status.SINGULAR)
+    assert recover(few).status is Status.NOT_UNIQUE
     contradiction = torch.ones(30, 72, dtype=torch.float64)
     y = torch.arange(30, dtype=torch.float64)
-    for solver in (GaussNewton(), AlternatingLeastSquares()):
-        found = recover(Problem(DenseOperator(contradiction, blocks=(1, 8, 9)), y), solver)
-        assert found.status is Status.SINGULAR
+    found = recover(Problem(DenseOperator(contradiction, blocks=(1, 8, 9)), y))
+    assert found.status is Status.STALLED
+    huge = Problem(problem.operator, problem.y * 1e300)
+    X, Y = start_factors(problem, "random")
+    assert recover(huge, Factors(X * 1e200, Y * 1e200)).status is Status.DIVERGED
 
 
 def test_zero_measurements():
     operator = gaussian_operator(40, 4, 5)
-    problem = Problem(operator, torch.zeros(40, dtype=torch.float64))
-    for solver in SOLVERS.values():
-        assert recover(problem, solver, "spectral").residual == 0
+    assert recover(Problem(operator, torch.zeros(40, dtype=torch.float64))).residual == 0
 
 
 def test_history_and_determinism():
     problem, _ = sensing(8, 9, 1, 3)
-    one, two = (recover(problem, FactoredDescent(batch=8), "random", seed=5) for _ in range(2))
+    one, two = (recover(problem, "random", seed=5) for _ in range(2))
     assert one.residuals == two.residuals
+    assert list(one.residuals[:-1]) == sorted(one.residuals[:-1], reverse=True)
     assert len(one.residuals) == one.steps + 1
     assert one.residual == pytest.approx(problem.residual(one.V))
     given = start_factors(problem, "random", seed=9)
-    assert recover(problem, GaussNewton(), given).residuals[0] == problem.residual(given.product)
+    assert recover(problem, given).residuals[0] == pytest.approx(problem.residual(given.product))
 
 
 def test_jacobian_is_the_derivative():
@@ -195,17 +170,6 @@ def test_refusals():
     with pytest.raises(SettingsError, match="rank is between 1 and 3"):
         Problem(operator, y, 4)
     with pytest.raises(SettingsError, match="'spectral', 'random'"):
-        recover(Problem(operator, y), GaussNewton(), "zero")
+        recover(Problem(operator, y), "zero")
     with pytest.raises(SettingsError, match="start is X"):
-        recover(Problem(operator, y), GaussNewton(), Factors(y, y))
-
-
-def test_phase_diagram():
-    found = phase_diagram(
-        (6, 7), 1, (0.5, 3.0), {"gn": GaussNewton(), "lm": LevenbergMarquardt()}, trials=4
-    )
-    oversampling, rates = found.curve("gn")
-    assert oversampling == [0.5, 3.0]
-    assert rates[0] == 0
-    assert rates[1] >= 0.75
-    assert {point.solver for point in found.points} == {"gn", "lm"}
+        recover(Problem(operator, y), Factors(y, y))

@@ -14,7 +14,7 @@ from twostroke.theory import (
     teacher_student,
     weight_vectors,
 )
-from twostroke.theory.deep import jacobian, live
+from twostroke.theory.deep import jacobian
 
 from .networks import NETWORKS, build
 
@@ -33,21 +33,10 @@ def test_jacobian_is_that_of_the_held_network(name):
     )
 
 
-def test_live_masks_are_relus_own():
-    model, x, support = build("3-4-3-2", seed=1)
-    network = chain(model, support, x)
-    other, _, _ = build("3-4-3-2", seed=2)
-    got = live(network, weight_vectors(other)).forward(weight_vectors(other))
-    torch.testing.assert_close(got, other(x).detach(), rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.parametrize(("depth", "conv"), [(2, False), (3, False), (2, True)])
-def test_held_students_find_the_teacher_and_its_signs(depth, conv):
-    teacher, start = (
-        plain_network(3, depth, inputs=3, outputs=2, conv=conv, image=3, seed=s) for s in (0, 4)
-    )
-    shape = (3, 3, 3) if conv else (3,)
-    x = torch.randn(250, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+@pytest.mark.parametrize("depth", [2, 3])
+def test_held_students_find_the_teacher_and_its_signs(depth):
+    teacher, start = (plain_network(3, depth, inputs=3, outputs=2, seed=s) for s in (0, 4))
+    x = torch.randn(250, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     support = record(teacher, x)
     y = teacher(x).detach()
     network = chain(teacher, support, x)
@@ -55,7 +44,7 @@ def test_held_students_find_the_teacher_and_its_signs(depth, conv):
     assert found.status is Status.CONVERGED, found.message
     weights = oriented(network, found.weights)
     torch.testing.assert_close(network.forward(weights), y, rtol=1e-8, atol=1e-10)
-    torch.testing.assert_close(live(network, weights).forward(weights), y, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(network.forward(weights, held=False), y, rtol=1e-8, atol=1e-10)
 
 
 def test_oriented_changes_no_held_output():
@@ -90,7 +79,7 @@ def test_of_two_layers_every_start_succeeds_with_the_support_given():
         teacher_student(4, 2, 100, s, inputs=4, outputs=3, starts=2, max_steps=400)
         for s in ("given", "unknown")
     )
-    assert (given.weights, given.equations, given.unseen) == (28, 300, 0)
+    assert given.unseen == 0
     for run in given.runs:
         assert run.status is Status.CONVERGED
         assert run.reached
@@ -101,8 +90,8 @@ def test_of_two_layers_every_start_succeeds_with_the_support_given():
 
 
 def test_errors_are_those_of_the_held_network():
-    teacher = plain_network(4, 3, conv=True, inputs=2, image=4)
-    x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    teacher = plain_network(4, 3, inputs=2)
+    x = torch.randn(30, 2, dtype=torch.float64)
     support = record(teacher, x)
     with hold(teacher, support):
         held = teacher(x)

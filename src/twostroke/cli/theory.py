@@ -35,17 +35,17 @@ def rip(*, out: Path, seeds: int = 3) -> None:
 def recover(
     *, out: Path, scale: Literal["smoke", "full"] = "smoke", seeds: int | None = None
 ) -> None:
-    """Recover weights whose support is given: how many measurements it takes, and if it helps.
+    """Recover weights whose support is given: how many bits it takes, and if it helps.
 
-    A phase diagram (recoveries of low-rank matrices from Gaussian measurements, by solver), and
-    students that are fitted to teachers with the teacher's support given and unknown.
+    Small networks, trained on digits, are rebuilt from their masks on a few images, layer by layer: each
+    unit is a half-space, a convex problem. And students are fitted to teachers with the teacher's support
+    given and unknown.
 
     Args:
-        out: Folder for recover.md, recover.json, phase.png and students.png; must not hold
+        out: Folder for recover.md, recover.json, half_spaces.png and students.png; must not hold
             anything yet.
-        scale: smoke takes a minute or two, full about half an hour.
-        seeds: Draws of each problem, and teachers of each kind (one student each); by default 5 for
-            smoke and 10 for full.
+        scale: smoke takes about two minutes, full about half an hour.
+        seeds: Teachers of each kind of student, one student each; by default 5 for smoke and 10 for full.
     """
     with _folder(out, seeds):
         from ..reproduction.theory import SCALES, recovery

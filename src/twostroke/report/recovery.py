@@ -1,35 +1,15 @@
-"""Tables and pictures of `twostroke recover`: phase diagrams, teachers and students."""
+"""The table and the picture of students and their teachers, support given and unknown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
 from statistics import median
-from typing import Any
 
-from ..theory.recovery import PhaseDiagram
 from ..theory.teacher_student import TeacherStudent
 from .curves import COLOURS
 from .figure import new_figure, plain
 from .sheet import Sheet
-
-MARKERS = "os^DvPX"
-
-
-def phase_sheet(diagram: PhaseDiagram) -> Sheet:
-    """Successes by solver and measurements per degree of freedom, the median steps in brackets."""
-    solvers = list(dict.fromkeys(p.solver for p in diagram.points))
-    factors = list(dict.fromkeys(p.oversampling for p in diagram.points))
-    cells = {
-        (p.solver, p.oversampling): f"{p.successes} ({p.steps:.0f})" if p.successes else "0"
-        for p in diagram.points
-    }
-    rows = tuple((s, *(cells.get((s, f), "–") for f in factors)) for s in solvers)
-    return Sheet(
-        f"{_problem(diagram)}: recoveries of {diagram.points[0].trials} (median steps)",
-        ("solver", *(f"{f:g}" for f in factors)),
-        rows,
-    )
 
 
 def student_sheet(settings: Sequence[TeacherStudent]) -> Sheet:
@@ -47,46 +27,6 @@ def student_sheet(settings: Sequence[TeacherStudent]) -> Sheet:
     for support in ("given", "unknown"):
         heads += [f"{support}:\nfits", "recovers", "error"]
     return Sheet("Teacher and student, support given and unknown", tuple(heads), tuple(rows))
-
-
-def draw_phase(
-    diagrams: Sequence[PhaseDiagram], path: str | PathLike[str], *, note: str = ""
-) -> None:
-    """Draw success rate against measurements per degree of freedom, a curve a solver, a panel a problem."""
-    columns = min(2, len(diagrams))
-    lines = -(-len(diagrams) // columns)
-    figure = new_figure((3.2 + 4.2 * columns, 0.9 + 3.2 * lines))
-    panels = figure.subplots(lines, columns, squeeze=False).ravel()
-    solvers = list(dict.fromkeys(p.solver for d in diagrams for p in d.points))
-    handles: dict[str, Any] = {}
-    for axes, diagram in zip(panels, diagrams, strict=False):
-        here = [s for s in solvers if diagram.curve(s)[0]]
-        for place, solver in enumerate(here):
-            kind = solvers.index(solver)
-            factors, rates = diagram.curve(solver)
-            # curves that coincide, as they do at 0 and 1, are set a hair apart
-            shift = 0.8 * (place - (len(here) - 1) / 2)
-            (handles[solver],) = axes.plot(
-                factors,
-                [100 * rate + shift for rate in rates],
-                marker=MARKERS[kind % len(MARKERS)],
-                ms=4.5,
-                lw=1.3,
-                color=(*COLOURS, "#222222")[kind % (len(COLOURS) + 1)],
-            )
-        axes.set_title(_problem(diagram), fontsize=9.5)
-        axes.set(ylim=(-6, 106), xlabel="measurements per degree of freedom")
-        axes.set(ylabel="recovered (%)")
-        plain(axes)
-    for axes in panels[len(diagrams) :]:
-        axes.set_visible(False)
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside right upper", frameon=False, fontsize=8
-    )
-    figure.suptitle("Recovery from Gaussian measurements", fontsize=11)
-    if note:
-        figure.supxlabel(note, fontsize=7.5, color="#555555")
-    figure.savefig(path, dpi=130)
 
 
 def draw_students(
@@ -144,7 +84,3 @@ def _grouped(
         by = groups.setdefault((s.depth, s.samples), {"given": [], "unknown": []})
         by[s.support].append(s)
     return groups
-
-
-def _problem(diagram: PhaseDiagram) -> str:
-    return f"{diagram.shape[0]} × {diagram.shape[1]}, rank {diagram.rank}"

@@ -115,15 +115,17 @@ class _Splitting:
         )
         return track.result(status, flatness, first, detail)
 
+    def _met(self, k: int) -> Tensor:
+        """What layer k meets."""
+        return self.read.x if k == 0 else self.read.stages[k - 1].between(self.q[k - 1])
+
     def _outputs(self) -> None:
         """Solve for the pre-activations, last layer first."""
-        read, q, u = self.read, self.q, self.u
-        last = len(q) - 1
+        last = len(self.q) - 1
         for k in range(last, -1, -1):
-            z = read.x if k == 0 else read.stages[k - 1].between(q[k - 1])
-            aim = read.stages[k].run(z, self.w) - u[k]
+            aim = self.read.stages[k].run(self._met(k), self.w) - self.u[k]
             self.problem.passes += self.one
-            q[k] = self._against_loss(aim) if k == last else self._against_next(k, aim)
+            self.q[k] = self._against_loss(aim) if k == last else self._against_next(k, aim)
 
     def _against_loss(self, aim: Tensor) -> Tensor:
         """`min Σ loss(q) + ρ/2 ‖q - aim‖²` by Newton's method, from `aim`."""
@@ -149,78 +151,69 @@ class _Splitting:
     def _against_next(self, k: int, aim: Tensor) -> Tensor:
         """`min ‖q - aim‖² + ‖q_{k+1} + u_{k+1} - layer_{k+1}(between q)‖²`, from where q is."""
         here, after = self.read.stages[k], self.read.stages[k + 1]
-        target = self.q[k + 1] + self.u[k + 1]
-        affine = _Affine(lambda q: after.run(here.between(q), self.w), torch.zeros_like(aim))
-        q = self.q[k]
-        rest = (aim - q) + affine.adjoint(target - affine(q))
-        found = conjugate_gradients(
-            lambda v: v + affine.normal(v.view_as(q)).reshape(-1),
-            rest.reshape(-1),
-            steps=self.settings.inner,
+        return self._least_squares(
+            lambda q: after.run(here.between(q), self.w),
+            self.q[k + 1] + self.u[k + 1],
+            self.q[k],
+            toward=aim,
         )
-        self.problem.passes += self.one * (found.steps + 3)
-        return q + found.x.view_as(q)
 
     def _weights(self) -> None:
         """Solve for each layer's weights by least squares, from where they are."""
-        problem, read = self.problem, self.read
-        for k, stage in enumerate(read.stages):
+        for k, stage in enumerate(self.read.stages):
             if not stage.names:
                 continue
-            z = read.x if k == 0 else read.stages[k - 1].between(self.q[k - 1])
-            decay = problem.weight_decay * len(z) / self.settings.rho
-            w = flat(self.w, stage.names)
-            affine = _Affine(_of_weights(stage, z, self.w), torch.zeros_like(w))
-            rest = affine.adjoint(self.q[k] + self.u[k] - affine(w)) - decay * w
+            z, w = self._met(k), flat(self.w, stage.names)
 
-            def product(v: Tensor, affine: _Affine = affine, decay: float = decay) -> Tensor:
-                return affine.normal(v) + decay * v
+            def of_weights(w: Tensor, stage: Stage = stage, z: Tensor = z) -> Tensor:
+                return stage.run(z, named(w, stage.names, self.w))
 
-            found = conjugate_gradients(product, rest, steps=self.settings.inner, damping=1e-8)
-            self.w |= named(w + found.x, stage.names, self.w)
-            problem.passes += self.one * (found.steps + 3)
+            found = self._least_squares(
+                of_weights,
+                self.q[k] + self.u[k],
+                w,
+                toward=torch.zeros_like(w),
+                price=self.problem.weight_decay * len(z) / self.settings.rho,
+                damping=1e-8,
+            )
+            self.w |= named(found, stage.names, self.w)
+
+    def _least_squares(
+        self,
+        f: Callable[[Tensor], Tensor],
+        target: Tensor,
+        start: Tensor,
+        *,
+        toward: Tensor,
+        price: float = 1.0,
+        damping: float = 0.0,
+    ) -> Tensor:
+        """`min ‖target - f(v)‖² + price ‖v - toward‖²` for an affine f, from `start`."""
+        origin = f(torch.zeros_like(start))
+        now, back, *_ = torch.func.vjp(f, start)
+
+        def product(v: Tensor) -> Tensor:
+            v = v.view_as(start)
+            bent: Tensor = back(f(v) - origin)[0]
+            return (bent + price * v).reshape(-1)
+
+        rest = back(target - now)[0] + price * (toward - start)
+        found = conjugate_gradients(
+            product, rest.reshape(-1), steps=self.settings.inner, damping=damping
+        )
+        self.problem.passes += self.one * (found.steps + 3)
+        return start + found.x.view_as(start)
 
     def _multipliers(self) -> float:
         """Add what is violated to the multipliers; gives its share of the pre-activations."""
-        read, square, size = self.read, 0.0, 0.0
-        for k, stage in enumerate(read.stages):
-            z = read.x if k == 0 else read.stages[k - 1].between(self.q[k - 1])
-            gap = self.q[k] - stage.run(z, self.w)
+        square, size = 0.0, 0.0
+        for k, stage in enumerate(self.read.stages):
+            gap = self.q[k] - stage.run(self._met(k), self.w)
             self.u[k] = self.u[k] + gap
             square += float(gap.double().square().sum())
             size += float(self.q[k].double().square().sum())
         self.problem.passes += 1
         return (square / size) ** 0.5 if size else square
-
-
-class _Affine:
-    """An affine function by what it gives: `f(u) - f(0)` is linear, and any graph of it is its adjoint."""
-
-    def __init__(self, f: Callable[[Tensor], Tensor], zero: Tensor) -> None:
-        self.f, self.zero = f, zero
-        self.origin = f(zero)
-
-    def __call__(self, u: Tensor) -> Tensor:
-        return self.f(u)
-
-    def normal(self, u: Tensor) -> Tensor:
-        """`Jᵀ J u`."""
-        with torch.enable_grad():
-            leaf = u.detach().requires_grad_()
-            out = self.f(leaf)
-            (back,) = torch.autograd.grad(out, leaf, out.detach() - self.origin)
-        return back
-
-    def adjoint(self, r: Tensor) -> Tensor:
-        """`Jᵀ r`."""
-        with torch.enable_grad():
-            leaf = self.zero.detach().clone().requires_grad_()
-            (back,) = torch.autograd.grad(self.f(leaf), leaf, r)
-        return back
-
-
-def _of_weights(stage: Stage, z: Tensor, weights: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda w: stage.run(z, named(w, stage.names, weights))
 
 
 def _forward(read: Stages, weights: dict[str, Tensor]) -> list[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +21,6 @@ class Link:
 
     `k`, `j`, `i` are (triples,) int64; `w` is the `vec` of a weight of `shape` (out, ...). A
     convolution's Toeplitz matrix is in `k` and `i`, and its shared weights appear once in `j`.
-
-    A bias is a weight from a constant input: with `bias`, w goes on with one entry an output channel.
-    The constant 1 is one more input, the last; with `constant` it is handed on as one more output,
-    by one more entry of w, the last, whose value is 1.
     """
 
     shape: tuple[int, ...]
@@ -33,14 +29,11 @@ class Link:
     k: Tensor
     j: Tensor
     i: Tensor
-    groups: int = 1
-    bias: bool = False
-    constant: bool = False
 
     @property
     def weights(self) -> int:
-        """Number of weights, bias and constant among them."""
-        return torch.Size(self.shape).numel() + self.channels * self.bias + self.constant
+        """Number of weights."""
+        return torch.Size(self.shape).numel()
 
     @property
     def channels(self) -> int:
@@ -52,14 +45,12 @@ class Link:
 class Chain:
     """Links with the masks after each, for a batch: everything that eq. 13 fixes but the weights.
 
-    `x` is (batch, inputs), flattened, with a column of ones where there are biases; `masks` one
-    (batch, outputs) a link, of 0 and 1 in x's dtype. `names` are the module paths of the links.
+    `x` is (batch, inputs), flattened; `masks` one (batch, outputs) a link, of 0 and 1 in x's dtype.
     """
 
     links: tuple[Link, ...]
     masks: tuple[Tensor, ...]
     x: Tensor
-    names: tuple[str, ...]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -71,11 +62,15 @@ class Chain:
         """Outputs of one example."""
         return self.links[-1].outputs
 
-    def forward(self, weights: Sequence[Tensor]) -> Tensor:
-        """Output of the held network for weight vectors (n1,), (n2,), …: (batch, outputs)."""
+    def forward(self, weights: Sequence[Tensor], *, held: bool = True) -> Tensor:
+        """Output for weight vectors (n1,), (n2,), …: (batch, outputs).
+
+        With `held=False`, ReLU's own masks for these weights stand after every link but the last.
+        """
         z = self.x
-        for link, mask, w in zip(self.links, self.masks, weights, strict=True):
-            z = mask * summed(z[:, link.i] * w[link.j], link.k, link.outputs)
+        for level, (link, w) in enumerate(zip(self.links, weights, strict=True)):
+            q = summed(z[:, link.i] * w[link.j], link.k, link.outputs)
+            z = q * (self.masks[level] if held or level == len(self.links) - 1 else (q > 0).to(q))
         return z
 
 
@@ -97,36 +92,40 @@ def linear_link(weight: Tensor) -> Link:
     return Link((out, ins), ins, out, k, k + out * i, i)
 
 
+def unfolded(module: nn.Conv2d, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """What a convolution meets at each place of (batch, c, h, w): (batch, fan-in, places), and their grid."""
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    padded = F.pad(images, module._reversed_padding_repeated_twice, mode=mode)
+    kernel, dilation, stride = module.kernel_size, module.dilation, module.stride
+    height, width = (
+        (side - d * (n - 1) - 1) // s + 1
+        for side, n, d, s in zip(padded.shape[2:], kernel, dilation, stride, strict=True)
+    )
+    return F.unfold(padded, kernel, dilation=dilation, stride=stride), (height, width)
+
+
 def conv_link(module: nn.Conv2d, shape: tuple[int, int, int]) -> tuple[Link, tuple[int, int, int]]:
     """Link of a convolution of images of `shape` (c, h, w), and the shape of its output."""
     weight, (c, h, w) = module.weight, shape
-    out, kernel = weight.shape[0], tuple(weight.shape[2:])
+    out = weight.shape[0]
     # each patch as the places its entries come from, counted from 1 so that padding's zeros show;
     # float64 counts exactly
     places = torch.arange(1, c * h * w + 1, dtype=torch.float64, device=weight.device)
-    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    padding = module._reversed_padding_repeated_twice
-    padded = F.pad(places.view(1, c, h, w), padding, mode=mode)
-    dilation, stride = tuple(module.dilation), tuple(module.stride)
-    patches = F.unfold(padded, kernel, dilation=dilation, stride=stride)[0].round().long()
-    positions = patches.shape[1]
-    # a group of output channels meets the entries of its own input channels
-    patches = patches.view(module.groups, -1, positions).repeat_interleave(out // module.groups, 0)
-    channel, entry, position = torch.nonzero(patches, as_tuple=True)
+    entries, size = unfolded(module, places.view(1, c, h, w))
+    entries = entries[0].round().long()
+    positions = entries.shape[1]
+    entry, position = torch.nonzero(entries, as_tuple=True)
+    channel = torch.arange(out, device=weight.device).repeat_interleave(len(entry))
+    entry, position = entry.repeat(out), position.repeat(out)
     link = Link(
         tuple(weight.shape),
         c * h * w,
         out * positions,
         channel * positions + position,
         channel + out * entry,
-        patches[channel, entry, position] - 1,
-        module.groups,
+        entries[entry, position] - 1,
     )
-    size = [
-        (side - d * (n - 1) - 1) // s + 1
-        for side, n, d, s in zip(padded.shape[2:], kernel, dilation, stride, strict=True)
-    ]
-    return link, (out, size[0], size[1])
+    return link, (out, *size)
 
 
 def chain(model: nn.Module, support: Support, x: Tensor) -> Chain:
@@ -134,14 +133,11 @@ def chain(model: nn.Module, support: Support, x: Tensor) -> Chain:
 
     The model is an `nn.Sequential` (nested ones are fine) of `Linear` and `Conv2d`, `ReLU` or
     `HardThreshold`, `Flatten`, `Identity` and `Dropout`; `x` is (batch, features) or (batch, c, h, w).
-    The paper sets the bias aside (β = 0, below eq. 19); here a bias is a weight from a constant
-    input, which every link up to the last bias hands on (see `Link`). Raises `UnholdableError` for
-    anything else, by name; `linear_map` takes other models.
+    As in the paper there is no bias (β = 0, below eq. 19). Raises `UnholdableError` for anything else, by
+    name; `linear_map` takes other models.
     """
     links: list[Link] = []
     masks: list[Tensor] = []
-    names: list[str] = []
-    biased: list[bool] = []
     flat = x.detach().flatten(1)
     image = (x.shape[1], x.shape[2], x.shape[3]) if x.ndim == 4 else None
     calls: dict[str, int] = {}
@@ -154,8 +150,6 @@ def chain(model: nn.Module, support: Support, x: Tensor) -> Chain:
             else:
                 link = linear_link(module.weight)
             links.append(link)
-            biased.append(module.bias is not None)
-            names.append(name)
             masks.append(flat.new_ones(len(flat), link.outputs))
         elif isinstance(module, nn.ReLU | HardThreshold):
             key = f"{name}#{calls.get(name, 0)}"
@@ -174,40 +168,7 @@ def chain(model: nn.Module, support: Support, x: Tensor) -> Chain:
             )
     if not links:
         raise UnholdableError("the model has no weight layer")
-    return _with_biases(Chain(tuple(links), tuple(masks), flat, tuple(names)), biased)
-
-
-def _with_biases(network: Chain, biased: list[bool]) -> Chain:
-    """Append the constant input, and let every link before the last bias hand it on."""
-    if not any(biased):
-        return network
-    links, masks = list(network.links), list(network.masks)
-    last = max(n for n, has in enumerate(biased) if has)
-    for n in range(last + 1):
-        link, has, on = links[n], biased[n], n < last
-        k, j, i = [link.k], [link.j], [link.i]
-        units = torch.arange(link.outputs, device=link.k.device)
-        if has:
-            k.append(units)
-            j.append(link.weights + units // (link.outputs // link.channels))
-            i.append(torch.full_like(units, link.inputs))
-        if on:
-            k.append(units.new_tensor([link.outputs]))
-            j.append(units.new_tensor([link.weights + link.channels * has]))
-            i.append(units.new_tensor([link.inputs]))
-            masks[n] = torch.cat([masks[n], masks[n].new_ones(len(masks[n]), 1)], 1)
-        links[n] = replace(
-            link,
-            inputs=link.inputs + 1,
-            outputs=link.outputs + on,
-            k=torch.cat(k),
-            j=torch.cat(j),
-            i=torch.cat(i),
-            bias=has,
-            constant=on,
-        )
-    x = torch.cat([network.x, network.x.new_ones(len(network.x), 1)], 1)
-    return replace(network, links=tuple(links), masks=tuple(masks), x=x)
+    return Chain(tuple(links), tuple(masks), flat)
 
 
 def lifted_weights(model: nn.Module) -> Tensor:
@@ -216,25 +177,21 @@ def lifted_weights(model: nn.Module) -> Tensor:
 
 
 def weight_vectors(model: nn.Module) -> tuple[Tensor, ...]:
-    """The vector of every link of a model that `chain` reads, first layer first.
-
-    It is `vec` of the weight, then the bias, then the 1 of a constant that is handed on.
-    """
+    """`vec` of the weight of every link of a model that `chain` reads, first layer first: (n1,), (n2,), …"""
     layers = [m for _, m in in_sequence(model) if isinstance(m, nn.Linear | nn.Conv2d)]
-    last = max((n for n, layer in enumerate(layers) if layer.bias is not None), default=-1)
-    vectors = []
-    for n, layer in enumerate(layers):
-        w = [vec(layer.weight.detach())]
-        if layer.bias is not None:
-            w.append(layer.bias.detach())
-        if n < last:
-            w.append(w[0].new_ones(1))
-        vectors.append(torch.cat(w))
-    return tuple(vectors)
+    return tuple(vec(layer.weight.detach()) for layer in layers)
 
 
 def _refuse(name: str, module: nn.Linear | nn.Conv2d, z: Tensor, image: object) -> None:
+    bias: Tensor | None = module.bias
+    if bias is not None:
+        raise UnholdableError(
+            f"{name} has a bias, which the lifted form of the paper sets aside (below eq. 19): build the layer "
+            "with bias=False, or take linear_map"
+        )
     if isinstance(module, nn.Conv2d):
+        if module.groups > 1:
+            raise UnholdableError(f"{name} is a convolution in groups: take linear_map")
         if image is None:
             raise UnholdableError(
                 f"{name} is a convolution of no image: give x as (batch, c, h, w)"

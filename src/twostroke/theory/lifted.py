@@ -10,6 +10,14 @@ from .chain import Chain, chain
 from .operator import LinearOperator
 
 
+def first_layer(network: Chain) -> Tensor:
+    """U(1) of eq. 14, `xᵀ ⊗ M(1)` for a fully connected layer: (batch, outputs of the first link, n1)."""
+    link, x = network.links[0], network.x
+    U = x.new_zeros(len(x), link.outputs * link.weights)
+    U.index_add_(1, link.k * link.weights + link.j, x[:, link.i])
+    return U.view(len(x), link.outputs, link.weights) * network.masks[0][..., None]
+
+
 class LiftedOperator(LinearOperator):
     """`F = U v` (eq. 19) with `v = vec(W1) ⊗ vec(W2) ⊗ …`, one row for each output of each example.
 
@@ -30,15 +38,10 @@ class LiftedOperator(LinearOperator):
         self.chain = network
         self.sizes = sizes
 
-    def _first(self) -> Tensor:
-        """U(1) of eq. 14, `xᵀ ⊗ M(1)` for a fully connected layer: (batch, outputs, n1)."""
-        link, x = self.chain.links[0], self.chain.x
-        U = x.new_zeros(len(x), link.outputs * link.weights)
-        U.index_add_(1, link.k * link.weights + link.j, x[:, link.i])
-        return U.view(len(x), link.outputs, link.weights) * self.chain.masks[0][..., None]
-
     def _matvec(self, v: Tensor) -> Tensor:
-        Z = self._first() @ v.view(self.sizes[0], -1)  # (batch, units, the weights to come)
+        Z = first_layer(self.chain) @ v.view(
+            self.sizes[0], -1
+        )  # (batch, units, the weights to come)
         for link, mask in zip(self.chain.links[1:], self.chain.masks[1:], strict=True):
             Z = Z.view(len(Z), link.inputs, link.weights, -1)
             # a unit meets only its own weights: of (input, weight) pairs, those of the triples
@@ -47,7 +50,7 @@ class LiftedOperator(LinearOperator):
         return Z.reshape(-1)
 
     def _dense(self) -> Tensor:
-        U = self._first()
+        U = first_layer(self.chain)
         for link, mask in zip(self.chain.links[1:], self.chain.masks[1:], strict=True):
             batch, _, columns = U.shape
             grown = U.new_zeros(batch, link.outputs * link.weights, columns)

@@ -65,22 +65,6 @@ class LinearOperator(ABC):
 
     def dense(self, *, limit_bytes: int = DENSE_LIMIT) -> Tensor:
         """The matrix, (rows, columns); `TooLargeError` with its size where it exceeds the limit."""
-        self._refuse_dense(limit_bytes)
-        return self._dense()
-
-    def _dense(self) -> Tensor:
-        rows, columns = self.shape
-        if rows < columns:
-            eye = torch.eye(rows, dtype=self.dtype, device=self.device)
-            return (
-                torch.stack([self._rmatvec(e) for e in eye])
-                if rows
-                else eye.new_zeros(rows, columns)
-            )
-        eye = torch.eye(columns, dtype=self.dtype, device=self.device)
-        return torch.stack([self._matvec(e) for e in eye], 1) if columns else eye.new_zeros(rows, 0)
-
-    def _refuse_dense(self, limit_bytes: int) -> None:
         rows, columns = self.shape
         refuse_above(
             limit_bytes,
@@ -88,6 +72,11 @@ class LinearOperator(ABC):
             f"the dense form of this operator of {rows} × {columns}",
             "use matvec and rmatvec, which store nothing of the kind",
         )
+        return self._dense()
+
+    def _dense(self) -> Tensor:
+        eye = torch.eye(self.shape[1], dtype=self.dtype, device=self.device)
+        return torch.stack([self._matvec(e) for e in eye], 1)
 
     def _checked(self, v: Tensor, size: int, side: str) -> Tensor:
         if v.shape != (size,) or v.dtype != self.dtype:

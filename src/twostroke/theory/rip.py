@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
-from .lifted import LiftedOperator
 from .operator import DENSE_LIMIT, LinearOperator, refuse_above
-from .paths import PathOperator
-from .restricted import Restricted, restricted, restricted_products
+from .restricted import Restricted, restricted
 
 # δ < 1/2 over rank-two matrices is sufficient for the absence of spurious local minima in factored
 # recovery of rank-one truth, and no larger number is (Zhang, Sojoudi, Lavaei 2019)
@@ -26,8 +24,7 @@ class RipReport:
     has dimensions of null space: eq. 29's λ²/m, "eigenvalue" read as singular value, since U is
     not square. `epsilon` is the largest ε for which eq. 29 holds, or None; then `reason` says why
     not. `zero_columns` counts columns that are zero. `restricted` holds one entry a rank that was
-    asked for. For a network of three layers or more it holds rank one alone, over products of all layers'
-    weights; for another operator without `blocks` it is empty.
+    asked for; for an operator without `blocks` it is empty.
     """
 
     measurements: int
@@ -70,9 +67,8 @@ def rip(
 ) -> RipReport:
     """Full spectrum, the test of eq. 29, and restricted isometry constants over low ranks.
 
-    For a `PathOperator` of two layers "rank" is that of each hidden unit's block; for more layers there
-    is rank one only, the products of weights themselves. The search costs
-    eigenproblems of size h·p·rank for each start; see `restricted`. Raises `TooLargeError` where
+    For a `PathOperator` "rank" is that of each hidden unit's block. The search costs eigenproblems of size
+    h·p·rank for each start; see `restricted`. Raises `TooLargeError` where
     the columns' Gram matrix exceeds `limit_bytes`.
     """
     m, columns = operator.shape
@@ -97,9 +93,6 @@ def rip(
         found = tuple(
             restricted(G, operator.blocks, rank, starts=starts, seed=seed) for rank in ranks
         )
-    elif 1 in ranks and isinstance(operator, LiftedOperator | PathOperator):
-        kept = operator.columns if isinstance(operator, PathOperator) else None
-        found = (restricted_products(U.T @ U / m, operator.sizes, kept, starts=starts, seed=seed),)
     return RipReport(m, columns, operator.blocks, zero, spectrum, epsilon, reason, found)
 
 

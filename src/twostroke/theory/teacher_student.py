@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from ..support import Support, hold, record
 from .chain import Chain, chain, weight_vectors
 from .deep import jacobian, oriented, recover_weights
 from .lifting import unvec
-from .recovery.driver import ADVISES
+from .recovery import ADVISES
 
 Given = Literal["given", "unknown"]
 
@@ -28,15 +27,11 @@ def plain_network(
     *,
     inputs: int = 10,
     outputs: int = 5,
-    conv: bool = False,
-    image: int = 6,
     seed: int = 0,
 ) -> nn.Sequential:
     """Bias-free ReLU network of `depth` weight layers in float64, weights N(0, 2 / fan-in).
 
-    Fully connected, (batch, inputs) → (batch, outputs), hidden layers of `width` units; or, with
-    `conv`, 3×3 convolutions of `width` channels on images of (inputs, image, image), then a fully
-    connected layer. `chain` reads either.
+    Fully connected, (batch, inputs) → (batch, outputs), hidden layers of `width` units.
     """
     if min(width, inputs, outputs) < 1 or depth < 2:
         raise SettingsError(
@@ -44,19 +39,9 @@ def plain_network(
             f"{width}, {inputs}, {outputs} and {depth}"
         )
     layers: list[nn.Module] = []
-    channels = inputs
-    for _ in range(depth - 1):
-        layer = (
-            nn.Conv2d(channels, width, 3, padding=1, bias=False)
-            if conv
-            else nn.Linear(channels, width, bias=False)
-        )
-        layers += [layer, nn.ReLU()]
-        channels = width
-    if conv:
-        layers.append(nn.Flatten())
-        channels *= image * image
-    network = nn.Sequential(*layers, nn.Linear(channels, outputs, bias=False)).double()
+    for fan_in in (inputs, *[width] * (depth - 2)):
+        layers += [nn.Linear(fan_in, width, bias=False), nn.ReLU()]
+    network = nn.Sequential(*layers, nn.Linear(width, outputs, bias=False)).double()
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in network.parameters():
@@ -83,12 +68,11 @@ class StudentRun(Result):
     reached: bool
     recovered: bool
     steps: int
-    seconds: float
 
 
 @dataclass(frozen=True)
 class TeacherStudent:
-    """Runs from several starts of one setting. `weights` and `equations` count unknowns and data.
+    """Runs from several starts of one setting.
 
     `unseen` counts directions at the teacher's weights that its training examples do not see under
     its support, beyond the one scale of each hidden channel: weights between two units that are
@@ -99,9 +83,6 @@ class TeacherStudent:
     depth: int
     samples: int
     support: Given
-    conv: bool
-    weights: int
-    equations: int
     unseen: int
     runs: tuple[StudentRun, ...]
 
@@ -112,11 +93,9 @@ def teacher_student(
     samples: int,
     support: Given = "given",
     *,
-    conv: bool = False,
     starts: int = 10,
     inputs: int = 10,
     outputs: int = 5,
-    image: int = 6,
     rtol: float = 1e-6,
     max_steps: int = 300,
     seed: int = 0,
@@ -137,15 +116,12 @@ def teacher_student(
         raise SettingsError(f"there must be samples and starts, not {samples} and {starts}")
 
     def network(seed: int) -> nn.Sequential:
-        return plain_network(
-            width, depth, inputs=inputs, outputs=outputs, conv=conv, image=image, seed=seed
-        )
+        return plain_network(width, depth, inputs=inputs, outputs=outputs, seed=seed)
 
     teacher = network(seed)
     draw = torch.Generator().manual_seed(seed + 1_000_000)
-    shape = (inputs, image, image) if conv else (inputs,)
     x, x_test = (
-        torch.randn(n, *shape, generator=draw, dtype=torch.float64) for n in (samples, 1000)
+        torch.randn(n, inputs, generator=draw, dtype=torch.float64) for n in (samples, 1000)
     )
     given, given_test = record(teacher, x), record(teacher, x_test)
     with torch.no_grad():
@@ -154,7 +130,6 @@ def teacher_student(
     read = chain(teacher, given, x)
     runs = []
     for k in range(starts):
-        began = time.perf_counter()
         student = network(1000 * (seed + 1) + k)
         found = recover_weights(
             read, y, weight_vectors(student), held=held, max_steps=max_steps, rtol=rtol / 10
@@ -175,21 +150,10 @@ def teacher_student(
                 reached=train <= rtol,
                 recovered=(test_given if held else test_own) <= rtol,
                 steps=found.steps,
-                seconds=time.perf_counter() - began,
             )
         )
-    weights = sum(w.numel() for w in teacher.parameters())
-    return TeacherStudent(
-        width,
-        depth,
-        samples,
-        support,
-        conv,
-        weights,
-        samples * outputs,
-        _unseen(read, weight_vectors(teacher)),
-        tuple(runs),
-    )
+    unseen = _unseen(read, weight_vectors(teacher))
+    return TeacherStudent(width, depth, samples, support, unseen, tuple(runs))
 
 
 def _error(model: nn.Module, support: Support | None, x: Tensor, y: Tensor) -> float:

@@ -1,48 +1,42 @@
-"""Real digits of 7×7 pixels, and a network that is small enough for its path operator."""
+"""Real digits, made small, for networks of a few hundred weights."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from ...data import load
-from ...support import record
-from ...theory import LinearOperator, path_operator, plain_network
-
-HIDDEN = 6
-IMAGES = 2000
 
 
 class Digits:
-    """MNIST averaged to 7×7, flattened, in float64."""
+    """MNIST (12,000 of it) averaged over squares of `pool` pixels: `x` is (10000, 1, s, s), float64."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: int) -> None:
         data = load("mnist-12k")
         (self.x, self.y), (self.x_test, self.y_test) = (
-            (F.avg_pool2d(x, 4).flatten(1).double(), y)
+            (F.avg_pool2d(x, pool).double(), y)
             for x, y in (part.batch(torch.arange(len(part))) for part in (data.train, data.test))
         )
 
-    def network(self, seed: int) -> nn.Sequential:
-        """49-6-10 without biases, random."""
-        return plain_network(HIDDEN, 2, inputs=self.x.shape[1], outputs=10, seed=seed)
-
-    def train(self, network: nn.Sequential, seed: int, *, steps: int = 800) -> float:
-        """Train by Adam; returns the test error as a share."""
+    def train(self, network: nn.Module, seed: int, *, steps: int) -> float:
+        """Train by Adam, in the dtype of the network; returns the test error as a share."""
         optimizer = torch.optim.Adam(network.parameters(), 0.005)
         draw = torch.Generator().manual_seed(seed)
+        x = self._as(network, self.x)
         for _ in range(steps):
             some = torch.randint(len(self.x), (200,), generator=draw)
             optimizer.zero_grad()
-            F.cross_entropy(network(self.x[some]), self.y[some]).backward()
+            F.cross_entropy(network(x[some]), self.y[some]).backward()
             optimizer.step()
+        return self.error(network)
+
+    def error(self, network: nn.Module) -> float:
+        """Test error as a share."""
         with torch.no_grad():
-            wrong = network(self.x_test).argmax(1) != self.y_test
+            wrong = network(self._as(network, self.x_test)).argmax(1) != self.y_test
         return float(wrong.double().mean())
 
-    def operator(self, network: nn.Sequential) -> LinearOperator:
-        """The path operator of the first logit."""
-        x = self.x[:IMAGES]
-        head = nn.Linear(HIDDEN, 1, bias=False).double()
-        return path_operator(nn.Sequential(*list(network)[:2], head), record(network, x), x)
+    def _as(self, network: nn.Module, x: Tensor) -> Tensor:
+        """Images in the dtype of a network."""
+        return x.to(next(network.parameters()).dtype)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...errors import SettingsError
-from ..lifting import lifting
-from ..operator import LinearOperator
+from ..errors import SettingsError
+from .lifting import lifting
+from .operator import LinearOperator
 
 
 class Factors(NamedTuple):
