@@ -17,7 +17,6 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
-from twostroke.training.run import versions
 
 from common import add_device, paired, parser_of, show, write
 from twostroke.data import DatasetExamples, Examples, FlipShift, announce

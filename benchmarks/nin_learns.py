@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from twostroke.training.run import versions
 
 import twostroke as ts
 from common import parser_of, write

@@ -14,7 +14,6 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from twostroke.training.run import versions
 
 import twostroke as ts
 from common import Clock, add_device, paired, parser_of, seconds_of, show, synchronise, write

@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from twostroke.training.run import versions
 
 import twostroke as ts
 from common import add_device, forget_peak, memory_mb, paired, parser_of, show, write
