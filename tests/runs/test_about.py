@@ -13,7 +13,7 @@ def test_what_a_model_needs_comes_back_from_its_file(tmp_path):
     assert about.mean == tuple(data.train.mean.tolist())
     run = ts.RunFolder(tmp_path)
     run.save_model(toy_net(), about=about)
-    assert run.load_about() == about
+    assert About.read(run.model_file) == about
     assert About.of("toy", data, preprocess="gcn").mean is None
 
 
@@ -21,7 +21,7 @@ def test_files_that_do_not_say_are_refused(tmp_path):
     run = ts.RunFolder(tmp_path)
     run.save_model(toy_net())
     with pytest.raises(RunFolderError, match="does not say what its model is"):
-        run.load_about()
+        About.read(run.model_file)
     for text in ("", "{}", "[1]", '{"model": 3, "shape": [1]}'):
         with pytest.raises(RunFolderError, match=r"model\.safetensors says nothing sensible"):
             About.from_json(text, run.model_file)

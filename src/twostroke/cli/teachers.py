@@ -9,7 +9,7 @@ from torch import nn
 
 from ..data import Examples, ExampleSource, photos
 from ..data.pictures import MEAN, STD
-from ..errors import DataError, RunFolderError, SettingsError
+from ..errors import DataError, SettingsError
 from ..models import create_model
 from ..runs import About, RunFolder, load_weights, read_tensors
 
@@ -56,12 +56,8 @@ def teacher_of(name: str) -> Teacher:
 
 def _made(file: Path) -> tuple[nn.Module, About]:
     """The network that a file of weights tells of, with these weights."""
-    weights, header = read_tensors(file, unchecked=True)
-    if "about" not in header:
-        raise RunFolderError(
-            f"{file} does not say what its model is; model.safetensors of a finished run does"
-        )
-    about = About.from_json(header["about"], file)
+    about = About.read(file)
+    weights, _ = read_tensors(file, unchecked=True)
     if about.student:
         raise SettingsError(
             f"{file} is a student itself ({', '.join(name for name, _ in about.student)}): load it by "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data import Data
 from ..errors import RunFolderError
+from .files import read_tensors
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,16 @@ class About:
     def to_json(self) -> str:
         """Text for a header."""
         return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, file: Path) -> About:
+        """From a file of weights; `RunFolderError` where it does not say."""
+        _, header = read_tensors(file, unchecked=True)
+        if "about" not in header:
+            raise RunFolderError(
+                f"{file} does not say what its model is; model.safetensors of a finished run does"
+            )
+        return cls.from_json(header["about"], file)
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> About:

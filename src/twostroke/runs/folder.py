@@ -158,16 +158,6 @@ class RunFolder:
         if average is not None:
             save_tensors(self.average_file, average.state_dict(), header)
 
-    def load_about(self) -> About:
-        """What the model's use needs; `RunFolderError` where the weights do not say."""
-        _, header = read_tensors(self.model_file, unchecked=True)
-        if "about" not in header:
-            raise RunFolderError(
-                f"{self.model_file} does not say what its model is: an earlier version wrote it. Train again, "
-                "or make the model by its name and use RunFolder.load_model"
-            )
-        return About.from_json(header["about"], self.model_file)
-
     def load_model(self, model: nn.Module, *, average: bool = False) -> None:
         """Put the run's weights, or their average, into a model of the same kind."""
         file = self.average_file if average else self.model_file

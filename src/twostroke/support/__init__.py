@@ -6,7 +6,7 @@ the weight stroke under `torch.compile` · `support` packed masks · `bits` pack
 forms on a CPU, `gpu` those on a GPU, written in `triton_kernels`, `layouts` which tensors they take ·
 `intercept` how a model is followed without a change to it, `eagerly` also where it is compiled ·
 `watch` refusal of what cannot be held · `modules` names and order of a model's parts, `modes` their
-training mode · `hard_threshold` eq. 9 as an activation, `swap` puts it into a model.
+training mode · `hard_threshold` eq. 9 as an activation.
 
 Imports torch and the standard library only (safetensors when a support is saved or loaded).
 """
@@ -19,7 +19,6 @@ from .record import Recorder, record, recording, sites
 from .rules import BatchEnergy, Energy, MajorityVote, PositiveThreshold, Rule
 from .sites import Site
 from .support import Share, Support
-from .swap import use_hard_threshold
 
 __all__ = [
     "BatchEnergy",
@@ -41,5 +40,4 @@ __all__ = [
     "recording",
     "register",
     "sites",
-    "use_hard_threshold",
 ]
