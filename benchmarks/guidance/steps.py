@@ -3,8 +3,8 @@
     python benchmarks/guidance/steps.py --data npz:cifar10.npz --out steps.json
 
 SGD is tuned on 3,000 images that nobody trains on, and runs 1,200 steps. The teacher trains on the same 10,000
-images, by Muon, as many steps. Fresh networks then learn from its supports and outputs on these images, in fewer
-steps. Seconds are of training, one thread; the teacher's own are not counted, since it is there already.
+images, by Muon, as many steps. Fresh networks then learn from its supports and outputs on these images, in
+fewer steps. Seconds are of training, one thread; the teacher's own are not counted, since it is there already.
 """
 
 from __future__ import annotations
