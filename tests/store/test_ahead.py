@@ -91,7 +91,7 @@ def test_an_error_of_the_thread_is_raised_where_the_batch_is_read(tmp_path):
 
 def test_threads_end_with_the_store(tmp_path):
     def ours():
-        return sorted(t.name for t in threading.enumerate() if t.name.startswith("twostroke"))
+        return sorted(t.name for t in threading.enumerate() if t.name.startswith("twostroke-store"))
 
     store = files(SITES, 20, tmp_path)
     stroke(store, made(20))
