@@ -126,4 +126,5 @@ ARMS = {
     "guided": Arm(guided_alone, (10.0, 30.0), bits=1, outputs=False, labels=True),
     "guided+kd": Arm(guided_kd, (10.0, 30.0), bits=1),
     "copied, kd": Arm(kd, copied=True),
+    "copied, guided+kd": Arm(guided_kd, (10.0, 30.0), bits=1, copied=True),
 }
