@@ -120,6 +120,7 @@ def test_a_guide_is_written_once_and_trains_elsewhere(capsys, teacher, tmp_path)
         (["--teacher", "TEACHER", "--data", "none"], "there are no images"),
         (["--teacher", "TEACHER", "--model", "resnet81"], "did you mean resnet18"),
         (["--teacher", "TEACHER", "--images", "x", "--labels"], "have no labels"),
+        (["--teacher", "TEACHER", "--epochs", "3"], "leave --epochs out"),
         (["--teacher", "TEACHER", "--prune", "1.5"], "prune"),
     ],
 )

@@ -64,7 +64,7 @@ class DistillConfig(DataOptions, RunOptions):
     bits: Literal[1, 2, 4, 32] = 32
     """Bits of a weight, from the teacher's weights; 32 leaves them as they are."""
     steps: int = 600
-    """Optimiser steps in all; --epochs does not count here."""
+    """Optimiser steps in all, instead of --epochs."""
     weight: float = 30.0
     """Weight of the guidance; 0 is distillation by outputs alone."""
     kd: float = 1.0
@@ -88,6 +88,8 @@ class DistillConfig(DataOptions, RunOptions):
             raise SettingsError(
                 "--model, --width, --prune and --bits make different students: give one of them"
             )
+        if self.settings.epochs != Settings().epochs:
+            raise SettingsError("the length of a distillation is --steps: leave --epochs out")
         if self.labels and self.images is not None:
             raise SettingsError("pictures of --images have no labels: leave --labels out")
         if self.model is not None:
