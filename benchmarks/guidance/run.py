@@ -144,7 +144,7 @@ class Bench:
         if problem.bits != 32:
             net = quantise(self.teacher, problem.bits).train()
         elif arm.copied:
-            net = narrow(self.teacher, problem.width, x, copy=True).train()
+            net = narrow(self.teacher, problem.width, x).train()
         else:
             net = self.net(problem.width).train()
         pairs = pair(net, guide.sites, x) if arm.bits else Pairs([])

@@ -55,6 +55,7 @@ def test_a_fresh_network_from_the_supports_of_a_run(capsys, teacher, tmp_path):
     [
         (["--bits", 1], ["1 bit"]),
         (["--prune", 0.8], ["80 % pruned"]),
+        (["--width", 0.5], ["width 0.5"]),
         (["--model", "allcnn-mini"], ["allcnn-mini"]),
     ],
 )
@@ -70,6 +71,8 @@ def test_other_students(capsys, teacher, tmp_path, options, names):
     if "--bits" in options:
         assert len(weight.abs().flatten(1).unique(dim=1)[0]) == 1
         assert (out / "student.safetensors").stat().st_size < 60_000  # 400 kB as float32
+    if "--width" in options:
+        assert weight.shape[:2] == (16, 12)
     if "--prune" in options:
         assert (weight == 0).float().mean() == pytest.approx(0.8, abs=0.01)
 

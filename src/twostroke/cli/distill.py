@@ -58,7 +58,7 @@ class DistillConfig(DataOptions, RunOptions):
     model: str | None = None
     """Another architecture for the student; left out, the teacher's."""
     width: float = 1.0
-    """Share of the channels that the student keeps, with fresh weights (pip install 'twostroke[shrink]')."""
+    """Share of the channels that the student keeps, the strongest ones (pip install 'twostroke[shrink]')."""
     prune: float = 0.0
     """Share of the smallest weights of each layer to prune, from the teacher's weights."""
     bits: Literal[1, 2, 4, 32] = 32
@@ -312,7 +312,7 @@ def _student(what: DistillConfig, teacher: Teacher, source: ExampleSource) -> Ma
     if what.bits != 32:
         return Made(quantise(teacher.net, what.bits), Live(), replace(recipe, bits=what.bits))
     if what.width != 1.0:
-        net = narrow(teacher.net, what.width, x, seed=seed)
+        net = narrow(teacher.net, what.width, x)
         return Made(net, Live(), replace(recipe, width=what.width))
     recipe = replace(recipe, model=what.model or about.model)
     seed_weights(seed + 1)  # not the weights that the teacher may have begun with

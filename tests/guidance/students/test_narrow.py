@@ -69,7 +69,7 @@ def test_the_strongest_channels_are_copied():
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([1.0, -9.0, 2.0, 8.0]).view(4, 1, 1, 1))
         model[3].weight.fill_(1)
-    student = narrow(model, 0.5, torch.randn(1, 1, 1, 1), copy=True)
+    student = narrow(model, 0.5, torch.randn(1, 1, 1, 1))
     assert student[0].weight.flatten().tolist() == [-9.0, 8.0]
     assert torch.equal(student[0].bias, model[0].bias[[1, 3]])
     assert torch.equal(student[3].weight, model[3].weight[:, [1, 3]])
@@ -77,7 +77,7 @@ def test_the_strongest_channels_are_copied():
 
 def test_full_width_with_copy_is_the_teacher():
     model, x = toy_net(norm=True).eval(), torch.randn(3, 1, 6, 6)
-    assert torch.equal(narrow(model, 1, x, copy=True)(x), model(x))
+    assert torch.equal(narrow(model, 1, x)(x), model(x))
 
 
 @pytest.mark.parametrize("width", [0.3, 0.6, 0.7, 0.9])
@@ -90,11 +90,14 @@ def test_fresh_weights_are_of_the_seed_and_nothing_else():
     x = torch.randn(2, 3, 32, 32)
     model, other = create_model("allcnn-mini"), create_model("allcnn-mini")
     state = torch.get_rng_state()
-    first, second = narrow(model, 0.5, x, seed=3), narrow(other, 0.5, x, seed=3)
+    first, second = (
+        narrow(model, 0.5, x, fresh=True, seed=3),
+        narrow(other, 0.5, x, fresh=True, seed=3),
+    )
     assert torch.equal(torch.get_rng_state(), state)
     for one, two in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(one, two)
-    third = narrow(model, 0.5, x, seed=4)
+    third = narrow(model, 0.5, x, fresh=True, seed=4)
     assert not torch.equal(first.classifier.weight, third.classifier.weight)
     weight = first.features[6].weight.detach()
     assert weight.std() == pytest.approx((2 / (weight.shape[1] * 9)) ** 0.5, rel=0.1)
@@ -157,5 +160,5 @@ def test_parameters_that_cannot_be_drawn_again():
             super().__init__(nn.Linear(2, 2))
             self.gain = nn.Parameter(torch.ones(2))
 
-    with pytest.raises(SettingsError, match=r"Scaled has parameters of its own.*copy=True"):
+    with pytest.raises(SettingsError, match=r"Scaled has parameters of its own.*fresh=True"):
         draw(Scaled(), 0)

@@ -24,7 +24,7 @@ def draw(
         if not callable(getattr(module, "reset_parameters", None)):
             raise SettingsError(
                 f"{path}: {type(module).__name__} has parameters of its own and no reset_parameters, so they "
-                "cannot be drawn again: use copy=True, which keeps the teacher's"
+                "cannot be drawn again: leave fresh=True out, which keeps the teacher's"
             )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy as copying
+import copy
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ def narrow(
     width: float,
     x: Tensor,  # (batch, channels, height, width) what the network takes
     *,
-    copy: bool = False,
+    fresh: bool = False,
     seed: int = 0,
 ) -> nn.Module:
     """A copy of `model` with `width` times the channels in every hidden layer, rounded down.
@@ -30,8 +30,8 @@ def narrow(
     (torch-pruning follows the graph: Fang et al. 2023, "DepGraph"). `width` is above 0 and at most 1. One
     image of `x` goes through the network to see the graph.
 
-    With `copy` the channels with the largest L2 norm keep the weights that they have; without it all weights
-    are drawn by `seed` (He et al. 2015). The result is of the class that `model` is of and needs this
+    The channels with the largest L2 norm keep the weights that they have; with `fresh` all weights are drawn
+    by `seed` instead (He et al. 2015). The result is of the class that `model` is of and needs this
     package no more, but its class alone builds the wide network: `Student` saves and loads it. All its
     parameters learn. The shapes depend on `width` and the network, never on its weights.
 
@@ -43,11 +43,11 @@ def narrow(
             f"width is a share of the channels, above 0 and at most 1, not {width!r}"
         )
     weighted_layers(model)  # refuses what has none
-    student = copying.deepcopy(model).cpu().requires_grad_(True)
+    student = copy.deepcopy(model).cpu().requires_grad_(True)
     x = x[:1].detach().cpu()
     with evaluating(student):
         _shrink(student, width, x)
-    if not copy:
+    if fresh:
         draw(student, seed)
     device = next(p.device for p in model.parameters())
     return student.to(device)
