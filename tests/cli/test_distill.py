@@ -93,7 +93,7 @@ def test_pictures_of_a_folder_without_labels(capsys, teacher, tmp_path):
     assert "differs %" in words(said)
 
 
-def test_a_guide_is_written_once_and_trains_elsewhere(capsys, teacher, tmp_path):
+def test_a_guide_is_written_once_and_trains_elsewhere(capsys, digits, teacher, tmp_path):
     file = tmp_path / "guide.safetensors"
     options = ["--teacher", teacher, "--examples", 40]
     code, said, _ = run(capsys, "guide", *options, "--out", file)
@@ -102,15 +102,42 @@ def test_a_guide_is_written_once_and_trains_elsewhere(capsys, teacher, tmp_path)
     code, _, err = run(capsys, "guide", *options, "--out", file)
     assert code == 2
     assert "is there already" in err
-    code, _, err = run(
-        capsys, "distill", *options, "--guide", file, *QUICK, "--out", tmp_path / "s"
-    )
+    # someone else has the images, and neither the teacher nor its seed
+    images = ["--data", digits, "--guide", file, *QUICK]
+    code, _, err = run(capsys, "distill", *images, "--seed", 7, "--out", tmp_path / "s")
     assert code == 0, err
-    other = ["distill", "--teacher", teacher, "--examples", 30, "--guide", file, *QUICK]
-    code, _, err = run(capsys, *other, "--out", tmp_path / "t")
+    code, _, err = run(capsys, "distill", *images, "--width", 0.5, "--out", tmp_path / "w")
     assert code == 2
-    assert "40 images" in err
+    assert "there is only a guide" in words(err)
+    other = ["--data", "mnist-12k", "--guide", file, *QUICK]
+    code, _, err = run(capsys, "distill", *other, "--out", tmp_path / "t")
+    assert code == 2
     assert not (tmp_path / "t").exists()
+    code, _, err = run(capsys, "guide", *options, "--out", tmp_path / "nowhere" / "g")
+    assert code == 2
+    assert "no such folder" in err
+
+
+def test_views_of_augmented_images(capsys, teacher, tmp_path):
+    options = ["--teacher", teacher, "--examples", 20, "--augmentation", "shift", *QUICK]
+    code, _, err = run(capsys, "distill", *options, "--out", tmp_path / "s")
+    assert code == 2
+    assert "--views 2 or more" in words(err)
+    code, _, err = run(capsys, "distill", *options, "--views", 3, "--out", tmp_path / "s")
+    assert code == 0, err
+    assert ts.Guide.load(tmp_path / "s" / "guide.safetensors").views == 3
+
+
+def test_images_of_something_else_teach_and_are_not_tested_on(capsys, teacher, tmp_path):
+    x, y = torch.randint(0, 255, (60, 1, 12, 12), dtype=torch.uint8), torch.arange(60) % 6
+    np.savez(tmp_path / "other.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    options = ["--teacher", teacher, "--data", f"npz:{tmp_path / 'other.npz'}", *QUICK]
+    code, said, err = run(capsys, "distill", *options, "--out", tmp_path / "s")
+    assert code == 0, err
+    assert "no test set" in words(said)
+    code, _, err = run(capsys, "distill", *options, "--labels", "--out", tmp_path / "t")
+    assert code == 2
+    assert "leave --labels out" in words(err)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tests.processes.several import interruptible
 from tests.training.faults import in_a_child
 from twostroke.cli import main
-from twostroke.runs import History
+from twostroke.runs import History, RunFolder
 
 from .typed import QUICK, run
 
@@ -219,3 +219,20 @@ def test_a_stopped_program_says_how_to_go_on(digits, tmp_path, sent):
     assert f"go on with: twostroke train --resume {folder}" in out
     assert 1 <= len(History.load(folder / "metrics.csv")) < 400
     assert "epochs = 400" in (folder / "config.toml").read_text()
+
+
+def test_stopped_in_the_first_epoch_it_goes_on_as_it_says(capsys, digits, tmp_path, monkeypatch):
+    from twostroke.cli.progress import RunBars
+
+    def stop(self, where):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(RunBars, "step", stop)
+        code, said, _ = run(capsys, "train", "--data", digits, *QUICK, "--out", out)
+    assert code == 130
+    assert f"twostroke train --resume {out}" in said.replace("\n", "")
+    code, _, err = run(capsys, "train", "--resume", out)
+    assert code == 0, err
+    assert len(RunFolder(out).history()) == 2

@@ -32,16 +32,22 @@ def asked(student, guide, images, **options):
     return net, data, given
 
 
-def test_steps_are_met_by_repeating_few_images(teacher, x):
+@pytest.mark.parametrize("steps", [1, 7, 60, 125, 200])
+@pytest.mark.parametrize("batch", [4, 20, 60])
+def test_steps_are_met_exactly(teacher, x, steps, batch):
+    guide = Guide.record(teacher, x)
+    _, data, given = asked(toy_net(2), guide, x, steps=steps, batch_size=batch)
+    assert given["settings"].epochs * len(data.train) == steps * batch
+
+
+def test_steps_are_met_by_walking_through_the_images(teacher, x):
     guide = Guide.record(teacher, x)
     student = toy_net(2)
     net, data, given = asked(student, guide, x, steps=200, batch_size=20)
     assert net is student
     settings = given["settings"]
     assert settings.optimizer == "muon"
-    steps = settings.epochs * -(-len(data.train) // settings.batch_size)
-    assert steps == pytest.approx(200, rel=0.05)
-    assert len(data.train) == 17 * 60
+    assert settings.epochs * len(data.train) == 200 * 20
     assert len(data.test) == 60
     many = Guide.record(teacher, toy_data().train)
     assert asked(student, many, toy_data().train, epochs=3)[2]["settings"].epochs == 3

@@ -5,7 +5,7 @@ from torch import nn
 
 from tests.toy import toy_data, toy_net, toy_tensors
 from twostroke import record
-from twostroke.data import Examples, FlipShift, Repeated
+from twostroke.data import Examples, FlipShift
 from twostroke.errors import DataError, SettingsError
 from twostroke.guidance import Guide, Guided, Pairs, guided, pair
 from twostroke.guidance.lesson import Lesson
@@ -128,18 +128,27 @@ def test_what_would_teach_the_last_layer_nothing_is_refused(teacher):
 # -- lessons ---------------------------------------------------------------------------------
 
 
-def test_examples_and_what_is_told_of_them_belong_together(teacher):
+@pytest.mark.parametrize("visits", [None, 100, 160, 400])
+def test_examples_and_what_is_told_of_them_belong_together(teacher, visits):
     source = toy_data(augmentation=FlipShift()).train
-    guide, lesson = lesson_of(teacher, source, views=3)
-    objective = Guided(guide, Pairs([]), times=2)
-    repeated = Repeated(lesson, 2)
-    indices = torch.tensor([5, 165, 300, 12])
+    guide, lesson = lesson_of(teacher, source, views=3, visits=visits)
+    objective = Guided(guide, Pairs([]), place=lesson.place)
+    indices = torch.tensor([5, 65, len(lesson) - 1, 12])
     for view in range(4):
-        x, y = repeated.batch(indices, view=view, seed=99)
+        x, y = lesson.batch(indices, view=view, seed=99)
         told = objective.told(Batch(x, y, indices, view, 0.0))
         assert told.support == record(teacher, x)
         torch.testing.assert_close(told.outputs, teacher(x))
         assert torch.equal(y, told.outputs.argmax(1))
+
+
+@pytest.mark.parametrize("visits", [64, 160, 250])
+def test_a_walk_meets_every_image_equally_often(teacher, visits):
+    source = toy_data().train
+    _, lesson = lesson_of(teacher, source, visits=visits)
+    met = torch.cat([lesson.place(torch.arange(visits), view)[0] for view in range(16)])
+    counts = torch.bincount(met, minlength=160)
+    assert counts.max() - counts.min() <= 1
 
 
 def test_labels_are_the_images_own_only_if_asked_for(teacher):

@@ -15,9 +15,9 @@ class Plateau:
     fall: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.patience < 1 or not 0 <= self.fall < 1:
+        if not isinstance(self.patience, int) or self.patience < 1 or not 0 <= self.fall < 1:
             raise SettingsError(
-                f"a plateau needs patience >= 1 and 0 <= fall < 1, not {self.patience}, {self.fall}"
+                f"a plateau needs a whole patience >= 1 and 0 <= fall < 1, not {self.patience}, {self.fall}"
             )
 
     def reached(self, losses: list[float]) -> bool:

@@ -1,42 +1,39 @@
-"""`twostroke distill` and `twostroke guide`: a network from the supports of another, and their file."""
+"""`twostroke distill`: a network from the supports of another one."""
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 
-from .._amounts import size
 from ..alternation import Alternation, Live
-from ..data import Data, ExampleSource, draw_some
-from ..data.bundle import Divisible
-from ..errors import RunFolderError, SettingsError
+from ..data import ExampleSource
+from ..errors import SettingsError
 from ..guidance import Guide
 from ..guidance import distill as distilled
 from ..guidance.students import Student, finish, narrow, prune, quantise
-from ..models import create_model
 from ..models.catalog import origin
+from ..outcome import Status
 from ..processes import launched
 from ..runs import RunFolder
 from ..sparsity import Masked
-from ..training import FitResult, Settings, evaluate
-from .options import DataOptions, Flat, RunOptions, plain
+from ..training import FitResult, Settings
+from .lessons import LessonOptions, prepared
+from .options import Flat, RunOptions, plain
 from .progress import RunBars
-from .running import carry_out, seed_weights
-from .teachers import Teacher, as_taught, pictures, teacher_of
+from .running import carry_out, seed_weights, stoppable
+from .student_table import Line, table
+from .teachers import Teacher
 
 STUDENT = "student.safetensors"  # builds the network and has its weights, in the run's folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillConfig(DataOptions, RunOptions):
+class DistillConfig(LessonOptions, RunOptions):
     """Train a network towards the supports of a trained one, from a few images without labels.
 
     The teacher looks at the images once: one bit a unit, and its outputs. Then a fresh network, a narrower one,
@@ -45,16 +42,6 @@ class DistillConfig(DataOptions, RunOptions):
     A guide, which the run's folder keeps (guide.safetensors), is as confidential as the teacher's weights.
     """
 
-    teacher: str = ""
-    """Folder of a run of `twostroke train`, torchvision:NAME, timm:NAME, or a model.safetensors of a run."""
-    images: Path | None = None
-    """Folder with pictures of any size and depth, without labels. Left out, training images of --data."""
-    data: str = "teacher"
-    """Data set with the images and the test set; teacher is that of the teacher's run, none is no test set."""
-    examples: int | None = None
-    """How many images the teacher looks at, drawn by --seed; left out, all."""
-    guide: Path | None = None
-    """A file that `twostroke guide` wrote of these images, instead of asking the teacher again."""
     model: str | None = None
     """Another architecture for the student; left out, the teacher's."""
     width: float = 1.0
@@ -69,8 +56,6 @@ class DistillConfig(DataOptions, RunOptions):
     """Weight of the guidance; 0 is distillation by outputs alone."""
     kd: float = 1.0
     """Weight of distillation by the teacher's outputs (Hinton et al. 2015)."""
-    labels: bool = False
-    """Also learn from the labels of the data set."""
     compare: bool = False
     """Also train the same student by the outputs alone, for the table."""
     settings: Annotated[Settings, Flat] = field(
@@ -79,10 +64,7 @@ class DistillConfig(DataOptions, RunOptions):
 
     def check(self) -> None:
         """Raise `SettingsError` for what cannot be, before any work."""
-        if not self.teacher:
-            raise SettingsError(
-                "say who teaches: --teacher runs/NAME, torchvision:NAME or timm:NAME"
-            )
+        super().check()
         kinds = [self.width != 1.0, self.prune != 0.0, self.bits != 32, self.model is not None]
         if sum(kinds) > 1:
             raise SettingsError(
@@ -90,8 +72,6 @@ class DistillConfig(DataOptions, RunOptions):
             )
         if self.settings.epochs != Settings().epochs:
             raise SettingsError("the length of a distillation is --steps: leave --epochs out")
-        if self.labels and self.images is not None:
-            raise SettingsError("pictures of --images have no labels: leave --labels out")
         if self.model is not None:
             origin(self.model)
 
@@ -129,8 +109,8 @@ def distill(what: DistillConfig) -> int:
     if fresh:
         run.check_vacant()
     console = Console()
-    teacher = teacher_of(what.teacher)
-    source, test = _images(what, teacher)
+    lesson = prepared(what, seed=what.settings.seed, device=what.settings.device)
+    teacher, source, test = lesson.teacher, lesson.images, lesson.test
     made = _student(what, teacher, source)
     if fresh:
         RunFolder.create(place, {"command": "distill"} | plain(what))
@@ -143,16 +123,21 @@ def distill(what: DistillConfig) -> int:
         highlight=False,
     )
     file = place / "guide.safetensors"
-    # a run that was stopped while it asked the teacher has no guide yet
-    made_before = what.guide if what.guide is not None else (file if file.exists() else None)
 
-    def work(bars: RunBars, weight: float = what.weight, folder: Path | None = place) -> FitResult:
-        guide = _guide(made_before, teacher, source, bars)
-        if what.guide is None and not file.exists():
-            guide.save(file)
+    def guide_of(bars: RunBars) -> Guide:
+        if lesson.guide is not None:
+            return lesson.guide
+        if file.exists():  # of this run before it was stopped
+            return Guide.load(file)
+        assert teacher.net is not None
+        made = Guide.record(teacher.net, source, views=what.views, listener=bars)
+        made.save(file)
+        return made
+
+    def work(bars: RunBars, net: nn.Module, weight: float, folder: Path | None) -> FitResult:
         return distilled(
-            made.net if folder is not None else _student(what, teacher, source).net,
-            guide,
+            net,
+            guide_of(bars),
             source,
             test=test,
             labels=what.labels,
@@ -171,31 +156,40 @@ def distill(what: DistillConfig) -> int:
             file.unlink(missing_ok=True)
             run.discard()
 
-    about = replace(teacher.about, model=made.recipe.model, student=_changes(what))
     result, code = carry_out(
-        work,
+        lambda bars: work(bars, made.net, what.weight, place),
         run,
         console,
         command="distill",
         name=what.name,
         title=f"{teacher.about.model} → {what.name}",
-        about=about,
+        about=replace(teacher.about, model=made.recipe.model, student=_changes(what)),
+        what="live test error" if test is not None else "differs from the teacher on its images:",
         discard=discard,
         finish=finish,
     )
     if result is None or not result.ok:
         return code
     made.recipe.save(place / STUDENT, result.model)
-    plain_net = finish(result.model)
-    rows = [
-        _row("teacher", teacher.net, test or source, None, None),
-        _row(what.name, plain_net, test or source, result, place / STUDENT),
-    ]
+    shown, tested = test or source, test is not None
+    lines = []
+    if teacher.net is not None:
+        lines.append(Line.of("teacher", teacher.net, shown, tested=tested))
+    small = finish(result.model)
+    lines.append(
+        Line.of(what.name, small, shown, tested=tested, result=result, file=place / STUDENT)
+    )
     if what.compare:
-        with RunBars(console, "by outputs alone") as bars:
-            other = work(bars, 0.0, None)
-        rows.append(_row("by outputs alone", finish(other.model), test or source, other, None))
-    console.print(_table(rows, tested=test is not None))
+        name = "by outputs alone"
+        with RunBars(console, name) as bars, stoppable():
+            net = _student(what, teacher, source).net
+            other = work(bars, net, 0.0, None)
+        if other.status is Status.INTERRUPTED:
+            console.print("The comparison was stopped.")
+            code = 130
+        else:
+            lines.append(Line.of(name, finish(other.model), shown, tested=tested, result=other))
+    console.print(table(lines, tested=tested))
     console.print(
         f"student: {place / STUDENT} (guidance.students.load_student gives a plain module)",
         highlight=False,
@@ -204,190 +198,33 @@ def distill(what: DistillConfig) -> int:
     return code
 
 
-def guide(
-    teacher: str,
-    out: Path,
-    *,
-    images: Path | None = None,
-    data: str = "teacher",
-    data_root: Path | None = None,
-    examples: int | None = None,
-    places: int | None = None,
-    seed: int = 0,
-) -> None:
-    """Write what a teacher says of some images to a file, for someone else to train a student from.
-
-    The file is as confidential as the teacher's weights: a network can be rebuilt from it.
-
-    Args:
-        teacher: Folder of a run of `twostroke train`, torchvision:NAME, timm:NAME, or a model.safetensors.
-        out: Where to write the guide; a file that is there already is not replaced.
-        images: Folder with pictures of any size and depth, without labels.
-        data: Data set with the images, where no folder is given; teacher is that of the teacher's run.
-        data_root: Where named data sets lie or are downloaded to.
-        examples: How many images, drawn by the seed; by default all.
-        places: Keep so many places of each picture, instead of all.
-        seed: Of the draws.
-    """
-    if out.exists():
-        raise RunFolderError(f"{out} is there already: choose another --out or remove it")
-    what = DistillConfig(
-        teacher=teacher,
-        images=images,
-        data=data,
-        data_root=data_root,
-        examples=examples,
-        settings=Settings(seed=seed),
-    )
-    what.check()
-    console = Console()
-    found = teacher_of(teacher)
-    source, _ = _images(what, found)
-    with RunBars(console, "teacher") as bars:
-        made = Guide.record(found.net, source, places=places, listener=bars)
-    made.save(out)
-    console.print(f"{made!r}\nguide: {out}", highlight=False, soft_wrap=True, markup=False)
-
-
-def _images(what: DistillConfig, teacher: Teacher) -> tuple[ExampleSource, ExampleSource | None]:
-    """What the teacher looks at, and what the student is tested on."""
-    if what.examples is not None and what.examples < 2:
-        raise SettingsError(f"--examples is a number of images, 2 or more, not {what.examples}")
-    seed = what.settings.seed
-    data = _data(what, teacher)
-    test = None if data is None else as_taught(data.test, teacher.about)
-    if what.images is not None:
-        return pictures(what.images, teacher, what.examples, seed), test
-    if data is None:
-        raise SettingsError(
-            "there are no images: give --images FOLDER, or --data with the name of a data set"
-        )
-    source = as_taught(data.train, teacher.about)
-    if what.examples is not None and what.examples < len(source):
-        if not isinstance(source, Divisible):
-            raise SettingsError(f"{data.name} gives no part of its images: leave --examples out")
-        source = source.subset(draw_some(what.examples, len(source), seed=seed).sort().values)
-    return source, test
-
-
-def _data(what: DistillConfig, teacher: Teacher) -> Data | None:
-    if what.data == "none" or (what.data == "teacher" and teacher.data is None):
-        return None
-    named = teacher.data if what.data == "teacher" else what.data
-    assert named is not None
-    kind = teacher.about.preprocess
-    if what.preprocess not in ("none", kind):
-        raise SettingsError(
-            f"the teacher's images were prepared by --preprocess {kind}, not {what.preprocess}: leave the "
-            "option out, it is taken over"
-        )
-    root = what.data_root or teacher.data_root
-    data = replace(what, data=named, data_root=root, preprocess=kind).load()
-    if len(data.classes) != len(teacher.about.classes):
-        if what.labels:
-            raise SettingsError(
-                f"{named} has {len(data.classes)} classes and the teacher {len(teacher.about.classes)}: "
-                "leave --labels out"
-            )
-        # images of something else are fine to learn from; there is nothing to test on
-        return None if what.images is not None else replace(data, test=data.train)
-    return data
-
-
-def _guide(file: Path | None, teacher: Teacher, source: ExampleSource, listener: RunBars) -> Guide:
-    if file is not None:
-        guide = Guide.load(file)
-        guide.check_teacher(teacher.net)
-        return guide
-    return Guide.record(teacher.net, source, listener=listener)
-
-
 def _student(what: DistillConfig, teacher: Teacher, source: ExampleSource) -> Made:
-    about, seed = teacher.about, what.settings.seed
-    x, _ = source.batch(torch.arange(1))
+    about, net = teacher.about, teacher.net
     recipe = Student(model=about.model, classes=len(about.classes), in_channels=about.shape[0])
+    if what.model is None and getattr(net, "transform_input", False):
+        recipe = replace(recipe, options={"transform_input": True})  # torchvision's GoogLeNet
+    if net is None and (what.prune or what.bits != 32 or what.width != 1.0):
+        raise SettingsError(
+            "--width, --prune and --bits begin with the teacher's weights, and there is only a guide: give "
+            "--teacher too, or leave them out"
+        )
     if what.prune:
-        net, masks = prune(teacher.net, what.prune)
+        assert net is not None
+        net, masks = prune(net, what.prune)
         return Made(net, Masked(masks=masks), replace(recipe, prune=what.prune))
     if what.bits != 32:
-        return Made(quantise(teacher.net, what.bits), Live(), replace(recipe, bits=what.bits))
+        assert net is not None
+        return Made(quantise(net, what.bits), Live(), replace(recipe, bits=what.bits))
     if what.width != 1.0:
-        net = narrow(teacher.net, what.width, x)
-        return Made(net, Live(), replace(recipe, width=what.width))
+        assert net is not None
+        x, _ = source.batch(torch.arange(1), view=0)
+        return Made(narrow(net, what.width, x), Live(), replace(recipe, width=what.width))
     recipe = replace(recipe, model=what.model or about.model)
-    seed_weights(seed + 1)  # not the weights that the teacher may have begun with
-    net = create_model(recipe.model, classes=recipe.classes, in_channels=recipe.in_channels)
-    return Made(net, Live(), recipe)
+    seed_weights(what.settings.seed + 1)  # not the weights that the teacher may have begun with
+    return Made(recipe.build(), Live(), recipe)
 
 
 def _changes(what: DistillConfig) -> tuple[tuple[str, float], ...]:
     told = {"width": what.width, "prune": what.prune, "bits": float(what.bits)}
     usual = {"width": 1.0, "prune": 0.0, "bits": 32.0}
     return tuple((name, value) for name, value in told.items() if value != usual[name])
-
-
-@dataclass(frozen=True)
-class _Row:
-    name: str
-    error: float
-    parameters: int
-    nbytes: int
-    milliseconds: float
-    seconds: float | None
-
-
-def _row(
-    name: str, net: nn.Module, test: ExampleSource, result: FitResult | None, file: Path | None
-) -> _Row:
-    error = math.nan
-    if result is not None:
-        error = result.error
-    elif len(test.classes) > 1:
-        error = evaluate(net, test).error
-    parameters = list(net.parameters())
-    nbytes = sum(p.numel() * p.element_size() for p in parameters)
-    return _Row(
-        name,
-        error,
-        sum(p.numel() for p in parameters),
-        file.stat().st_size if file is not None else nbytes,
-        _milliseconds(net, test),
-        None if result is None else result.history.seconds,
-    )
-
-
-def _milliseconds(net: nn.Module, source: ExampleSource, rounds: int = 5) -> float:
-    """Of one image, in evaluation mode: the median of a few batches."""
-    x, _ = source.batch(torch.arange(min(32, len(source))))
-    x = x.to(next(net.parameters()).device)
-    times = []
-    net.eval()
-    with torch.no_grad():
-        for _ in range(rounds):
-            start = time.perf_counter()
-            net(x)
-            times.append(time.perf_counter() - start)
-    return 1e3 * sorted(times)[rounds // 2] / len(x)
-
-
-def _table(rows: list[_Row], *, tested: bool) -> Table:
-    error = "error %" if tested else "differs %"
-    what = (
-        "test error"
-        if tested
-        else "share of the images on which it says another class than the teacher"
-    )
-    table = Table(caption=f"{error}: {what}", caption_justify="left")
-    table.add_column("network")
-    for head in (error, "parameters", "bytes", "ms an image", "seconds"):
-        table.add_column(head, justify="right")
-    for row in rows:
-        table.add_row(
-            row.name,
-            "–" if math.isnan(row.error) else f"{row.error:.2f}",
-            f"{row.parameters:,}",
-            size(row.nbytes),
-            f"{row.milliseconds:.3g}",
-            "–" if row.seconds is None else f"{row.seconds:.1f}",
-        )
-    return table

@@ -37,7 +37,7 @@ COMMANDS = {
     "distill": Command(
         "distill", "distill", "a network from the supports of another, few images", "DistillConfig"
     ),
-    "guide": Command("distill", "guide", "a file of given supports, to train from elsewhere"),
+    "guide": Command("guide", "guide", "a file of given supports, to train from elsewhere"),
     "dsd": Command("dsd", "dsd", "dense-sparse-dense training", "DsdConfig"),
     "compare": Command("compare", "compare", "a table and curves of finished runs"),
     "reproduce": Command("reproduce", "reproduce", "the paper's tables and figures by name"),

@@ -79,15 +79,16 @@ def carry_out(
     name: str,
     title: str,
     about: About | None = None,
+    what: str = "live test error",
     finish: Callable[[nn.Module], nn.Module] = lambda model: model,
     main: bool = True,
     discard: Callable[[], None] | None = None,
 ) -> tuple[Kind | None, int]:
     """Train, keep what came out in the run's folder, and say how it ended; gives the exit code too.
 
-    `finish` makes a plain model of what was trained. `discard` undoes the folder of a run that is refused
-    before it begins. Of several processes only the `main` one writes. The result is None where Ctrl-C came
-    before there was any.
+    `what` says of what the last error is. `finish` makes a plain model of what was trained. `discard` undoes
+    the folder of a run that is refused before it begins. Of several processes only the `main` one writes. The
+    result is None where Ctrl-C came before there was any.
     """
     result: Kind | None = None
     with RunBars(console, name) as bars, stoppable():
@@ -103,7 +104,8 @@ def carry_out(
         _say(console, "interrupted before training began")
         _say(console, f"go on with: twostroke {command} --resume {run.path}")
         return None, 130
-    if main:
+    stopped = result.status is Status.INTERRUPTED
+    if main and (len(result.history) or not stopped):  # else the run begins again when it is resumed
         run.save_history(result.history)
         run.save_model(finish(result.model), getattr(result, "average", None), about)
         try:
@@ -115,9 +117,9 @@ def carry_out(
             _say(console, note)
     _say(console, result.message)
     epochs = result.history
-    last = f"live test error {epochs[-1].error:.2f} %" if len(epochs) else "no epoch was completed"
+    last = f"{what} {epochs[-1].error:.2f} %" if len(epochs) else "no epoch was completed"
     _say(console, f"{last}; everything is in {run.path}")
-    if result.status is Status.INTERRUPTED:
+    if stopped:
         _say(console, f"go on with: twostroke {command} --resume {run.path}")
         return result, 130
     return result, int(result.status is Status.DIVERGED)

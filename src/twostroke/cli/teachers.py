@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from ..data import Examples, ExampleSource, photos
+from ..data import Augmentation, Examples, ExampleSource, Pictures, photos
 from ..data.pictures import MEAN, STD
 from ..errors import DataError, SettingsError
 from ..models import create_model
@@ -20,11 +22,11 @@ _PUBLISHED = 224  # pixels that published ImageNet networks take
 class Teacher:
     """A trained network in evaluation mode, and what its use needs.
 
-    `data` and `data_root` are of the run that trained it, where one did. `crop` is the part of a picture that
-    it looks at.
+    `net` is None where only a guide of it is at hand. `data` and `data_root` are of the run that trained it,
+    where one did. `crop` is the part of a picture that it looks at.
     """
 
-    net: nn.Module
+    net: nn.Module | None
     about: About
     data: str | None = None
     data_root: Path | None = None
@@ -69,19 +71,35 @@ def _made(file: Path) -> tuple[nn.Module, About]:
 
 
 def _published(source: str, name: str) -> Teacher:
+    """With published weights, and pictures prepared as they were for these."""
+    mean, std, side, crop = tuple(MEAN), tuple(STD), _PUBLISHED, 224 / 256
     if source == "torchvision":
+        import torchvision  # it takes long to import
+
         net = create_model(f"torchvision/{name}", weights="DEFAULT")
-        mean, std, size, crop = MEAN, STD, _PUBLISHED, 224 / 256
+        told = torchvision.models.get_model_weights(name).DEFAULT
+        prepared, classes = told.transforms(), tuple(told.meta["categories"])
+        mean, std = tuple(prepared.mean), tuple(prepared.std)
+        side = int(prepared.crop_size[0])
+        crop = side / int(prepared.resize_size[0])
     else:
-        net = create_model(f"timm/{name}", classes=1000, pretrained=True)
-        told = getattr(net, "pretrained_cfg", None) or {}
-        mean, std = tuple(told.get("mean", MEAN)), tuple(told.get("std", STD))
-        size = int(told.get("input_size", (3, _PUBLISHED, _PUBLISHED))[-1])
-        crop = float(told.get("crop_pct", 224 / 256))
-    outputs = [m.out_features for m in net.modules() if isinstance(m, nn.Linear)]
-    classes = tuple(str(k) for k in range(outputs[-1] if outputs else 1000))
-    about = About(f"{source}/{name}", classes, (3, size, size), mean, std)
-    return Teacher(net.eval(), about, crop=crop)
+        net = create_model(f"timm/{name}", pretrained=True)
+        about = getattr(net, "pretrained_cfg", None) or {}
+        mean, std = tuple(about.get("mean", mean)), tuple(about.get("std", std))
+        side = int(about.get("input_size", (3, side, side))[-1])
+        crop = float(about.get("crop_pct", crop))
+        count = int(getattr(net, "num_classes", 0))
+        if count < 1:
+            raise SettingsError(
+                f"--teacher timm:{name} has weights without a classifier, so it gives no outputs to learn "
+                "from: take one that was trained on classes"
+            )
+        classes = tuple(str(k) for k in range(count))
+    return Teacher(
+        net.eval(),
+        About(f"{source}/{name}", classes, (3, side, side), mean, std),
+        crop=min(crop, 1.0),
+    )
 
 
 def as_taught(source: ExampleSource, about: About) -> ExampleSource:
@@ -91,7 +109,15 @@ def as_taught(source: ExampleSource, about: About) -> ExampleSource:
             f"the teacher takes images of {'×'.join(map(str, about.shape))}, and these are "
             f"{'×'.join(map(str, source.shape))}: --images FOLDER resizes pictures to the teacher's size"
         )
-    if isinstance(source, Examples) and about.mean is not None and about.std is not None:
+    if about.mean is None or about.std is None:
+        return source
+    if isinstance(source, Pictures):
+        moved = copy.copy(source)
+        moved.mean, moved.std = (
+            torch.tensor(t, dtype=torch.float32) for t in (about.mean, about.std)
+        )
+        return moved
+    if isinstance(source, Examples):
         return Examples(
             source.images,
             source.labels,
@@ -103,13 +129,19 @@ def as_taught(source: ExampleSource, about: About) -> ExampleSource:
     return source
 
 
-def pictures(folder: Path, teacher: Teacher, count: int | None, seed: int) -> Examples:
+def pictures(
+    folder: Path,
+    teacher: Teacher,
+    count: int | None,
+    seed: int,
+    augmentation: Augmentation | None = None,
+) -> Examples:
     """Pictures without labels, prepared as the teacher takes them."""
     about = teacher.about
     if about.preprocess != "none":
         raise SettingsError(
-            f"the teacher's images were prepared by --preprocess {about.preprocess}, which goes by its whole "
-            "data set; pictures of a folder cannot be: take images of that data set (--data)"
+            f"the teacher's images were prepared by --preprocess {about.preprocess}, which pictures of a "
+            "folder are not: take images of its data set (--data)"
         )
     channels, height, width = about.shape
     if height != width:
@@ -124,5 +156,6 @@ def pictures(folder: Path, teacher: Teacher, count: int | None, seed: int) -> Ex
         channels=channels,
         mean=about.mean,
         std=about.std,
+        augmentation=augmentation,
         seed=seed,
     )

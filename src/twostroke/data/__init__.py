@@ -9,7 +9,6 @@ and for augmented views by number, and answers the same every time.
   `check_replayable` tries a source out
 - `pictures`: `Pictures`, files decoded when asked for; `picture_files` finds and checks them
 - `photos`: `photos`, pictures without labels, from a folder of any depth
-- `repeated`: `Repeated`, every example of a small set several times
 - `bundle`: `Data`, a training and a test source; `from_tensors` and `as_data` make it
 - `augmentation`: `FlipShift`, and `ResizedCrop` for `Pictures`
 - `draws`: `draw_integers`, from (seed, index, view), to write your own; `draw_order`, `draw_some`
@@ -26,7 +25,6 @@ from .examples import Examples, ExampleSource, announce
 from .photos import photos
 from .pictures import Pictures
 from .preprocessing import Whitening, gcn, local_contrast, preprocess
-from .repeated import Repeated
 from .wrapped import DatasetExamples, check_replayable
 
 __all__ = [
@@ -37,7 +35,6 @@ __all__ = [
     "Examples",
     "FlipShift",
     "Pictures",
-    "Repeated",
     "ResizedCrop",
     "Whitening",
     "announce",

@@ -15,7 +15,6 @@ from .augmentation import Augmentation
 from .checks import highest_label
 from .draws import draw_order
 from .examples import Examples, ExampleSource, on_device
-from .repeated import Repeated
 from .wrapped import DatasetExamples
 
 
@@ -74,7 +73,7 @@ class Data:
         Returns new data whose `test` is the part set aside, `count` examples or `share` of all,
         drawn at random from `seed`, and whose `train` is the rest. Both keep their order. Raises
         `SettingsError` for not exactly one of `share` and `count`, or a part that would be empty, and
-        `DataError` if the training source has no method `subset`, or is `Repeated`.
+        `DataError` if the training source has no method `subset`.
         """
         total = len(self.train)
         if (share is None) == (count is None):
@@ -91,11 +90,6 @@ class Data:
         if not isinstance(self.train, Divisible):
             raise DataError(
                 f"{type(self.train).__name__} cannot be split: give it a method subset(indices)"
-            )
-        if isinstance(self.train, Repeated):
-            raise DataError(
-                "both parts of repeated examples would hold copies of the same ones: split the data "
-                "first, then repeat the training set"
             )
         order = draw_order(total, seed=seed)
         held_out, rest = order[:count].sort().values, order[count:].sort().values

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..alternation import Alternation
-from ..data import Data, Examples, ExampleSource, Repeated
+from ..data import Data, Examples, ExampleSource
 from ..errors import DataError, SettingsError
 from ..training import FitResult, Settings, fit
 from ..training.listener import Listener
@@ -57,8 +58,8 @@ def distill(
     stay for a pruned student, `sparsity.Masked(masks=...)`.
 
     Without `settings` the optimiser is Muon, with `settings.but(**changes)` as in `fit`. `steps` are in
-    all, about, instead of `epochs`; few images are repeated so that an epoch has 50 steps. `folder`,
-    `resume` and `listener` are `fit`'s.
+    all, instead of `epochs`; an epoch, after which comes evaluation and a checkpoint, then has about 50 of
+    them, whatever the number of images. `folder`, `resume` and `listener` are `fit`'s.
 
     Raises `SupportMismatchError` for images that the guide is not of, or a student that does not fit,
     `SettingsError` where the last layer would learn nothing, for a batch of one with batch norm, and what
@@ -68,22 +69,25 @@ def distill(
     guide.check(source)
     settings = settings or Settings(optimizer="muon", batch_size=min(_BATCH, len(guide)))
     settings = settings.but(**changes)
-    _check_batch(student, settings, len(guide))
-    times, settings = _epochs(len(guide), settings, steps)
+    visits, settings = _epochs(settings, steps)
     tested = _tested(test)
     classes = None if tested is None else tuple(tested.classes)
-    lesson = Lesson(source, guide, labels=labels, classes=classes)
-    note = f"{len(guide):,} images of a guide" + ("" if tested else ", tested on its answers")
-    data = Data("guide", Repeated(lesson, times), tested or lesson, lesson.classes, note)
+    lesson = Lesson(source, guide, visits=visits, labels=labels, classes=classes)
+    told = f"{len(guide):,} images of a guide" + ("" if tested else ", tested on its answers")
+    plain = Lesson(source, guide, labels=labels, classes=classes)
+    data = Data("guide", lesson, tested or plain, lesson.classes, told)
     if pairs is None and weight:
-        torch.manual_seed(settings.seed)  # of connectors
         x = source.batch(torch.arange(min(2, len(source))), view=0, seed=guide.seed)[0]
         device = next((p.device for p in student.parameters()), torch.device("cpu"))
-        pairs = pair(student, guide.sites, x.to(device))
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(settings.seed)  # of connectors
+            pairs = pair(student, guide.sites, x.to(device))
+    pairs = pairs or Pairs([])
+    _check_batch([student, pairs.connectors], settings, len(lesson))
     objective = Guided(
         guide,
-        pairs or Pairs([]),
-        times=times,
+        pairs,
+        place=lesson.place,
         weight=weight,
         kd=kd,
         labels=float(labels),
@@ -101,29 +105,47 @@ def distill(
         settings=settings,
         folder=folder,
         resume=resume,
-        identity={"guide": guide.teacher, "images": guide.images.fingerprint, "pairs": str(pairs)},
+        identity={
+            "guide": guide.teacher,
+            "images": guide.images.fingerprint,
+            "pairs": str(pairs),
+            "terms": [weight, kd, float(labels), share, *margins],
+            "steps": steps,
+            "settings": _told(settings),
+        },
         listener=listener,
     )
 
 
-def _epochs(images: int, settings: Settings, steps: int | None) -> tuple[int, Settings]:
-    """How often an epoch meets each image, and settings with the number of epochs."""
+def _told(settings: Settings) -> dict[str, Any]:
+    """What must be the same for a run to go on; where it computes may change."""
+    left_out = ("device", "timeout", "target_error")
+    plain = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in left_out}
+    return {name: value for name, value in plain.items() if not callable(value)}
+
+
+def _epochs(settings: Settings, steps: int | None) -> tuple[int | None, Settings]:
+    """How many examples an epoch visits, and settings with the number of epochs: `steps` in all, exactly."""
     if steps is None:
-        return 1, settings
+        return None, settings
     if not isinstance(steps, int) or steps < 1:
         raise SettingsError(f"steps is a whole number of at least 1, not {steps!r}")
-    batch = settings.batch_size
-    epoch = min(steps, _STEPS)
-    times = max(1, math.ceil(epoch * batch / images))
-    return times, settings.but(epochs=max(1, round(steps / math.ceil(times * images / batch))))
+    epochs = min(
+        (n for n in range(1, steps + 1) if steps % n == 0), key=lambda n: abs(steps / n - _STEPS)
+    )
+    return steps // epochs * settings.batch_size, settings.but(epochs=epochs)
 
 
-def _check_batch(student: nn.Module, settings: Settings, images: int) -> None:
-    norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in student.modules())
-    if norms and (settings.batch_size == 1 or images == 1):
+def _check_batch(modules: Sequence[nn.Module], settings: Settings, examples: int) -> None:
+    """Raise `SettingsError` where batch norm would meet a single example."""
+    norms = any(
+        isinstance(m, nn.modules.batchnorm._BatchNorm) for one in modules for m in one.modules()
+    )
+    least = examples % settings.batch_size or settings.batch_size
+    if norms and least == 1:
         raise SettingsError(
-            "batch norm has no statistics of a batch of one: set batch_size to 2 or more, and give 2 images "
-            "or more"
+            f"batch norm has no statistics of a batch of one, which {examples} examples in batches of "
+            f"{settings.batch_size} end with: set another batch_size, or give steps, which fill every batch"
         )
 
 

@@ -29,7 +29,7 @@ class Guide:
     `rows` is (views · images, bytes) uint8: all images of view 0, then of view 1, and so on; a site takes
     ⌈units / 8⌉ bytes. `outputs` is (views · images, classes) float32, or None.
     `sites` are the teacher's, in full; of a site in `places` only those places are kept, the same ones
-    for all channels and images: its mask is of (channels, places).
+    for all channels and images: its mask is of (channels, places). `notes` are texts that go with it.
 
     A file of a guide is as confidential as the teacher's weights, which can be rebuilt from it.
     """
@@ -45,7 +45,9 @@ class Guide:
         views: int = 1,
         seed: int = 0,
         places: Mapping[str, Tensor] | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
+        self.notes = dict(notes or {})
         self.sites = tuple(sites)
         self.rows, self.outputs = rows, outputs
         self.images, self.teacher = images, teacher
@@ -58,6 +60,16 @@ class Guide:
                 f"rows of {tuple(rows.shape)} {rows.dtype} do not fit {views} views of {images.count} images "
                 f"of {width} bytes"
             )
+
+        if outputs is not None and (outputs.ndim != 2 or len(outputs) != len(rows)):
+            raise SupportMismatchError(
+                f"outputs of {tuple(outputs.shape)} do not fit {len(rows)} rows of masks"
+            )
+        for site in self.sites:
+            index = self.places.get(site.key)
+            count = site.units // max(1, site.shape[0])
+            if index is not None and not bool(((index >= 0) & (index < count)).all()):
+                raise SupportMismatchError(f"places of {site.key} lie outside of its {count}")
 
     def __len__(self) -> int:
         return self.images.count
@@ -207,6 +219,7 @@ class Guide:
             "teacher": self.teacher,
             "views": self.views,
             "seed": self.seed,
+            "notes": self.notes,
         }
         write(Path(path), tensors, about)
 
@@ -233,6 +246,7 @@ class Guide:
                 views=int(about["views"]),
                 seed=int(about["seed"]),
                 places=places,
+                notes={str(k): str(v) for k, v in about.get("notes", {}).items()},
             )
         except (LookupError, TypeError, ValueError) as error:
             raise SupportFileError(f"{path} makes no sense as a guide: {error}") from error

@@ -26,6 +26,7 @@ _BLOCK = 1 << 23
 
 def write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write a guide; a file already there is replaced whole or not at all. Raises `StoreError`."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -34,10 +35,10 @@ def write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -
     try:
         with replacing(path) as partial:
             save_file(dict(tensors), partial, metadata={_FORMAT: text, "digest": _digest(text)})
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise StoreError(
-            f"{path} could not be written ({error.strerror}): is the folder there, and has it room for "
-            f"{sum(t.nbytes for t in tensors.values()) / 1e6:,.1f} MB?"
+            f"{path} could not be written ({getattr(error, 'strerror', None) or error}): is the folder there, "
+            f"and has it room for {sum(t.nbytes for t in tensors.values()) / 1e6:,.1f} MB?"
         ) from error
 
 

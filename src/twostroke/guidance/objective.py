@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,8 @@ from .guide import Guide
 from .loss import guided
 from .pairs import Pairs
 from .told import Told
+
+Place = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
 def distillation(
@@ -31,7 +34,8 @@ def distillation(
 class Guided(Objective):
     """`weight · guidance + kd · distillation + labels · loss`, for `fit` on the images of a guide.
 
-    times: how often the training source has each image, in the manner of `data.Repeated`.
+    place: which image and view of the guide an example of the training source is, as `Lesson.place` says;
+        left out, the source has the guide's images in their order.
 
     weight: of `guidance.loss()`, over the first `share` of the run; 0 after it.
     margins: of guidance, at the beginning of the run and at its end; it falls or rises evenly.
@@ -47,7 +51,7 @@ class Guided(Objective):
         guide: Guide,
         pairs: Pairs,
         *,
-        times: int = 1,
+        place: Place | None = None,
         weight: float = 30.0,
         kd: float = 1.0,
         labels: float = 0.0,
@@ -75,7 +79,7 @@ class Guided(Objective):
             raise SettingsError(
                 "kd=0 and no labels: the last layer would learn nothing; give one of them a weight"
             )
-        self.guide, self.pairs, self.times = guide, pairs, times
+        self.guide, self.pairs, self.place = guide, pairs, place
         self.weight, self.labels = weight, labels
         self.kd = 0.0 if guide.outputs is None else kd
         self.temperature, self.share, self.margins = temperature, share, margins
@@ -86,10 +90,11 @@ class Guided(Objective):
 
     def told(self, batch: Batch) -> Told:
         """What the guide tells of a batch."""
-        count = len(self.guide)
-        indices = batch.indices.cpu()
-        view = (batch.view * self.times + indices // count) % self.guide.views
-        return self.guide.batch(indices % count, view).to(batch.x.device)
+        if self.place is None:
+            images, view = batch.indices.cpu(), torch.tensor(batch.view % self.guide.views)
+        else:
+            images, view = self.place(batch.indices, batch.view)
+        return self.guide.batch(images, view).to(batch.x.device)
 
     def __call__(self, net: nn.Module, batch: Batch) -> Tensor:
         """Mean over the batch, a scalar with gradient; runs `net` forward once."""

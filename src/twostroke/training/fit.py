@@ -123,6 +123,8 @@ def _run(
     try:
         with processes.wrapped(model) as loop.net, processes.watching():
             for epoch in range(len(history), settings.epochs):
+                if (detail := _on_target(history, settings)) != "":
+                    break
                 record = loop.epoch(epoch)
                 if (why := divergence(record, history, first)) is not None:
                     raise Diverged(f"in epoch {record.epoch}: {why}")
@@ -130,11 +132,9 @@ def _run(
                 if checkpoint is not None:
                     checkpoint.save(loop, history, identity)
                 listener.epoch(record)
-                if settings.target_error is not None and record.error <= settings.target_error:
-                    status = Status.TARGET
-                    detail = f"{record.error:.2f} % in epoch {epoch + 1}"
-                    break
                 good = [_weights(one) for one in trained]
+        if (detail := _on_target(history, settings)) != "":
+            status = Status.TARGET
     except Diverged as error:
         for one, weights in zip(trained, good, strict=True):
             one.load_state_dict(weights)
@@ -150,6 +150,16 @@ def _run(
         model=model.eval(),
         history=history,
         average=average,
+    )
+
+
+def _on_target(history: History, settings: Settings) -> str:
+    """Where the target error was reached, in words; "" where it was not, or there is no target."""
+    if settings.target_error is None or not len(history):
+        return ""
+    last = history[-1]
+    return (
+        f"{last.error:.2f} % in epoch {last.epoch}" if last.error <= settings.target_error else ""
     )
 
 

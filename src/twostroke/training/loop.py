@@ -70,7 +70,8 @@ class Loop:
         self.measure = Measure(here, probe, loss, settings.seed, processes)
         with processes.together():
             parameters = [*self.model.parameters(), *self.beside.parameters()]
-            self.optimizer = settings.make_optimizer(p for p in parameters if p.requires_grad)
+            self.parameters = [p for p in parameters if p.requires_grad]
+            self.optimizer = settings.make_optimizer(self.parameters)
             self.scheduler = settings.make_scheduler(self.optimizer, self.steps * settings.epochs)
             self.alternator: Alternator = alternation.start(
                 self.model,
@@ -172,7 +173,7 @@ class Loop:
                     total += self._gradient(part, size, epoch, step / self.steps)
             processes.mean_gradients(self.beside)
             if settings.max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
+                nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
             self.optimizer.step()
             self.taken += 1
             self.scheduler.step()

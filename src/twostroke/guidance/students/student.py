@@ -84,8 +84,25 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[Student, Sizes]:
         raise RunFolderError(f"{path} is not a student's file: Student.save did not write it")
     try:
         about = json.loads(metadata[_HEADER])
-        return Student(**about["recipe"]), dict(about["sizes"])
+        return _checked(Student(**about["recipe"])), dict(about["sizes"])
     except TwostrokeError:
         raise
     except (LookupError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path}: its header makes no sense: {error}") from error
+
+
+def _checked(student: Student) -> Student:
+    """Raise `ValueError` for a recipe that may do more than build a model of some sizes.
+
+    Options go to the model's builder, which for timm can download or open other files: a header may give
+    numbers and switches only, and none that asks for weights.
+    """
+    if not isinstance(student.model, str) or any(
+        type(n) is not int or n < 1 for n in (student.classes, student.in_channels)
+    ):
+        raise ValueError("model, classes or in_channels are of another kind")
+    for name, value in student.options.items():
+        asks = any(word in name for word in ("pretrained", "checkpoint", "weights", "url", "cache"))
+        if (asks and name != "init_weights") or type(value) not in (bool, int, float):
+            raise ValueError(f"the option {name}={value!r:.40} is not allowed")
+    return student

@@ -1,0 +1,148 @@
+"""What a student is taught with: a teacher, images as it takes them, a test set, or a guide of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..data import Data, ExampleSource, ResizedCrop, draw_some
+from ..data.augmentation import named_augmentation
+from ..data.bundle import Divisible
+from ..errors import SettingsError
+from ..guidance import Guide
+from ..processes.launch import device_named
+from ..runs import About
+from .options import DataOptions
+from .teachers import Teacher, as_taught, pictures, teacher_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class LessonOptions(DataOptions):
+    """Who teaches, and with which images."""
+
+    teacher: str = ""
+    """Folder of a run of `twostroke train`, torchvision:NAME, timm:NAME, or a model.safetensors of a run."""
+    images: Path | None = None
+    """Folder with pictures of any size and depth, without labels. Left out, training images of --data."""
+    data: str = "teacher"
+    """Data set with the images and the test set; teacher is that of the teacher's run, none is no test set."""
+    examples: int | None = None
+    """How many images the teacher looks at, drawn by --seed; left out, all."""
+    views: int = 1
+    """How often the teacher looks at each image, as --augmentation draws it; 1 is the image as it is."""
+    guide: Path | None = None
+    """A file that `twostroke guide` wrote, instead of a teacher; its images are drawn as they were then."""
+    labels: bool = False
+    """Also learn from the labels of the data set."""
+
+    def check(self) -> None:
+        """Raise `SettingsError` for what cannot be, before any work."""
+        if not self.teacher and self.guide is None:
+            raise SettingsError(
+                "say who teaches: --teacher runs/NAME, torchvision:NAME or timm:NAME, or --guide FILE"
+            )
+        if self.examples is not None and self.examples < 2:
+            raise SettingsError(f"--examples is a number of images, 2 or more, not {self.examples}")
+        if self.views < 1 or (self.views > 1) != (self.augmentation != "none"):
+            raise SettingsError(
+                "--augmentation draws the views that the teacher looks at: give it with --views 2 or more, "
+                "or neither"
+            )
+        if self.labels and self.images is not None:
+            raise SettingsError("pictures of --images have no labels: leave --labels out")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a student needs; `test` is None where there is nothing to test on."""
+
+    teacher: Teacher
+    images: ExampleSource
+    test: ExampleSource | None
+    guide: Guide | None
+
+
+def prepared(what: LessonOptions, *, seed: int = 0, device: str = "auto") -> Prepared:
+    """Find the teacher, on its device, and read the images, drawn by the seed.
+
+    A guide knows how its images were drawn, and what its teacher was: both are taken from it. Raises
+    `SettingsError`, `DataError`, `RunFolderError` or `SupportFileError` for what cannot be.
+    """
+    guide = None if what.guide is None else Guide.load(what.guide)
+    teacher = _teacher(what, guide)
+    if guide is not None and teacher.net is not None:
+        guide.check_teacher(teacher.net)
+    count = what.examples
+    if guide is not None and "examples" in guide.notes:
+        count = int(guide.notes["examples"]) or None
+        seed = int(guide.notes["seed"])
+        what = replace(what, augmentation=guide.notes["augmentation"])
+    if teacher.net is not None:
+        teacher.net.to(device_named(device))
+    data = _data(what, teacher)
+    test = None
+    if data is not None and _same_classes(data, teacher.about):
+        test = as_taught(data.test, teacher.about)
+    if what.labels and test is None:
+        raise SettingsError(
+            "labels are learned where the images have the classes that the teacher knows: leave --labels out"
+        )
+    if what.images is not None:
+        draws = None if what.augmentation == "none" else named_augmentation(what.augmentation)
+        if isinstance(draws, ResizedCrop):
+            raise SettingsError(
+                "pictures of --images are cut when they are read: use --augmentation flip-shift or shift"
+            )
+        return Prepared(teacher, pictures(what.images, teacher, count, seed, draws), test, guide)
+    if data is None:
+        raise SettingsError(
+            "there are no images: give --images FOLDER, or --data with the name of a data set"
+        )
+    source = as_taught(data.train, teacher.about)
+    if count is not None and count < len(source):
+        if not isinstance(source, Divisible):
+            raise SettingsError(f"{data.name} gives no part of its images: leave --examples out")
+        source = source.subset(draw_some(count, len(source), seed=seed).sort().values)
+    return Prepared(teacher, source, test, guide)
+
+
+def _teacher(what: LessonOptions, guide: Guide | None) -> Teacher:
+    if what.teacher:
+        return teacher_of(what.teacher)
+    assert guide is not None  # `check` has seen to one of them
+    if "about" not in guide.notes:
+        raise SettingsError(
+            f"{what.guide} does not say what its teacher is: give --teacher too, or write it by "
+            "`twostroke guide`"
+        )
+    assert what.guide is not None
+    return Teacher(None, About.from_json(guide.notes["about"], what.guide))
+
+
+def _data(what: LessonOptions, teacher: Teacher) -> Data | None:
+    if what.data == "none" or (what.data == "teacher" and teacher.data is None):
+        return None
+    named = teacher.data if what.data == "teacher" else what.data
+    assert named is not None
+    kind = teacher.about.preprocess
+    if what.preprocess not in ("none", kind):
+        raise SettingsError(
+            f"the teacher's images were prepared by --preprocess {kind}, not {what.preprocess}: leave the "
+            "option out, it is taken over"
+        )
+    if kind.startswith("gcn-zca") and named != teacher.data:
+        raise SettingsError(
+            f"the teacher's images were whitened by the statistics of {teacher.data or 'its data set'}, and "
+            f"those of {named} would be by their own: take images of the teacher's data set"
+        )
+    return replace(
+        what, data=named, data_root=what.data_root or teacher.data_root, preprocess=kind
+    ).load()
+
+
+def _same_classes(data: Data, about: About) -> bool:
+    """Whether labels mean the same to both, as far as names can tell; numbers alone tell the number only."""
+    ours, theirs = tuple(data.classes), about.classes
+    if all(name.isdecimal() for name in (*ours, *theirs)):
+        return len(ours) == len(theirs)
+    return ours == theirs
