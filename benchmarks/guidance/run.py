@@ -46,6 +46,7 @@ class Problem:
     width: float = 1.0
     bits: int = 32
     lrs: tuple[float, ...] = (0.05, 0.1)
+    weights: tuple[float, ...] | None = None  # instead of an arm's
 
 
 PROBLEMS = {
@@ -53,7 +54,7 @@ PROBLEMS = {
     "200": Problem(200, 400),
     "half-1000": Problem(1000, 400, 0.5),
     "half-10000": Problem(10000, 400, 0.5),
-    "bits-1": Problem(1000, 200, bits=1, lrs=(0.005, 0.02)),
+    "bits-1": Problem(1000, 200, bits=1, lrs=(0.002, 0.005), weights=(3.0, 10.0)),
 }
 
 
@@ -178,8 +179,9 @@ class Bench:
         def score(choice: tuple[float, float]) -> float:
             return self.cell(name, arm_name, *choice, seed=0)["differs"]
 
-        lrs = PROBLEMS[name].lrs
-        weight, _ = min(((w, lrs[0]) for w in ARMS[arm_name].weights), key=score)
+        arm, lrs = ARMS[arm_name], PROBLEMS[name].lrs
+        weights = arm.weights if len(arm.weights) == 1 else PROBLEMS[name].weights or arm.weights
+        weight, _ = min(((w, lrs[0]) for w in weights), key=score)
         return min(((weight, lr) for lr in lrs), key=score)
 
 
