@@ -52,8 +52,8 @@ class DistillConfig(LessonOptions, RunOptions):
     """Bits of a weight, from the teacher's weights; 32 leaves them as they are."""
     steps: int = 600
     """Optimiser steps in all, instead of --epochs."""
-    weight: float = 30.0
-    """Weight of the guidance; 0 is distillation by outputs alone."""
+    weight: float | None = None
+    """Weight of the guidance; 0 is distillation by outputs alone. Left out, 30, and 3 with --bits."""
     kd: float = 1.0
     """Weight of distillation by the teacher's outputs (Hinton et al. 2015)."""
     compare: bool = False
@@ -74,6 +74,13 @@ class DistillConfig(LessonOptions, RunOptions):
             raise SettingsError("the length of a distillation is --steps: leave --epochs out")
         if self.model is not None:
             origin(self.model)
+
+    @property
+    def strength(self) -> float:
+        """The weight that counts: students of few bits begin close to the teacher, and need less."""
+        if self.weight is not None:
+            return self.weight
+        return 30.0 if self.bits == 32 else 3.0
 
     @property
     def name(self) -> str:
@@ -157,7 +164,7 @@ def distill(what: DistillConfig) -> int:
             run.discard()
 
     result, code = carry_out(
-        lambda bars: work(bars, made.net, what.weight, place),
+        lambda bars: work(bars, made.net, what.strength, place),
         run,
         console,
         command="distill",
