@@ -53,7 +53,8 @@ class DistillConfig(LessonOptions, RunOptions):
     steps: int = 600
     """Optimiser steps in all, instead of --epochs."""
     weight: float | None = None
-    """Weight of the guidance; 0 is distillation by outputs alone. Left out, 30, and 3 with --bits."""
+    """Weight of the guidance; 0 is distillation by outputs alone. Left out, 30; with --bits 0, where guidance was
+    measured to add nothing."""
     kd: float = 1.0
     """Weight of distillation by the teacher's outputs (Hinton et al. 2015)."""
     compare: bool = False
@@ -77,10 +78,10 @@ class DistillConfig(LessonOptions, RunOptions):
 
     @property
     def strength(self) -> float:
-        """The weight that counts: students of few bits begin close to the teacher, and need less."""
+        """The weight that counts: students of few bits gain nothing by guidance, as measured."""
         if self.weight is not None:
             return self.weight
-        return 30.0 if self.bits == 32 else 3.0
+        return 30.0 if self.bits == 32 else 0.0
 
     @property
     def name(self) -> str:
