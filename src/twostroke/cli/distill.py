@@ -53,7 +53,7 @@ class DistillConfig(LessonOptions, RunOptions):
     steps: int = 600
     """Optimiser steps in all, instead of --epochs."""
     weight: float | None = None
-    """Weight of the guidance; 0 is distillation by outputs alone. Left out, 30; with --bits 0, where guidance was
+    """Weight of the guidance; 0 is distillation by outputs alone. Left out, 30; with --bits 0, where it was
     measured to add nothing."""
     kd: float = 1.0
     """Weight of distillation by the teacher's outputs (Hinton et al. 2015)."""

@@ -105,7 +105,9 @@ def carry_out(
         _say(console, f"go on with: twostroke {command} --resume {run.path}")
         return None, 130
     stopped = result.status is Status.INTERRUPTED
-    if main and (len(result.history) or not stopped):  # else the run begins again when it is resumed
+    if main and (
+        len(result.history) or not stopped
+    ):  # else the run begins again when it is resumed
         run.save_history(result.history)
         run.save_model(finish(result.model), getattr(result, "average", None), about)
         try:
