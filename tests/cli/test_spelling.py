@@ -65,7 +65,7 @@ def test_some_as_they_are_typed():
         ("platau", WARMUP, "did you mean 'plateau'"),
         ("energy:density=0.5", WARMUP, "no value 'energy"),
         ("plateau:patienc=3", WARMUP, "no setting of plateau 'patienc', did you mean 'patience'"),
-        ("plateau:patience=0", WARMUP, "a plateau needs patience >= 1"),
+        ("plateau:patience=0", WARMUP, "a plateau needs a whole patience >= 1"),
         ("plateau:patience", WARMUP, "write patience=NUMBER"),
         ("plateau", RULE, "no value 'plateau'"),
         ("energie", RULE, "did you mean 'energy'"),
