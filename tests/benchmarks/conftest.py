@@ -14,7 +14,8 @@ SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
     """Import a script by its name, as running it would."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
+    for folder in (SCRIPTS / "guidance", SCRIPTS):
+        monkeypatch.syspath_prepend(str(folder))
     yield importlib.import_module
-    for path in SCRIPTS.glob("*.py"):
+    for path in SCRIPTS.rglob("*.py"):
         sys.modules.pop(path.stem, None)

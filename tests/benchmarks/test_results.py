@@ -17,7 +17,8 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
 def parse_script(script, words: list[str]) -> None:
     path = ROOT / words[0]
-    assert path.parent == ROOT / "benchmarks", words
+    assert path.is_file(), words
+    assert path.is_relative_to(ROOT / "benchmarks"), words
     script(path.stem).parse(words[1:])
 
 
