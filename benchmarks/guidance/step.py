@@ -73,14 +73,19 @@ def measure(name: str, batch: int, turns: int, last: bool) -> dict[str, float]:
     return {"plain_ms": plain_ms, "ratio": middle, "ratio_q1": low, "ratio_q3": high}
 
 
-def main() -> None:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
     torch.set_num_threads(1)
     found = {}
     for name in options.nets:
