@@ -37,7 +37,7 @@ def arms(settings: Settings) -> dict[str, tuple[Alternation, Settings]]:
 
 
 # a fresh network learns from so many digits without labels, in so many epochs of five steps
-GIVEN, GIVEN_EPOCHS, GIVEN_STEPS = 500, 20, 100
+GIVEN, GIVEN_EPOCHS, GIVEN_STEPS = 500, 40, 200
 WEIGHTS = {"given supports": 30.0, "outputs alone": 0.0}
 
 
