@@ -38,7 +38,7 @@ def as_subset(
     indices: Tensor,  # (some,) integer
     count: int,
 ) -> Tensor:
-    """The same, and raises `DataError` if there are none: a set of examples is never empty."""
+    """The same, and raises `DataError` for an empty set of examples."""
     indices = as_indices(indices, count)
     if not len(indices):
         raise DataError("a subset needs at least one index")

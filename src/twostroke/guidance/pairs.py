@@ -47,7 +47,7 @@ class Pairs(Sequence[Pair]):
 
     @property
     def connectors(self) -> nn.ModuleDict:
-        """Modules to be trained beside the student and thrown away afterwards; often there are none."""
+        """Modules to be trained beside the student and thrown away afterwards; often empty."""
         found = {str(i): p.connector for i, p in enumerate(self) if p.connector is not None}
         return nn.ModuleDict(found)
 

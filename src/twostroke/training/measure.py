@@ -39,7 +39,7 @@ class Measure:
         return mean_of(self.processes.sum(tally(model, self.data.test, mine, self.loss)))
 
     def held(self, alternator: Alternator) -> Evaluation | None:
-        """Of the probe under the held masks; None where there are none."""
+        """Of the probe under the held masks; None where nothing is held."""
         model, counts = alternator.model, []
         for part in self.probe.split(500):
             with self.processes.taking(part) as mine:
