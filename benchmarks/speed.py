@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
@@ -183,24 +183,23 @@ def fit_speed(options: argparse.Namespace) -> dict:
 
 
 def import_time(options: argparse.Namespace) -> dict:
-    def seconds(module: str) -> float:
-        code = (
-            f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
-        return float(done.stdout)
+    """Seconds of whole processes, in turns: PyTorch alone, the library, and what the command line prints."""
 
-    seconds("twostroke")
-    pairs = [(seconds("torch"), seconds("twostroke")) for _ in range(options.turns)]
-    extra = [b - a for a, b in pairs]
-    result = {"torch": statistics.median(a for a, _ in pairs), "extra": statistics.median(extra)}
-    print(
-        f"\nimport twostroke: {result['extra']:.3f} s over import torch ({result['torch']:.2f} s), "
-        f"{min(extra):.3f} to {max(extra):.3f} in {options.turns} pairs"
+    def process(*arguments: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, *arguments], capture_output=True)
+
+    result = paired(
+        {
+            "import torch": process("-c", "import torch"),
+            "import twostroke, all of it": process("-c", "import twostroke as ts; ts.fit"),
+            "twostroke --help": process("-m", "twostroke", "--help"),
+            "twostroke trian": process("-m", "twostroke", "trian"),
+            "twostroke train --help": process("-m", "twostroke", "train", "--help"),
+        },
+        options.turns,
     )
-    return result | {"extra_lowest": min(extra), "extra_highest": max(extra)}
+    show("imports", result)
+    return result
 
 
 def muon_speed(options: argparse.Namespace, clock: Clock = seconds_of) -> dict:

@@ -17,60 +17,21 @@ The support may also be given by another, trained network:
 `theory`, `solvers`, `sparsity`, `store` and `runs` are rooms of their own: `twostroke.theory.linear_map`.
 """
 
-from . import data, errors, models, solvers, sparsity, theory
-from ._version import __version__
-from .alternation import BatchWise, InstanceWise, Plateau
-from .guidance import Guide, distill, guided, pair
-from .outcome import Status
-from .runs import RunFolder
-from .support import (
-    BatchEnergy,
-    Energy,
-    HardThreshold,
-    MajorityVote,
-    PositiveThreshold,
-    Site,
-    Support,
-    compile_held,
-    hold,
-    record,
-    recording,
-    sites,
-)
-from .training import FAST, Listener, Settings, evaluate, fit
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "FAST",
-    "BatchEnergy",
-    "BatchWise",
-    "Energy",
-    "Guide",
-    "HardThreshold",
-    "InstanceWise",
-    "Listener",
-    "MajorityVote",
-    "Plateau",
-    "PositiveThreshold",
-    "RunFolder",
-    "Settings",
-    "Site",
-    "Status",
-    "Support",
-    "__version__",
-    "compile_held",
-    "data",
-    "distill",
-    "errors",
-    "evaluate",
-    "fit",
-    "guided",
-    "hold",
-    "models",
-    "pair",
-    "record",
-    "recording",
-    "sites",
-    "solvers",
-    "sparsity",
-    "theory",
-]
+from ._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from ._face import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> Any:
+        # PyTorch takes seconds to load, and `twostroke --help` does without
+        face = import_module("._face", __name__)
+        if not hasattr(face, name):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(face, name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *import_module("._face", __name__).__all__})

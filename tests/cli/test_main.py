@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import twostroke
 from twostroke.cli.main import COMMANDS
 
 from .typed import run
@@ -31,14 +32,25 @@ def test_version(capsys):
 
 
 def test_import_is_light():
-    """Neither pictures nor data sets nor the command line are loaded before they are asked for."""
-    code = (
-        "import sys, twostroke; heavy = ('matplotlib', 'torchvision', 'tyro', 'rich', 'PIL', 'timm',"
-        "'accelerate');"
-        "print([m for m in heavy if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    """PyTorch is not loaded for help, nor pictures, data sets and the command line before they are needed."""
+    code = """if True:
+        import sys
+        from twostroke.cli import main
+        main(["--help"])
+        assert "torch" not in sys.modules
+        import twostroke
+        assert twostroke.hold
+        heavy = {"matplotlib", "torchvision", "tyro", "rich", "PIL", "timm", "accelerate"}
+        assert not heavy & sys.modules.keys()"""
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+
+def test_the_package_shows_its_names():
+    names = twostroke.__all__
+    assert {"hold", "fit", "theory", *names} <= set(dir(twostroke))
+    assert all(hasattr(twostroke, name) for name in names)
+    with pytest.raises(AttributeError, match="'twostroke' has no attribute 'holt'"):
+        _ = twostroke.holt
 
 
 @pytest.mark.parametrize(

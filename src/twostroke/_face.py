@@ -1,0 +1,57 @@
+"""The public names, which the package shows as its own."""
+
+from . import data, errors, models, solvers, sparsity, theory
+from .alternation import BatchWise, InstanceWise, Plateau
+from .guidance import Guide, distill, guided, pair
+from .outcome import Status
+from .runs import RunFolder
+from .support import (
+    BatchEnergy,
+    Energy,
+    HardThreshold,
+    MajorityVote,
+    PositiveThreshold,
+    Site,
+    Support,
+    compile_held,
+    hold,
+    record,
+    recording,
+    sites,
+)
+from .training import FAST, Listener, Settings, evaluate, fit
+
+__all__ = [
+    "FAST",
+    "BatchEnergy",
+    "BatchWise",
+    "Energy",
+    "Guide",
+    "HardThreshold",
+    "InstanceWise",
+    "Listener",
+    "MajorityVote",
+    "Plateau",
+    "PositiveThreshold",
+    "RunFolder",
+    "Settings",
+    "Site",
+    "Status",
+    "Support",
+    "compile_held",
+    "data",
+    "distill",
+    "errors",
+    "evaluate",
+    "fit",
+    "guided",
+    "hold",
+    "models",
+    "pair",
+    "record",
+    "recording",
+    "sites",
+    "solvers",
+    "sparsity",
+    "theory",
+]
