@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,6 @@ import torch.nn.functional as F
 import twostroke as ts
 from common import Clock, add_device, paired, parser_of, seconds_of, show, synchronise, write
 from twostroke.models import create_model
-from twostroke.solvers import muon as iteration
 
 
 def low_precision(options: argparse.Namespace) -> torch.autocast:
@@ -29,7 +27,7 @@ def low_precision(options: argparse.Namespace) -> torch.autocast:
 def problem(name: str, batch: int, options: argparse.Namespace):
     torch.manual_seed(0)
     model = create_model(name, classes=10).train().to(options.device)
-    x = torch.randn(batch, 3, 32, 32, device=options.device)
+    x = torch.randn(batch, 3, options.size, options.size, device=options.device)
     if options.channels_last:
         model = model.to(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -78,7 +76,7 @@ def peak_memory(name: str, kind: str, batch: int) -> float:
 import argparse, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import common, speed, twostroke as ts
-options = argparse.Namespace(device="cpu", channels_last=False, bf16=False)
+options = argparse.Namespace(device="cpu", channels_last=False, bf16=False, size=32)
 model, x, step = speed.problem({name!r}, {batch}, options)
 support = ts.record(model, x[:2])
 support = ts.Support(support.sites, support.rows.repeat({batch} // 2, 1))
@@ -203,41 +201,26 @@ def import_time(options: argparse.Namespace) -> dict:
 
 
 def muon_speed(options: argparse.Namespace, clock: Clock = seconds_of) -> dict:
-    """What Muon's own work adds to a held step; on a CPU also without its short way."""
+    """What an optimiser's own work takes, relative to forward and backward pass."""
     results = {}
     for name in options.models:
         model, x, _ = problem(name, options.batch, options)
         y = torch.randint(0, 10, (options.batch,), device=options.device)
-        with low_precision(options):
-            support = ts.record(model, x)
-        sgd = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9)
-        muon = ts.solvers.Muon(model.parameters(), lr=1e-5)
 
-        def step(optimizer, model=model, x=x, y=y, support=support) -> None:
-            with low_precision(options), ts.hold(model, support):
+        def passes(model=model, x=x, y=y) -> None:
+            model.zero_grad()
+            with low_precision(options):
                 loss = F.cross_entropy(model(x), y)
-            optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
 
-        def written_out(muon=muon) -> None:
-            with patch.object(iteration, "_by_gram", iteration._by_steps):
-                muon.step()
-
-        step(sgd)  # leaves gradients for the last ones
-        variants = {
-            "held step, SGD": lambda step=step, o=sgd: step(o),
-            "held step, Muon": lambda step=step, o=muon: step(o),
-            "SGD alone": sgd.step,
-            "Muon alone": muon.step,
-        }
-        if options.device == "cpu":
-            variants["Muon alone, written out"] = written_out
-        result = paired(variants, options.turns, clock)
-        show(f"optimiser, {name}, batch {options.batch}", result)
-        share = result["Muon alone"]["median_ms"] / result["held step, Muon"]["median_ms"]
-        print(f"  Muon's share of its step: {100 * share:.1f} %")
-        results[name] = {"arms": result, "muon_share": share}
+        passes()  # leaves gradients for the optimisers
+        sgd = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9, nesterov=True)
+        variants = {"forward and backward": passes, "SGD": sgd.step}
+        for block in options.blocks:
+            optimizer = ts.solvers.Muon(model.parameters(), lr=1e-5, block=block)
+            variants[f"Muon, blocks of {block}"] = optimizer.step
+        results[name] = paired(variants, options.turns, clock)
+        show(f"optimiser, {name}, batch {options.batch}, {options.size} px", results[name])
     return results
 
 
@@ -255,6 +238,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("part", choices=["all", *PARTS], nargs="+")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--size", type=int, default=32, help="pixels of an image's side")
+    parser.add_argument("--blocks", type=int, nargs="+", default=[64], help="rows, for muon")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--models", nargs="+", default=["allcnn-c", "resnet18"])
     parser.add_argument("--bf16", action="store_true")

@@ -122,7 +122,7 @@ def test_parameters_without_gradient_stay():
 
 def test_settings_are_checked():
     wrongs = [{"lr": -1.0}, {"momentum": 1.0}, {"weight_decay": -1.0}, {"rest": -1.0}]
-    wrongs += [{"lr": math.inf}, {"lr": math.nan}, {"steps": 0}, {"steps": -1}, {"steps": 2.5}]
+    wrongs += [{"lr": math.inf}, {"lr": math.nan}, {"steps": 0}, {"steps": -1}, {"block": 2.5}]
     for wrong in wrongs:
         with pytest.raises(SettingsError, match=next(iter(wrong))):
             Muon([nn.Parameter(torch.ones(2, 2))], **wrong)
@@ -160,17 +160,60 @@ def test_the_product_of_factors_is_the_iteration(count, rows, columns, steps, se
     x = fall * torch.randn(count, rows, columns)
     x = x / x.flatten(1).norm(dim=1).view(-1, 1, 1)
     exact = muon._by_steps(x.double(), steps)
-    assert torch.allclose(muon._by_gram(x.double(), steps), exact, atol=1e-9)
-    assert torch.allclose(muon._by_gram(x, steps).double(), exact, atol=2e-3)
+    assert torch.allclose(muon._factor(x.double(), steps) @ x.double(), exact, atol=1e-9)
+    assert torch.allclose((muon._factor(x, steps) @ x).double(), exact, atol=2e-3)
 
 
-def test_many_columns_are_orthogonalised_the_short_way(monkeypatch):
-    seen = []
-    monkeypatch.setattr(muon, "_by_gram", lambda x, steps: seen.append(x.shape) or x)
-    orthogonalise(torch.randn(2, 3, 6))
-    orthogonalise(torch.randn(2, 6, 3))
-    orthogonalise(torch.randn(2, 3, 5))
-    assert seen == [(2, 3, 6), (2, 3, 6)]
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(1, 6), min_size=2, max_size=4),
+    st.integers(1, 7),
+    st.sampled_from([5, 6]),  # both ways of the iteration
+    st.sampled_from(["plain", "last", "strided", "gradient last"]),
+    st.integers(0, 99),
+)
+def test_blocks_move_as_matrices_of_their_own(shape, block, steps, layout, seed):
+    torch.manual_seed(seed)
+    start = torch.randn(*shape).double()
+    gradients = torch.randn(2, *shape).double()
+    if layout == "strided":
+        p = nn.Parameter(torch.stack([start, start], dim=-1)[..., 0])
+    elif layout == "last":
+        p = nn.Parameter(start.movedim(1, -1).contiguous().movedim(-1, 1))
+    else:
+        p = nn.Parameter(start.clone())
+    optimizer = Muon([p], lr=0.1, momentum=0.5, weight_decay=0.3, steps=steps, block=block)
+    rows, columns = len(start), start[0].numel()
+    expected, momentum = start.view(rows, columns).clone(), torch.zeros(rows, columns).double()
+    for gradient in gradients:
+        last = layout == "gradient last"
+        p.grad = gradient.movedim(1, -1).contiguous().movedim(-1, 1) if last else gradient.clone()
+        optimizer.step()
+        flat = gradient.view(rows, columns)
+        momentum = 0.5 * momentum + flat
+        update = flat + 0.5 * momentum
+        update = update.mT if rows > columns else update
+        parts = math.ceil(len(update) / block)
+        pieces = update.split(math.ceil(len(update) / parts))
+        moved = torch.cat([orthogonalise(piece[None], steps)[0] for piece in pieces])
+        moved = moved.mT if rows > columns else moved
+        expected = (1 - 0.03) * expected - 0.1 * math.sqrt(max(1, rows / columns)) * moved
+    assert torch.allclose(p.detach().reshape(rows, columns), expected, atol=1e-9)
+
+
+def test_weights_of_many_parts_are_worked_on_in_turns(monkeypatch):
+    torch.manual_seed(0)
+    start = [torch.randn(9, 20), torch.randn(9, 20), torch.randn(3, 3)]
+    ends = []
+    for at_once in (1, 100, 1 << 20):
+        monkeypatch.setattr(muon, "_AT_ONCE", at_once)
+        weights = [nn.Parameter(w.clone()) for w in start]
+        for p in weights:
+            p.grad = p.detach().clone()
+        Muon(weights, block=3).step()
+        ends.append(weights)
+    for weights in ends[1:]:
+        assert all(torch.allclose(p, q, atol=1e-6) for p, q in zip(weights, ends[0], strict=True))
 
 
 @pytest.mark.parametrize("steps", [5, 10, 20])
