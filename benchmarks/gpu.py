@@ -22,7 +22,7 @@ import store
 import twostroke as ts
 from common import Clock, paired, parser_of, seconds_of, show, write
 from compile import measure_all
-from speed import low_precision, muon_speed, problem, record_speed, step_speed
+from speed import add_muon, low_precision, muon_speed, problem, record_speed, step_speed
 from twostroke.models import create_model
 from twostroke.support import bits, gpu
 
@@ -230,6 +230,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--steps", type=int, default=5, help="runs in a row that a turn times")
     parser.add_argument("--batch", type=int, default=256)
+    add_muon(parser)
     parser.add_argument("--models", nargs="+", default=["allcnn-c", "resnet18"])
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=True)

@@ -24,10 +24,10 @@ def low_precision(options: argparse.Namespace) -> torch.autocast:
     return torch.autocast(options.device, torch.bfloat16, enabled=options.bf16)
 
 
-def problem(name: str, batch: int, options: argparse.Namespace):
+def problem(name: str, batch: int, options: argparse.Namespace, size: int = 32):
     torch.manual_seed(0)
     model = create_model(name, classes=10).train().to(options.device)
-    x = torch.randn(batch, 3, options.size, options.size, device=options.device)
+    x = torch.randn(batch, 3, size, size, device=options.device)
     if options.channels_last:
         model = model.to(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -76,7 +76,7 @@ def peak_memory(name: str, kind: str, batch: int) -> float:
 import argparse, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import common, speed, twostroke as ts
-options = argparse.Namespace(device="cpu", channels_last=False, bf16=False, size=32)
+options = argparse.Namespace(device="cpu", channels_last=False, bf16=False)
 model, x, step = speed.problem({name!r}, {batch}, options)
 support = ts.record(model, x[:2])
 support = ts.Support(support.sites, support.rows.repeat({batch} // 2, 1))
@@ -204,7 +204,7 @@ def muon_speed(options: argparse.Namespace, clock: Clock = seconds_of) -> dict:
     """What an optimiser's own work takes, relative to forward and backward pass."""
     results = {}
     for name in options.models:
-        model, x, _ = problem(name, options.batch, options)
+        model, x, _ = problem(name, options.batch, options, options.size)
         y = torch.randint(0, 10, (options.batch,), device=options.device)
 
         def passes(model=model, x=x, y=y) -> None:
@@ -233,13 +233,18 @@ PARTS = {
 }
 
 
+def add_muon(parser: argparse.ArgumentParser) -> None:
+    """Options of `muon_speed`."""
+    parser.add_argument("--size", type=int, default=32, help="muon: pixels of an image's side")
+    parser.add_argument("--blocks", type=int, nargs="+", default=[64], help="muon: rows")
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument("part", choices=["all", *PARTS], nargs="+")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--size", type=int, default=32, help="pixels of an image's side")
-    parser.add_argument("--blocks", type=int, nargs="+", default=[64], help="rows, for muon")
+    add_muon(parser)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--models", nargs="+", default=["allcnn-c", "resnet18"])
     parser.add_argument("--bf16", action="store_true")
