@@ -58,15 +58,15 @@ def test_what_they_do_not_serve():
     assert not kernels.serves(q[:0])
     assert not kernels.serves(torch.nn.Parameter(q))
     assert not kernels.serves(q.to("meta"))
-    with mock.patch.object(kernels, "_compiled", return_value=None):
+    with mock.patch.object(kernels, "_numba", return_value=None):
         assert not kernels.serves(q)
 
 
 def test_a_variable_switches_them_off(monkeypatch):
     monkeypatch.setenv("TWOSTROKE_KERNELS", "0")
-    assert kernels._compiled.__wrapped__() is None
+    assert kernels._numba.__wrapped__() is None
     monkeypatch.delenv("TWOSTROKE_KERNELS")
-    assert kernels._compiled.__wrapped__() is not None
+    assert kernels._numba.__wrapped__() is not None
 
 
 def test_several_threads_at_once():

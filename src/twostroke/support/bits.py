@@ -150,13 +150,13 @@ def select(
     mask stays out, as it does in ReLU. The work is done by the kernels that PyTorch has for the
     backward pass of ReLU and leaky ReLU: "keep the first where the second is positive".
     """
-    units = q.shape[1:].numel()
     if out is None:
         out = room_for(q)
     plain = q.is_contiguous() and out.is_contiguous()
-    alike = slope == 0 and out.dtype == q.dtype and (plain or out.stride() == q.stride())
-    if alike and kernels.serves(q):
-        return kernels.select(q, packed.expand(len(q), -1), out)
+    alike = out is q or (out.dtype == q.dtype and (plain or out.stride() == q.stride()))
+    if alike and slope == 0 and kernels.serves(q):
+        return kernels.select(q, packed, out)
+    units = q.shape[1:].numel()
     if gpu.selects(q, packed, out):
         return gpu.select(q, packed, out, slope)
     if plain and q.device.type == "cpu" and units % 8 == 0 and packed.shape[0] == q.shape[0]:

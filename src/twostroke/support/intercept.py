@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -167,14 +167,14 @@ class Intercept(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        kwargs = kwargs or {}
+        if (reader := FUNCTIONS.get(func)) is None:  # nearly all calls
+            return func(*args, **kwargs)
         if torch.compiler.is_dynamo_compiling():
             raise UnholdableError(
                 "a model that is first compiled within a hold cannot be held: call torch.compile "
                 "before entering the block"
             )
-        kwargs = kwargs or {}
-        if (reader := FUNCTIONS.get(func)) is None:  # nearly all calls
-            return func(*args, **kwargs)
         path = self._path()
         activation = read(reader, args, kwargs) if path is not None else None
         if path is None or activation is None:
@@ -186,8 +186,10 @@ class Intercept(TorchFunctionMode):
             )
         call = self._calls[path]
         self._calls[path] += 1
-        with self._watch.pause() if self._watch and self._watch.running else nullcontext():
-            return self._handler.handle(path, call, activation, lambda: func(*args, **kwargs))
+        if self._watch and self._watch.running:
+            with self._watch.pause():
+                return self._handler.handle(path, call, activation, lambda: func(*args, **kwargs))
+        return self._handler.handle(path, call, activation, lambda: func(*args, **kwargs))
 
 
 def _within_checkpoint() -> bool:

@@ -6,8 +6,9 @@ unpacking. Floats are read as integers of their size: one kernel then serves eve
 off becomes exactly +0, also under infinity and NaN. Bits are always in the order of a contiguous tensor.
 Channels-last values have kernels of their own, which turn the bits of eight pixels at a time.
 
-Kernels run without the interpreter's lock, on as many threads as PyTorch uses. They are compiled at first
-use, about a second each, and kept on disk where numba's cache can be written.
+Kernels are C functions of addresses: numba's own calls would make an array of each tensor first, which takes
+longer than a small mask. They run without the interpreter's lock, on as many threads as PyTorch uses. They are
+compiled at first use, about a second each, and kept on disk where numba's cache can be written.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ctypes import CFUNCTYPE, c_int64, c_ssize_t, c_void_p
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -24,85 +26,118 @@ from torch import Tensor
 
 from .layouts import INFINITIES, fusable, kernels_wanted
 
-INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 # units a thread must have for it to be worth waking
 _SHARE = 1 << 18
 
 
 @lru_cache(maxsize=1)
-def _compiled() -> SimpleNamespace | None:
-    """The kernels, or None without numba or where TWOSTROKE_KERNELS=0 switches them off."""
+def _numba() -> Any:
+    """Numba, or None where it is not installed or TWOSTROKE_KERNELS=0 switches kernels off."""
     if not kernels_wanted():
         return None
     try:
-        from numba import njit
+        import numba
     except ImportError:
         return None
+    return numba
 
-    @njit(nogil=True, cache=True)
-    def select(q: Any, packed: Any, out: Any, one: Any) -> None:
-        # q, out (rows, units) integers, packed (rows, bytes); one is 1 of q's type
-        rows, units = q.shape
+
+@lru_cache(maxsize=4)
+def _compiled(size: int) -> SimpleNamespace:
+    """The kernels for floats of so many bytes."""
+    import numpy as np
+
+    numba = _numba()
+    carray, empty = numba.carray, np.empty
+    integer = getattr(np, f"int{8 * size}")
+    one = integer(1)
+    kind = getattr(numba.types, f"int{8 * size}")
+    floats, bytes_ = numba.types.CPointer(kind), numba.types.CPointer(numba.types.uint8)
+    number, long = numba.types.intp, numba.types.int64
+
+    def compiled(*kinds: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+        plain = {number: c_ssize_t, long: c_int64}
+
+        def compile_(function: Callable[..., None]) -> Callable[..., None]:
+            made = numba.cfunc(numba.types.void(*kinds), cache=True)(function)
+            made_for = CFUNCTYPE(None, *(plain.get(kind, c_void_p) for kind in kinds))
+            call = made_for(made.address)
+            call.kept = made
+            return call
+
+        return compile_
+
+    # all work on the rows from `start` to `stop`; `stride` is bytes from row to row of `packed`
+
+    @compiled(floats, bytes_, floats, number, number, number, number)
+    def select(q_, packed, out_, start, stop, stride, units):  # type: ignore[no-untyped-def]
+        q, out = carray(q_, (stop, units)), carray(out_, (stop, units))
+        masks = carray(packed, (stop * stride + units,))
         whole = units // 8
-        for i in range(rows):
+        for i in range(start, stop):
+            row = i * stride
             for j in range(whole):
-                byte = one * packed[i, j]
+                byte = one * masks[row + j]
                 for k in range(8):
                     # minus one is all ones
                     out[i, 8 * j + k] = q[i, 8 * j + k] & -((byte >> k) & one)
             for u in range(8 * whole, units):
-                out[i, u] = q[i, u] & -((one * packed[i, whole] >> (u - 8 * whole)) & one)
+                out[i, u] = q[i, u] & -((one * masks[row + whole] >> (u - 8 * whole)) & one)
 
-    @njit(nogil=True, cache=True)
-    def pack(q: Any, packed: Any, least: Any, lone: Any, infinity: Any, top: Any) -> None:
+    @compiled(floats, bytes_, number, number, number, number, long, long, long, long)
+    def pack(q_, packed, start, stop, stride, units, least, lone, infinity, top):  # type: ignore[no-untyped-def]
         # on where q >= least, as integers order positive floats, where it is `lone`, or undefined
-        rows, units = q.shape
-        for i in range(rows):
-            for j in range(packed.shape[1]):
+        q, masks = carray(q_, (stop, units)), carray(packed, (stop, stride))
+        least, lone, infinity, top = integer(least), integer(lone), integer(infinity), integer(top)
+        for i in range(start, stop):
+            for j in range(stride):
                 byte = 0
                 for k in range(min(8, units - 8 * j)):
                     value = q[i, 8 * j + k]
                     byte |= ((value >= least) | (value == lone) | ((value & top) > infinity)) << k
-                packed[i, j] = byte
+                masks[i, j] = byte
 
     # channels last: q, out (rows, pixels, channels); unit `c * pixels + p` is pixel p of channel c.
     # `turned` (channels,) is room for the bits of eight pixels of each
 
-    @njit(nogil=True, cache=True)
-    def select_last(q: Any, packed: Any, out: Any, one: Any, turned: Any) -> None:
-        rows, pixels, channels = q.shape
-        last = packed.shape[1] - 1
-        for i in range(rows):
-            for start in range(0, pixels, 8):
+    @compiled(floats, bytes_, floats, number, number, number, number, number)
+    def select_last(q_, packed, out_, start, stop, stride, pixels, channels):  # type: ignore[no-untyped-def]
+        q, out = carray(q_, (stop, pixels, channels)), carray(out_, (stop, pixels, channels))
+        masks = carray(packed, (stop * stride + pixels * channels,))
+        turned = empty(channels, integer)
+        last = (pixels * channels + 7) // 8 - 1
+        for i in range(start, stop):
+            row = i * stride
+            for first in range(0, pixels, 8):
                 for c in range(channels):
-                    u = c * pixels + start
+                    u = c * pixels + first
                     j = u >> 3
-                    pair = int(packed[i, j]) | int(packed[i, min(j + 1, last)]) << 8
+                    pair = int(masks[row + j]) | int(masks[row + min(j + 1, last)]) << 8
                     turned[c] = one * ((pair >> (u & 7)) & 255)
-                for k in range(min(8, pixels - start)):
+                for k in range(min(8, pixels - first)):
                     for c in range(channels):
-                        out[i, start + k, c] = q[i, start + k, c] & -((turned[c] >> k) & one)
+                        out[i, first + k, c] = q[i, first + k, c] & -((turned[c] >> k) & one)
 
-    @njit(nogil=True, cache=True)
-    def pack_last(
-        q: Any, packed: Any, least: Any, lone: Any, infinity: Any, top: Any, turned: Any
-    ) -> None:
+    @compiled(floats, bytes_, number, number, number, number, number, long, long, long, long)
+    def pack_last(q_, packed, start, stop, stride, pixels, channels, least, lone, infinity, top):  # type: ignore[no-untyped-def]
         # `packed` comes as zeros, for two channels may share a byte
-        rows, pixels, channels = q.shape
-        for i in range(rows):
-            for start in range(0, pixels, 8):
+        q, masks = carray(q_, (stop, pixels, channels)), carray(packed, (stop, stride))
+        least, lone, infinity, top = integer(least), integer(lone), integer(infinity), integer(top)
+        turned = empty(channels, integer)
+        for i in range(start, stop):
+            for first in range(0, pixels, 8):
                 turned[:] = 0
-                for k in range(min(8, pixels - start)):
+                for k in range(min(8, pixels - first)):
                     for c in range(channels):
-                        value = q[i, start + k, c]
+                        value = q[i, first + k, c]
                         on = (value >= least) | (value == lone) | ((value & top) > infinity)
                         turned[c] |= on << k
                 for c in range(channels):
-                    u = c * pixels + start
+                    u = c * pixels + first
                     pair = int(turned[c]) << (u & 7)
-                    packed[i, u >> 3] |= pair & 255
+                    masks[i, u >> 3] |= pair & 255
                     if pair >> 8:
-                        packed[i, (u >> 3) + 1] |= pair >> 8
+                        masks[i, (u >> 3) + 1] |= pair >> 8
 
     return SimpleNamespace(select=select, pack=pack, select_last=select_last, pack_last=pack_last)
 
@@ -112,11 +147,11 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="twostroke-kernels")
 
 
-def split(units: int, rows: int, kernel: Callable[[slice], None]) -> None:
+def split(units: int, rows: int, kernel: Callable[[slice], object]) -> None:
     """Run a kernel on shares of the rows, one of them in this thread."""
     shares = min(torch.get_num_threads(), rows, max(1, units * rows // _SHARE))
     if shares == 1:
-        kernel(slice(None))
+        kernel(slice(0, rows))
         return
     edges = [rows * s // shares for s in range(shares + 1)]
     pool = _pool(os.getpid(), torch.get_num_threads())
@@ -128,39 +163,30 @@ def split(units: int, rows: int, kernel: Callable[[slice], None]) -> None:
 
 def serves(q: Tensor) -> bool:
     """Whether the kernels take this tensor: plain, contiguous or channels-last, floating, on the CPU."""
-    return q.device.type == "cpu" and fusable(q) and _compiled() is not None
+    return q.is_cpu and fusable(q) and _numba() is not None
 
 
-def _values(q: Tensor) -> Any:
-    """Integers as they lie in memory: (rows, units), or (rows, pixels, channels) if channels-last."""
-    q = q.detach().view(INTEGERS[q.element_size()])
-    return (q.view(len(q), -1) if q.is_contiguous() else q.movedim(1, -1).flatten(1, -2)).numpy()
-
-
-def _room(q: Tensor) -> Any:  # (channels,)
-    return torch.empty(q.shape[1], dtype=INTEGERS[q.element_size()]).numpy()
+def _extent(q: Tensor) -> tuple[int, ...]:
+    """Units of a row; or pixels and channels, where `q` is channels-last."""
+    units = q.numel() // len(q)
+    return (units,) if q.is_contiguous() else (units // q.shape[1], q.shape[1])
 
 
 def select(
     q: Tensor,  # (rows, ...) that `serves`
-    packed: Tensor,  # (rows, ⌈units / 8⌉) uint8
+    packed: Tensor,  # (rows or 1, ⌈units / 8⌉) uint8
     out: Tensor,  # like q, strides included; may be q itself
 ) -> Tensor:
     """`q` where a bit is on, +0 where it is off; the same as `bits.reference_select`."""
-    kernels = _compiled()
-    assert kernels is not None
-    values, results = _values(q), _values(out)
-    bytes_ = packed.numpy()  # of any stride: a byte is read once for eight units
-    one = values.dtype.type(1)
-
-    def run(part: slice) -> None:
-        given = values[part], bytes_[part], results[part], one
-        if values.ndim == 2:
-            kernels.select(*given)
-        else:
-            kernels.select_last(*given, _room(q))
-
-    split(values[0].size, len(values), run)
+    if packed.stride(1) != 1:
+        packed = packed.contiguous()
+    rows, extent = q.shape[0], _extent(q)
+    kernels = _compiled(q.element_size())
+    kernel = kernels.select if len(extent) == 1 else kernels.select_last
+    stride = packed.stride(0) if packed.shape[0] == rows else 0
+    places = q.data_ptr(), packed.data_ptr(), out.data_ptr()
+    given = stride, *extent
+    split(q.numel() // rows, rows, lambda part: kernel(*places, part.start, part.stop, *given))
     return out
 
 
@@ -170,25 +196,16 @@ def pack(
     closed: bool,  # zeros are on
 ) -> Tensor:  # (rows, ⌈units / 8⌉) uint8
     """`bits.pack` of ReLU's own rule: on unless `q <= 0` (`q < 0` if closed), so on where undefined."""
-    kernels = _compiled()
-    assert kernels is not None
-    values = _values(q)
-    units = values[0].size
-    packed = torch.zeros(len(values), (units + 7) // 8, dtype=torch.uint8)
-    bytes_ = packed.numpy()
-    integer = values.dtype.type
-    infinity = integer(INFINITIES[q.dtype])
-    top = integer(torch.iinfo(INTEGERS[q.element_size()]).max)
-    least = integer(0 if closed else 1)
+    rows, extent, size = q.shape[0], _extent(q), q.element_size()
+    units = q.numel() // rows
+    packed = torch.zeros(rows, (units + 7) // 8, dtype=torch.uint8)
+    kernels = _compiled(size)
+    kernel = kernels.pack if len(extent) == 1 else kernels.pack_last
+    top = (1 << 8 * size - 1) - 1
+    least = 0 if closed else 1
     # -0 comes last among integers and is a zero nonetheless
-    lone = integer(-int(top) - 1) if closed else least
-
-    def run(part: slice) -> None:
-        given = values[part], bytes_[part], least, lone, infinity, top
-        if values.ndim == 2:
-            kernels.pack(*given)
-        else:
-            kernels.pack_last(*given, _room(q))
-
-    split(units, len(values), run)
+    lone = -top - 1 if closed else least
+    places = q.data_ptr(), packed.data_ptr()
+    given = packed.shape[1], *extent, least, lone, INFINITIES[q.dtype], top
+    split(units, rows, lambda part: kernel(*places, part.start, part.stop, *given))
     return packed

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
+from torch.autograd.graph import increment_version
 
 from .. import bits
 from ..layouts import channels_last
@@ -29,8 +30,14 @@ def select(
     if torch.compiler.is_compiling():
         z = torch.ops.twostroke.select(q, packed, slope)
         return q.copy_(z) if inplace else z
-    form = _HeldInTransforms if torch._C._are_functorch_transforms_active() else _Held
-    return cast(Tensor, form.apply(q, packed, slope, inplace))
+    if torch._C._are_functorch_transforms_active():
+        return cast(Tensor, _HeldInTransforms.apply(q, packed, slope, inplace))
+    if forward_ad._current_level < 0 and not (q.requires_grad and torch.is_grad_enabled()):
+        z = bits.select(q, packed, slope=slope, out=q if inplace else None)
+        if inplace and not q.is_inference():  # for autograd, which may have saved q elsewhere
+            increment_version(q)
+        return z
+    return cast(Tensor, _Held.apply(q, packed, slope, inplace))
 
 
 def _keep(ctx: Any, q: Tensor, packed: Tensor, slope: float) -> None:
