@@ -91,6 +91,19 @@ def _keep_share(
     return (rows > price).view(score.shape)
 
 
+def _energy(q: Tensor) -> Tensor:  # (batch, ...) to (1, ...)
+    """`Σₙ qₙ²`, in single precision at least and without a tensor of squares."""
+    precise = torch.promote_types(q.dtype, torch.float32)
+    if not q.is_cpu:
+        return torch.linalg.vector_norm(q, dim=0, keepdim=True, dtype=precise).square()
+    # PyTorch's norm over the first dimension goes from number to number here: fifty times as long
+    energy = torch.zeros_like(q[:1], dtype=precise)
+    for example in q.split(1):
+        wide_ = example.to(precise)
+        energy.addcmul_(wide_, wide_)
+    return energy
+
+
 @dataclass(frozen=True, eq=False)
 class PositiveThreshold:
     """On where `q > beta` (eq. 9, 12); `beta` a number or (channels,).
@@ -165,9 +178,7 @@ class BatchEnergy:
         _check("price", self.price, self.density)
 
     def __call__(self, q: Tensor) -> Tensor:
-        # in single precision at least, and in one pass, without a tensor of squares
-        precise = torch.promote_types(q.dtype, torch.float32)
-        energy = torch.linalg.vector_norm(q, dim=0, keepdim=True, dtype=precise).square()
+        energy = _energy(q.detach())
         examples: float | Tensor = q.shape[0]
         if self.total is not None:
             energy, examples = self.total(energy, q.shape[0])
