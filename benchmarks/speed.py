@@ -62,11 +62,16 @@ def step_speed(options: argparse.Namespace, clock: Clock = seconds_of) -> dict:
         }
         results[name] = paired(variants, options.turns, clock)
         show(f"one training step, {name}, batch {options.batch}", results[name])
-        if options.device == "cpu":
-            results[name]["peak_memory_mb"] = {
-                kind: peak_memory(name, kind, options.batch) for kind in ("plain", "held")
-            }
-            print(f"  peak memory above start (MB): {results[name]['peak_memory_mb']}")
+    return results
+
+
+def memory(options: argparse.Namespace) -> dict:
+    """Peak memory of a step on a CPU, in MB above what stood before."""
+    results = {}
+    for name in options.models:
+        kinds = ("plain", "held")
+        results[name] = {kind: peak_memory(name, kind, options.batch) for kind in kinds}
+        print(f"peak memory above start (MB), {name}: {results[name]}")
     return results
 
 
@@ -226,6 +231,7 @@ def muon_speed(options: argparse.Namespace, clock: Clock = seconds_of) -> dict:
 
 PARTS = {
     "step": step_speed,
+    "memory": memory,
     "record": record_speed,
     "fit": fit_speed,
     "imports": import_time,
