@@ -64,8 +64,7 @@ class Intercept(TorchFunctionMode):
         modules = walk(self.model)
         self.names = {id(module): name for module, name in modules.items()}
         self._handler = handler
-        # modules that are running, each with its path; None for another model's
-        self._stack: list[tuple[nn.Module, str | None]] = []
+        self._stack: list[nn.Module] = []  # modules that are running
         self._watch = Watch(self.model, modules, self._path) if strict else None
         self._calls: Counter[str] = Counter()
         self._grad = False  # whether the forward pass began with gradients on
@@ -116,47 +115,50 @@ class Intercept(TorchFunctionMode):
     # -- following the modules ---------------------------------------------------------------
 
     def _path(self) -> str | None:
-        return self._stack[-1][1] if self._stack else None
+        """Where the call under way belongs; None for another model's."""
+        for module in reversed(self._stack):
+            if (name := self.names.get(id(module))) is not None:
+                return name
+            if any(module is other.model for other in _active.intercepts):
+                return None  # it is held or recorded on its own, by an intercept of its own
+        return None
+
+    # These two are called for each module of each forward pass, and say at sites alone what they saw.
 
     def _enter_module(self, module: nn.Module, _args: Any) -> None:
-        name = self.names.get(id(module))
         if threading.get_ident() != self._thread:
-            if name is not None or getattr(module, "_is_replica", False):
-                raise OutsideForwardError(
-                    f"{name or type(module).__name__!r} ran in another thread than the one that "
-                    "holds its support (DataParallel, or a checkpoint recomputed during backward): "
-                    "use DistributedDataParallel, or hold without activation checkpointing"
-                )
-            return
-        if module is self.model:
-            self._stack.clear()  # a forward pass that was broken off may have left something
+            self._refuse_thread(module)
+        elif module is self.model:
+            self._stack[:] = [module]  # a forward pass that was broken off may have left something
             self._calls.clear()
             self._grad = torch.is_grad_enabled()
             self._handler.begin()
             if self._watch:
                 self._watch.start()
-        elif not self._stack:
-            if name is not None:
-                raise OutsideForwardError(
-                    f"{name!r} was called outside of its model's forward pass, where no mask "
-                    "belongs to it: call the model itself, not its forward method or a part of it, "
-                    "and hold without activation checkpointing (which calls parts again during "
-                    "backward)"
-                )
-            return
-        if name is None and not self._is_another(module):
-            name = self._path()
-        self._stack.append((module, name))
-
-    def _is_another(self, module: nn.Module) -> bool:
-        """Whether the module is held or recorded on its own, by an intercept of its own."""
-        return any(module is other.model for other in _active.intercepts)
+        elif self._stack:
+            self._stack.append(module)
+        elif (name := self.names.get(id(module))) is not None:
+            raise OutsideForwardError(
+                f"{name!r} was called outside of its model's forward pass, where no mask "
+                "belongs to it: call the model itself, not its forward method or a part of it, "
+                "and hold without activation checkpointing (which calls parts again during "
+                "backward)"
+            )
 
     def _leave_module(self, module: nn.Module, _args: Any, output: Any) -> None:
-        if self._stack and self._stack[-1][0] is module:
+        if self._stack and self._stack[-1] is module:
             self._stack.pop()
             if not self._stack and self._watch:
                 self._watch.finish(output)
+
+    def _refuse_thread(self, module: nn.Module) -> None:
+        name = self.names.get(id(module))
+        if name is not None or getattr(module, "_is_replica", False):
+            raise OutsideForwardError(
+                f"{name or type(module).__name__!r} ran in another thread than the one that "
+                "holds its support (DataParallel, or a checkpoint recomputed during backward): "
+                "use DistributedDataParallel, or hold without activation checkpointing"
+            )
 
     # -- following the functions -------------------------------------------------------------
 
