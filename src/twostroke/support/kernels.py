@@ -54,16 +54,15 @@ def _compiled(size: int) -> SimpleNamespace:
     kind = getattr(numba.types, f"int{8 * size}")
     floats, bytes_ = numba.types.CPointer(kind), numba.types.CPointer(numba.types.uint8)
     number, long = numba.types.intp, numba.types.int64
+    kept: list[Any] = []
 
     def compiled(*kinds: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
         plain = {number: c_ssize_t, long: c_int64}
 
         def compile_(function: Callable[..., None]) -> Callable[..., None]:
             made = numba.cfunc(numba.types.void(*kinds), cache=True)(function)
-            made_for = CFUNCTYPE(None, *(plain.get(kind, c_void_p) for kind in kinds))
-            call = made_for(made.address)
-            call.kept = made
-            return call
+            kept.append(made)  # the code lives as long
+            return CFUNCTYPE(None, *(plain.get(kind, c_void_p) for kind in kinds))(made.address)
 
         return compile_
 
@@ -84,18 +83,27 @@ def _compiled(size: int) -> SimpleNamespace:
             for u in range(8 * whole, units):
                 out[i, u] = q[i, u] & -((one * masks[row + whole] >> (u - 8 * whole)) & one)
 
-    @compiled(floats, bytes_, number, number, number, number, long, long, long, long)
-    def pack(q_, packed, start, stop, stride, units, least, lone, infinity, top):  # type: ignore[no-untyped-def]
-        # on where q >= least, as integers order positive floats, where it is `lone`, or undefined
+    @numba.njit
+    def bit(value, shift, edge, off):  # type: ignore[no-untyped-def]
+        # a sum of two such integers would be of 64 bits, and of those a processor compares fewer at once
+        return integer((integer(value - shift) > edge) & (value != off))
+
+    @compiled(floats, bytes_, number, number, number, number, long, long, long)
+    def pack(q_, packed, start, stop, stride, units, shift_, edge_, off_):  # type: ignore[no-untyped-def]
         q, masks = carray(q_, (stop, units)), carray(packed, (stop, stride))
-        least, lone, infinity, top = integer(least), integer(lone), integer(infinity), integer(top)
+        shift, edge, off = integer(shift_), integer(edge_), integer(off_)
+        whole = units // 8
         for i in range(start, stop):
-            for j in range(stride):
-                byte = 0
-                for k in range(min(8, units - 8 * j)):
-                    value = q[i, 8 * j + k]
-                    byte |= ((value >= least) | (value == lone) | ((value & top) > infinity)) << k
+            for j in range(whole):
+                byte = integer(0)
+                for k in range(8):
+                    byte |= bit(q[i, 8 * j + k], shift, edge, off) << k
                 masks[i, j] = byte
+            if whole < stride:
+                byte = integer(0)
+                for k in range(units - 8 * whole):
+                    byte |= bit(q[i, 8 * whole + k], shift, edge, off) << k
+                masks[i, whole] = byte
 
     # channels last: q, out (rows, pixels, channels); unit `c * pixels + p` is pixel p of channel c.
     # `turned` (channels,) is room for the bits of eight pixels of each
@@ -118,20 +126,18 @@ def _compiled(size: int) -> SimpleNamespace:
                     for c in range(channels):
                         out[i, first + k, c] = q[i, first + k, c] & -((turned[c] >> k) & one)
 
-    @compiled(floats, bytes_, number, number, number, number, number, long, long, long, long)
-    def pack_last(q_, packed, start, stop, stride, pixels, channels, least, lone, infinity, top):  # type: ignore[no-untyped-def]
+    @compiled(floats, bytes_, number, number, number, number, number, long, long, long)
+    def pack_last(q_, packed, start, stop, stride, pixels, channels, shift_, edge_, off_):  # type: ignore[no-untyped-def]
         # `packed` comes as zeros, for two channels may share a byte
         q, masks = carray(q_, (stop, pixels, channels)), carray(packed, (stop, stride))
-        least, lone, infinity, top = integer(least), integer(lone), integer(infinity), integer(top)
+        shift, edge, off = integer(shift_), integer(edge_), integer(off_)
         turned = empty(channels, integer)
         for i in range(start, stop):
             for first in range(0, pixels, 8):
                 turned[:] = 0
                 for k in range(min(8, pixels - first)):
                     for c in range(channels):
-                        value = q[i, first + k, c]
-                        on = (value >= least) | (value == lone) | ((value & top) > infinity)
-                        turned[c] |= on << k
+                        turned[c] |= bit(q[i, first + k, c], shift, edge, off) << k
                 for c in range(channels):
                     u = c * pixels + first
                     pair = int(turned[c]) << (u & 7)
@@ -139,7 +145,9 @@ def _compiled(size: int) -> SimpleNamespace:
                     if pair >> 8:
                         masks[i, (u >> 3) + 1] |= pair >> 8
 
-    return SimpleNamespace(select=select, pack=pack, select_last=select_last, pack_last=pack_last)
+    return SimpleNamespace(
+        select=select, pack=pack, select_last=select_last, pack_last=pack_last, kept=kept
+    )
 
 
 @lru_cache(maxsize=2)
@@ -201,11 +209,12 @@ def pack(
     packed = torch.zeros(rows, (units + 7) // 8, dtype=torch.uint8)
     kernels = _compiled(size)
     kernel = kernels.pack if len(extent) == 1 else kernels.pack_last
-    top = (1 << 8 * size - 1) - 1
-    least = 0 if closed else 1
-    # -0 comes last among integers and is a zero nonetheless
-    lone = -top - 1 if closed else least
+    # As integers floats stand in this order: -0, the negative ones up to -infinity, undefined ones, 0 and
+    # the positive ones, undefined ones. `edge` is -infinity, and a shift by 1 sends -0 to the far end.
+    least = -(1 << 8 * size - 1)
+    edge = least + INFINITIES[q.dtype]
+    rule = (1, edge - 1, least + 1) if closed else (0, edge, 0)
     places = q.data_ptr(), packed.data_ptr()
-    given = packed.shape[1], *extent, least, lone, INFINITIES[q.dtype], top
+    given = packed.shape[1], *extent, *rule
     split(units, rows, lambda part: kernel(*places, part.start, part.stop, *given))
     return packed

@@ -95,7 +95,8 @@ def _energy(q: Tensor) -> Tensor:  # (batch, ...) to (1, ...)
     """`Σₙ qₙ²`, in single precision at least and without a tensor of squares."""
     precise = torch.promote_types(q.dtype, torch.float32)
     if not q.is_cpu:
-        return torch.linalg.vector_norm(q, dim=0, keepdim=True, dtype=precise).square()
+        norm: Tensor = torch.linalg.vector_norm(q, dim=0, keepdim=True, dtype=precise)
+        return norm.square()
     # PyTorch's norm over the first dimension goes from number to number here: fifty times as long
     energy = torch.zeros_like(q[:1], dtype=precise)
     for example in q.split(1):
