@@ -83,10 +83,8 @@ def _compiled(size: int) -> SimpleNamespace:
             for u in range(8 * whole, units):
                 out[i, u] = q[i, u] & -((one * masks[row + whole] >> (u - 8 * whole)) & one)
 
-    @numba.njit
-    def bit(value, shift, edge, off):  # type: ignore[no-untyped-def]
-        # a sum of two such integers would be of 64 bits, and of those a processor compares fewer at once
-        return integer((integer(value - shift) > edge) & (value != off))
+    # `integer(...)`: a sum of two such integers would be of 64 bits, and of those a processor compares fewer at
+    # once. No helper for what stands there three times: numba would keep the kernel anew in each process
 
     @compiled(floats, bytes_, number, number, number, number, long, long, long)
     def pack(q_, packed, start, stop, stride, units, shift_, edge_, off_):  # type: ignore[no-untyped-def]
@@ -97,12 +95,14 @@ def _compiled(size: int) -> SimpleNamespace:
             for j in range(whole):
                 byte = integer(0)
                 for k in range(8):
-                    byte |= bit(q[i, 8 * j + k], shift, edge, off) << k
+                    value = q[i, 8 * j + k]
+                    byte |= integer((integer(value - shift) > edge) & (value != off)) << k
                 masks[i, j] = byte
             if whole < stride:
                 byte = integer(0)
                 for k in range(units - 8 * whole):
-                    byte |= bit(q[i, 8 * whole + k], shift, edge, off) << k
+                    value = q[i, 8 * whole + k]
+                    byte |= integer((integer(value - shift) > edge) & (value != off)) << k
                 masks[i, whole] = byte
 
     # channels last: q, out (rows, pixels, channels); unit `c * pixels + p` is pixel p of channel c.
@@ -137,7 +137,9 @@ def _compiled(size: int) -> SimpleNamespace:
                 turned[:] = 0
                 for k in range(min(8, pixels - first)):
                     for c in range(channels):
-                        turned[c] |= bit(q[i, first + k, c], shift, edge, off) << k
+                        value = q[i, first + k, c]
+                        on = (integer(value - shift) > edge) & (value != off)
+                        turned[c] |= integer(on) << k
                 for c in range(channels):
                     u = c * pixels + first
                     pair = int(turned[c]) << (u & 7)
