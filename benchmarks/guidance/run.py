@@ -173,11 +173,8 @@ class Bench:
             other = datasets.load(self.options.other).train.images[: problem.examples]
             own.images = other.to(own.images)
         elif problem.images != "own":
-            draw = torch.Generator().manual_seed(0)
-            size = own.images.shape[-1] // (4 if problem.images == "smooth" else 1)
-            noise = torch.rand(*own.images.shape[:2], size, size, generator=draw)
-            noise = nn.functional.interpolate(noise, own.images.shape[-2:], mode="bicubic")
-            own.images = (255 * noise.clamp(0, 1)).to(own.images)
+            grain = 4 if problem.images == "smooth" else 1
+            own.images = datasets.noise(len(own), own.shape, grain=grain).images.to(own.images)
         return own
 
     def student_of(self, problem: Problem, arm: Arm, seed: int, x: torch.Tensor):
