@@ -80,7 +80,9 @@ def on_files(files: Any, config: Any) -> Any:
         f"| [{title}]({room}.md) | `twostroke.{room}` | {', '.join(f'`{n}`' for n in names_of(room))} |"
         for room, title in ROOMS.items()
     )
-    index = f"# Reference\n\nWhat is public, by room.\n\n| | room | names |\n|---|---|---|\n{table}\n"
+    index = (
+        f"# Reference\n\nWhat is public, by room.\n\n| | room | names |\n|---|---|---|\n{table}\n"
+    )
     files.append(File.generated(config, "reference/index.md", content=index))
     for room in ROOMS:
         files.append(File.generated(config, f"reference/{room}.md", content=reference(room)))
