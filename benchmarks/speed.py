@@ -9,13 +9,24 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 import twostroke as ts
-from common import Clock, add_device, paired, parser_of, seconds_of, show, synchronise, write
+from common import (
+    Clock,
+    add_device,
+    cpu_seconds_of,
+    paired,
+    parser_of,
+    seconds_of,
+    show,
+    synchronise,
+    write,
+)
 from twostroke.models import create_model
 
 
@@ -255,6 +266,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["allcnn-c", "resnet18"])
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument(
+        "--cpu-seconds", action="store_true", help="step, record, muon: processor time"
+    )
     add_device(parser)
     return parser.parse_args(arguments)
 
@@ -262,7 +276,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     options = parse()
     chosen = list(PARTS) if "all" in options.part else options.part
-    write(options.out, options, results={part: PARTS[part](options) for part in chosen})
+    results = {}
+    for part in chosen:
+        work = partial(PARTS[part], options)
+        takes_clock = options.cpu_seconds and part in ("step", "record", "muon")
+        results[part] = work(cpu_seconds_of) if takes_clock else work()
+    write(options.out, options, results=results)
 
 
 if __name__ == "__main__":

@@ -333,6 +333,17 @@ def test_held_sites_keep_packed_bits_for_the_backward_pass_and_nothing_else() ->
         assert [(t.dtype, t.numel()) for t in saved] == [(torch.uint8, 4 * 8)]
 
 
+def test_in_place_is_seen_by_autograd_also_without_a_gradient() -> None:
+    q, weight = torch.randn(2, 8), torch.ones(2, 8, requires_grad=True)
+    z = q * weight  # keeps q
+    assert select(q, pack(q > 0), inplace=True) is q
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        z.sum().backward()
+    with torch.inference_mode():
+        q = torch.randn(2, 8)
+        assert select(q, pack(q > 0), inplace=True) is q
+
+
 def test_recording_in_half_precision_sees_what_the_layer_sees() -> None:
     q = torch.tensor([[1e-8, -1e-8, 6e-8, 0.0]], dtype=torch.float32)
     net = nn.Sequential(Call(lambda x: x.half()), nn.ReLU())

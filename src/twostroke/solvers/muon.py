@@ -5,8 +5,8 @@ bounds how far its pre-activations at one place can move; at all places together
 times the root of how many patches a pixel is in (k² at most). Of all updates with one spectral norm the
 orthogonalised one falls fastest.
 torch's own `Muon` takes matrices only and treats them one by one; here weights of any dimension are read as
-(out, in · kernel) matrices, big ones are cut into blocks, those of one shape are orthogonalised together, and all
-other parameters go by SGD within the same optimiser.
+(out, in · kernel) matrices, big ones are cut into blocks, those of one shape are orthogonalised
+together, and all other parameters go by SGD within the same optimiser.
 
 After K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024).
 """
@@ -104,7 +104,8 @@ class Muon(Optimizer):
     convolution: those of a grouped or depth-wise one move as one matrix (out, in / groups · kernel).
     `steps` are of `orthogonalise`. A matrix whose shorter side is longer than `block` is cut along it into
     blocks of so many rows or fewer, each of which is orthogonalised on its own: whole, a layer of 512 channels
-    takes longer than its forward and backward pass, and a VGG's classifier minutes. Raises `SettingsError` for values out of range.
+    takes longer than its forward and backward pass, and a VGG's classifier a minute. Raises
+    `SettingsError` for values out of range.
     """
 
     def __init__(
