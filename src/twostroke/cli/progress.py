@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +12,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -18,6 +21,37 @@ from rich.progress import (
 from ..runs import EpochRecord
 from ..training import Listener
 from ..training import Progress as Where
+
+_MANY = 1000  # pictures: reading fewer takes no time worth a line
+
+
+@contextmanager
+def reading(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each kind of work before training, such as reading pictures; it is gone when that is done.
+
+    What is given is told what is being done, how many are done, and of how many. Where there is no terminal,
+    a line says it once.
+    """
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bars:
+        begun: dict[str, TaskID] = {}
+
+        def told(what: str, done: int, count: int) -> None:
+            if what not in begun:
+                begun[what] = bars.add_task(what, total=count)
+                if not console.is_terminal and count >= _MANY:
+                    console.print(f"{what}: {count:,}", highlight=False)
+            bars.update(begun[what], completed=done, total=count)
+
+        yield told
 
 
 class RunBars(Listener):

@@ -7,8 +7,10 @@ and for augmented views by number, and answers the same every time.
   a source which batches come next
 - `wrapped`: `DatasetExamples` around a torch Dataset, with `workers` that fetch announced batches;
   `check_replayable` tries a source out
-- `pictures`: `Pictures`, files decoded when asked for; `picture_files` finds and checks them
+- `pictures`: `Pictures`, files decoded when asked for; `picture_files` finds and divides them, `decoding`
+  opens and checks them
 - `photos`: `photos`, pictures without labels, from a folder of any depth
+- `preparation`: `Preparation`, what trained weights want of images
 - `bundle`: `Data`, a training and a test source; `from_tensors` and `as_data` make it
 - `augmentation`: `FlipShift`, and `ResizedCrop` for `Pictures`
 - `draws`: `draw_integers`, from (seed, index, view), to write your own; `draw_order`, `draw_some`
@@ -24,6 +26,7 @@ from .draws import draw_integers, draw_order, draw_some
 from .examples import Examples, ExampleSource, announce
 from .photos import photos
 from .pictures import Pictures
+from .preparation import Preparation
 from .preprocessing import Whitening, gcn, local_contrast, preprocess
 from .wrapped import DatasetExamples, check_replayable
 
@@ -35,6 +38,7 @@ __all__ = [
     "Examples",
     "FlipShift",
     "Pictures",
+    "Preparation",
     "ResizedCrop",
     "Whitening",
     "announce",

@@ -140,9 +140,7 @@ class Examples:
         """
         indices = as_indices(indices, len(self)).to(self.device)
         # index_select, unlike brackets, refuses negative indices on every device
-        x = self.images.index_select(0, indices).to(torch.float32)
-        scale = 1.0 if self.images.is_floating_point() else 255.0
-        x = x.sub_((self.mean * scale)[:, None, None]).div_((self.std * scale)[:, None, None])
+        x = normalised(self.images.index_select(0, indices), self.mean, self.std)
         if view is not None and self.augmentation is not None:
             x = self.augmentation(x, indices, view=view, seed=seed)
         return x, self.labels.index_select(0, indices)
@@ -167,6 +165,17 @@ class Examples:
         part.images = self.images.index_select(0, indices)
         part.labels = self.labels.index_select(0, indices)
         return part
+
+
+def normalised(
+    images: Tensor,  # (batch, channels, height, width), uint8 or floating; memory of its own
+    mean: Tensor,  # (channels,)
+    std: Tensor,  # (channels,)
+) -> Tensor:
+    """(pixel - mean) / std as float32; of uint8, mean and std are those of pixels in [0, 1]."""
+    scale = 1.0 if images.is_floating_point() else 255.0
+    shift, width = ((t.to(images.device) * scale)[:, None, None] for t in (mean, std))
+    return images.to(torch.float32).sub_(shift).div_(width)
 
 
 def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
