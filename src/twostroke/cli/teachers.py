@@ -54,8 +54,8 @@ def teacher_of(name: str) -> Teacher:
         return Teacher(net.eval(), about, crop=known.crop)
     if not Path(name).exists():
         raise SettingsError(
-            f"--teacher {name}: there is no such folder or file. Give the folder of a run of `twostroke train`, "
-            "torchvision:NAME, timm:NAME, or a model.safetensors of a run"
+            f"--teacher {name}: there is no such folder or file. Give the folder of a run of `twostroke "
+            "train`, torchvision:NAME, timm:NAME, or a model.safetensors of a run"
         )
     found = Weights.of(name, "")
     assert found.file is not None

@@ -13,6 +13,7 @@ from torch import nn
 from ..data import Data, Preparation
 from ..errors import RunFolderError, SettingsError
 from ..models import create_model
+from ..models.catalog import origin
 from ..models.outside import ends
 from ..models.published import Published, published
 from ..runs import About, RunFolder, load_weights, read_tensors, save_text
@@ -40,13 +41,12 @@ class Weights:
         Raises `SettingsError` for published weights of a model that has none, and a name that is nothing.
         """
         if name in SOURCES:
-            known = published(model)
-            if not known.model.startswith(f"{name}/"):
+            if origin(model)[0] != name:
                 raise SettingsError(
                     f"--weights {name}: {model} is not one of {name}'s models. Give the folder of a run of "
                     "`twostroke train` with this model, or leave --weights out"
                 )
-            return cls(published=known)
+            return cls(published=published(model))
         path, config = Path(name), {}
         if path.is_dir():
             # weights of a phase belong to the run above
