@@ -102,7 +102,8 @@ def train(what: TrainConfig) -> int:
     )
     console.print(
         f"{what.model} on {data.name} ({data.note}), {kind.name}, {epochs}"
-        + (f", {processes.count} processes" if processes.count > 1 else ""),
+        + (f", {processes.count} processes" if processes.count > 1 else "")
+        + (", in bfloat16" if settings.precision == "bf16" else ""),
         highlight=False,
     )
     for note in start.told():
