@@ -6,7 +6,7 @@ from rich.console import Console
 
 from tests.toy import toy_record
 from twostroke.alternation import Phase
-from twostroke.cli.progress import RunBars
+from twostroke.cli.progress import RunBars, reading
 from twostroke.training import Progress
 
 
@@ -49,3 +49,16 @@ def test_what_was_not_measured_is_left_out():
     assert "held  0" not in text.getvalue()
     assert "held 0" not in text.getvalue()
     assert "drift" not in text.getvalue()
+
+
+def test_reading_is_a_bar_or_a_line_where_there_is_no_terminal(monkeypatch):
+    for terminal in (True, False):
+        for patience in (0.0, 60.0):
+            monkeypatch.setattr("twostroke.cli.progress._PATIENCE", patience)
+            console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+            with reading(console) as told:
+                for done in (1000, 2000):
+                    told("reading pictures", done, 3000)
+            text = console.file.getvalue()
+            assert (text == "reading pictures: 1,000 of 3,000\n") == (not terminal and not patience)
+            assert ("2000/3000" in text) == terminal

@@ -36,7 +36,7 @@ def test_links_to_folders_are_followed_and_loops_end(tmp_path: Path) -> None:
     (tmp_path / "far" / "gone").symlink_to(tmp_path / "nowhere")
     found, others = find_pictures(tmp_path / "cat")
     assert [file.name for file in found] == ["0.png", "2.png", "1.png"]
-    assert others == {"links to folders that were read already": 1, "without a suffix": 1}
+    assert others == {"by links to folders read already": 1, "without a suffix": 1}
 
 
 def test_a_class_may_be_a_link(tmp_path: Path) -> None:

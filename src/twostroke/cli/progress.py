@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -22,7 +23,7 @@ from ..runs import EpochRecord
 from ..training import Listener
 from ..training import Progress as Where
 
-_MANY = 1000  # pictures: reading fewer takes no time worth a line
+_PATIENCE = 2.0  # seconds of silence
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def reading(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each kind of work before training, such as reading pictures; it is gone when that is done.
 
     What is given is told what is being done, how many are done, and of how many. Where there is no terminal,
-    a line says it once.
+    a line says it of work that takes longer than two seconds.
     """
     with Progress(
         TextColumn("{task.description}"),
@@ -42,14 +43,18 @@ def reading(console: Console) -> Iterator[Callable[[str, int, int], None]]:
         transient=True,
         disable=not console.is_terminal,
     ) as bars:
-        begun: dict[str, TaskID] = {}
+        begun: dict[str, tuple[TaskID, float]] = {}
+        said: set[str] = set()
 
         def told(what: str, done: int, count: int) -> None:
             if what not in begun:
-                begun[what] = bars.add_task(what, total=count)
-                if not console.is_terminal and count >= _MANY:
-                    console.print(f"{what}: {count:,}", highlight=False)
-            bars.update(begun[what], completed=done, total=count)
+                begun[what] = bars.add_task(what, total=count), time.monotonic()
+            task, start = begun[what]
+            bars.update(task, completed=done)
+            late = time.monotonic() - start > _PATIENCE
+            if late and what not in said and not console.is_terminal:
+                said.add(what)
+                console.print(f"{what}: {done:,} of {count:,}", highlight=False)
 
         yield told
 

@@ -47,7 +47,7 @@ def load_folder(
     """
     if not path.is_dir():
         raise DataError(f"{path}: no such folder")
-    splits, tested = _splits(path, split, split_seed)
+    splits, tested = _splits(path, split, split_seed, told)
     files = [file for one in splits for file in one.files]
     heads = each(header, files, "looking at pictures", told)
     channels = 1 if all(head.grey for head in heads) else 3
@@ -89,13 +89,13 @@ def load_folder(
     return Data(name, x, test.in_memory(told), note=note)
 
 
-def _splits(path: Path, share: float | None, seed: int) -> tuple[Sequence[Split], str]:
+def _splits(path: Path, share: float | None, seed: int, told: Told) -> tuple[Sequence[Split], str]:
     """Training and test set, and what the latter is."""
     test = next((path / name for name in TESTS if (path / name).is_dir()), None)
     train = path / "train"
     if share is None:
         if train.is_dir() and test is not None:
-            return find_splits(train, test), test.name
+            return find_splits(train, test, told=told), test.name
         lacking = " or ".join(TESTS[:2]) if train.is_dir() else "train"
         raise DataError(
             f"{path} has no folder {lacking}: put pictures in train/CLASS/ and test/CLASS/, or set a share "
@@ -103,9 +103,8 @@ def _splits(path: Path, share: float | None, seed: int) -> tuple[Sequence[Split]
         )
     if train.is_dir() and test is not None:
         raise SettingsError(f"{path} has a folder {test.name} to test on: leave split out")
-    (whole,) = find_splits(train if train.is_dir() else path)
-    told = f"{100 * share:g} % of each class, drawn by seed {seed}"
-    return divided(whole, share, seed), told
+    (whole,) = find_splits(train if train.is_dir() else path, told=told)
+    return divided(whole, share, seed), f"{100 * share:g} % of each class, drawn by seed {seed}"
 
 
 def _one_size(files: Sequence[Path], heads: Sequence[Header]) -> tuple[int, int]:

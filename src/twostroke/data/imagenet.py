@@ -44,7 +44,7 @@ def load_imagenet(
                 f"{left} is not in its class folder, so {place / split} is only half unpacked: "
                 f"remove {place / split}, and unpack it again"
             )
-    train, val = splits = find_splits(*(place / split for split in SPLITS))
+    train, val = splits = find_splits(*(place / split for split in SPLITS), told=told)
     check_pictures(train.files + val.files, told)
     pictures, test = (
         Pictures(

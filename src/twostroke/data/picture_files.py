@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError, SettingsError
+from .decoding import Told, silent
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
@@ -48,7 +49,7 @@ def find_pictures(folder: Path) -> tuple[list[Path], Counter[str]]:
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:
-            others["links to folders that were read already"] += 1
+            others["by links to folders read already"] += 1
             folders.clear()
             continue
         seen.add(real)
@@ -69,13 +70,14 @@ def no_pictures(folder: Path) -> str:
     return f"{folder} has no pictures ({', '.join(sorted(SUFFIXES))})"
 
 
-def find_splits(*folders: Path) -> list[Split]:
+def find_splits(*folders: Path, told: Told = silent) -> list[Split]:
     """Find the pictures FOLDER/CLASS/*, at any depth below their class, of a data set's splits.
 
+    `told` hears how many classes are looked through.
     Raises `DataError` if a split has less than two class folders, a class no pictures, or splits differ in
     classes.
     """
-    splits = [_find(folder) for folder in folders]
+    splits = [_find(folder, told) for folder in folders]
     lacking = [
         f"{split.folder} lacks {name}"
         for split in splits
@@ -93,7 +95,7 @@ def find_splits(*folders: Path) -> list[Split]:
     return splits
 
 
-def _find(split: Path) -> Split:
+def _find(split: Path, told: Told) -> Split:
     entries = [entry for entry in split.iterdir() if not entry.name.startswith(".")]
     classes = tuple(sorted(entry.name for entry in entries if entry.is_dir()))
     if not classes:
@@ -107,6 +109,7 @@ def _find(split: Path) -> Split:
             raise DataError(
                 f"class folder {no_pictures(split / name)}; fill it, or delete it from all splits"
             )
+        told(f"finding pictures of {split.name}", label + 1, len(classes))
         files += found
         labels += [label] * len(found)
         others += passed
