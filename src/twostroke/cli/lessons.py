@@ -143,6 +143,9 @@ def _data(what: LessonOptions, teacher: Teacher, console: Console) -> Data | Non
             f"the teacher's images were whitened by the statistics of {teacher.data or 'its data set'}, and "
             f"those of {named} would be by their own: take images of the teacher's data set"
         )
-    return replace(
-        what, data=named, data_root=what.data_root or teacher.data_root, preprocess=kind
-    ).load(console, teacher.prepared)
+    root = what.data_root or teacher.config.get("data_root")
+    if what.data == "teacher":  # as its run took it
+        names = ("image_size", "split", "split_seed")
+        what = replace(what, **{k: v for k, v in teacher.config.items() if k in names})
+    given = replace(what, data=named, data_root=None if root is None else Path(root))
+    return replace(given, preprocess=kind).load(console, teacher.prepared)

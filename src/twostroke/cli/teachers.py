@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -19,15 +21,19 @@ from .weights import SOURCES, Weights
 class Teacher:
     """A trained network in evaluation mode, and what its use needs.
 
-    `net` is None where only a guide of it is at hand. `data` and `data_root` are of the run that trained it,
-    where one did. `crop` is the part of a picture that it looks at.
+    `net` is None where only a guide of it is at hand. `config` is of the run that trained it, where one did.
+    `crop` is the part of a picture that it looks at.
     """
 
     net: nn.Module | None
     about: About
-    data: str | None = None
-    data_root: Path | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
     crop: float = 1.0
+
+    @property
+    def data(self) -> str | None:
+        """The data of its run."""
+        return self.config.get("data")
 
     @property
     def prepared(self) -> Preparation:
@@ -61,9 +67,7 @@ def teacher_of(name: str) -> Teacher:
     assert found.file is not None
     about = found.about or About.read(found.file)
     net, _ = found.network(about.model, about.classes, about.shape[0])
-    config = found.config or {}
-    root = config.get("data_root")
-    return Teacher(net.eval(), about, config.get("data"), None if root is None else Path(root))
+    return Teacher(net.eval(), about, found.config or {})
 
 
 def as_taught(source: ExampleSource, teacher: Teacher) -> ExampleSource:

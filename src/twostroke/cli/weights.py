@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from torch import nn
 
 from ..data import Data, Preparation
@@ -17,6 +18,7 @@ from ..models.catalog import origin
 from ..models.outside import ends
 from ..models.published import Published, published
 from ..runs import About, RunFolder, load_weights, read_tensors, save_text
+from .options import DataOptions
 
 SOURCES = ("torchvision", "timm")
 _KEPT = "weights.json"
@@ -173,16 +175,18 @@ class Start:
         if weights is None:
             return cls()
         if begun is not None and weights not in SOURCES:
-            return cls._kept(begun / _KEPT)
+            return cls.kept(begun)
         found = Weights.of(weights, model)
         notes = found.notes(data=data, preprocess=preprocess)
         return cls(found, found.prepared, notes=[] if begun else notes)
 
     @classmethod
-    def _kept(cls, file: Path) -> Start:
+    def kept(cls, folder: Path) -> Start:
+        """What the folder of a run says of its beginning; `RunFolderError` where it does not."""
+        file = folder / _KEPT
         try:
             kept = json.loads(file.read_text())
-            numbers = {
+            numbers: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in kept["prepared"].items()
             }
             return cls(None, Preparation(**numbers), list(kept["fresh"]))
@@ -215,6 +219,22 @@ class Start:
     def discard(self, folder: Path) -> None:
         """Undo `keep`."""
         (folder / _KEPT).unlink(missing_ok=True)
+
+
+def data_of(
+    run: RunFolder, console: Console, *, root: Path | None = None, preprocess: str | None = None
+) -> Data:
+    """The data that a run was trained on, prepared as there, without augmentation.
+
+    `root` and `preprocess` may differ from the run's. Raises as `data.load` does.
+    """
+    config = run.config()
+    names = {one.name for one in fields(DataOptions)} - {"augmentation"}
+    what = DataOptions(**{name: value for name, value in config.items() if name in names})
+    root = root or (Path(config["data_root"]) if "data_root" in config else None)
+    kind = what.preprocess if preprocess is None else preprocess
+    prepared = Start.kept(run.path).prepared if config.get("weights") else None
+    return replace(what, data_root=root, preprocess=kind).load(console, prepared)
 
 
 def same_classes(theirs: Sequence[str], ours: Sequence[str]) -> bool:

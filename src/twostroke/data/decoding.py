@@ -104,7 +104,7 @@ def header(file: Path) -> Header:
         width, height = image.size
         if lying and image.format != "TIFF":  # Pillow turns these itself
             width, height = height, width
-        deep = _deep(image) or any(";16" in str(tile[3]) for tile in image.tile)
+        deep = _deep(image) or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
         changes = {
             "CMYK": image.mode == "CMYK",
             "with a palette": image.mode in ("P", "PA"),

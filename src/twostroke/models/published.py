@@ -10,8 +10,6 @@ from torch import nn
 from ..errors import SettingsError
 from .catalog import create_model, origin
 
-_SIDE = 224  # pixels, where nothing is said
-
 
 @dataclass(frozen=True)
 class Published:
@@ -74,7 +72,7 @@ def published(model: str) -> Published:
 
         known = timm.get_pretrained_cfg(name)
         if known is not None and known.has_weights:
-            channels, height, width = known.input_size or (3, _SIDE, _SIDE)
+            channels, height, width = known.input_size
             return Published(
                 f"timm/{name}",
                 str(known.tag or "the default"),
