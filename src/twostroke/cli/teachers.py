@@ -9,12 +9,15 @@ from typing import Any
 
 from torch import nn
 
-from ..data import Augmentation, Examples, ExampleSource, Preparation, photos
+from ..data import Augmentation, Examples, ExampleSource, Preparation, noise, photos
 from ..data.decoding import Told
 from ..errors import DataError, SettingsError
 from ..models.published import published
 from ..runs import About
 from .weights import SOURCES, Weights
+
+NOISE = Path("noise")  # instead of a folder of pictures
+_DRAWN = 1000  # so many, where no number is given
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,17 @@ def pictures(
     augmentation: Augmentation | None,
     told: Told,
 ) -> Examples:
-    """Pictures without labels, prepared as the teacher takes them."""
+    """Pictures without labels, prepared as the teacher takes them; `NOISE` is no folder, and draws them."""
     about = teacher.about
+    if folder == NOISE and not folder.exists():
+        return noise(
+            count or _DRAWN,
+            about.shape,
+            mean=about.mean,
+            std=about.std,
+            augmentation=augmentation,
+            seed=seed,
+        )
     if about.preprocess != "none":
         raise SettingsError(
             f"the teacher's images were prepared by --preprocess {about.preprocess}, which pictures of a "

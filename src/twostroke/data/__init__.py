@@ -9,6 +9,7 @@ and for augmented views by number, and answers the same every time.
   `check_replayable` tries a source out
 - `pictures`: `Pictures`, files decoded when asked for; `picture_files` finds and divides them, `decoding`
   opens and checks them
+- `noise`: `noise`, pictures of nothing, where there are none
 - `photos`: `photos`, pictures without labels, from a folder of any depth
 - `preparation`: `Preparation`, what trained weights want of images
 - `bundle`: `Data`, a training and a test source; `from_tensors` and `as_data` make it
@@ -24,6 +25,7 @@ from .bundle import Data, as_data, from_tensors
 from .catalog import default_root, list_data, load
 from .draws import draw_integers, draw_order, draw_some
 from .examples import Examples, ExampleSource, announce
+from .noise import noise
 from .photos import photos
 from .pictures import Pictures
 from .preparation import Preparation
@@ -53,6 +55,7 @@ __all__ = [
     "list_data",
     "load",
     "local_contrast",
+    "noise",
     "photos",
     "preprocess",
 ]
