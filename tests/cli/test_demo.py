@@ -61,6 +61,7 @@ def test_demo_shows_its_four_arms(capsys, tmp_path):
         "batch-wise.csv",
         "muon.csv",
     }
+    assert "the fresh networks" in out  # where the time went
     lines = [line for line in out.splitlines() if "Muon" in line and "│" in line]
     assert any(" 1 │" in line for line in lines)  # one epoch against two
 
