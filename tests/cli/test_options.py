@@ -98,12 +98,22 @@ def test_what_is_written_of_a_run_repeats_it(tmp_path, arguments):
     again = from_text(tmp_path, tomli_w.dumps(plain(given)))
     assert plain(again) == plain(given)
     assert again.settings == given.settings
-    assert again.data_root == given.data_root
+    root = given.data_root
+    assert again.data_root == (root and root.absolute())  # whoever reads it may be elsewhere
     if "majority-vote:beta=0.5" in arguments:
         assert isinstance(again.batch.rule, MajorityVote)
         assert again.batch.rule.beta == 0.5
     elif "energy:density=0.5" not in arguments:  # rules compare by identity
         assert (again.instance, again.batch) == (given.instance, given.batch)
+
+
+def test_paths_of_data_are_told_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = plain(train(*OUT, "--data", "folder:pictures", "--data-root", "root"))
+    assert told["data"] == f"folder:{tmp_path / 'pictures'}"
+    assert told["data_root"] == str(tmp_path / "root")
+    monkeypatch.chdir("/")
+    assert plain(from_text(tmp_path, tomli_w.dumps(told))) == told
 
 
 def test_what_is_written_of_dsd_repeats_it(tmp_path):

@@ -81,7 +81,7 @@ def prepared(what: LessonOptions, *, seed: int = 0, device: str = "auto") -> Pre
         teacher.net.to(device_named(device))
     data = _data(what, teacher)
     test = None
-    if data is not None and _same_classes(data, teacher.about):
+    if data is not None and same_classes(data, teacher.about):
         test = as_taught(data.test, teacher.about)
     if what.labels and test is None:
         raise SettingsError(
@@ -130,17 +130,12 @@ def _data(what: LessonOptions, teacher: Teacher) -> Data | None:
             f"the teacher's images were prepared by --preprocess {kind}, not {what.preprocess}: leave the "
             "option out, it is taken over"
         )
-    if kind.startswith("gcn-zca") and named != teacher.data:
-        raise SettingsError(
-            f"the teacher's images were whitened by the statistics of {teacher.data or 'its data set'}, and "
-            f"those of {named} would be by their own: take images of the teacher's data set"
-        )
-    return replace(
-        what, data=named, data_root=what.data_root or teacher.data_root, preprocess=kind
-    ).load()
+    # `as_taught` prepares them, with the statistics that the teacher was trained with
+    root = what.data_root or teacher.data_root
+    return replace(what, data=named, data_root=root, preprocess="none").load()
 
 
-def _same_classes(data: Data, about: About) -> bool:
+def same_classes(data: Data, about: About) -> bool:
     """Whether labels mean the same to both, as far as names can tell; numbers alone tell the number only."""
     ours, theirs = tuple(data.classes), about.classes
     if all(name.isdecimal() for name in (*ours, *theirs)):

@@ -55,6 +55,11 @@ class DataOptions:
     """none is per-channel normalisation; raw, unit, gcn, gcn-zca (CIFAR as published; gcn-zca:BIAS sets the
     filter bias, 0.1), lcn (SVHN)."""
 
+    def __post_init__(self) -> None:
+        kind, _, path = self.data.partition(":")
+        if kind in ("folder", "npz") and path:  # the run's folder tells it to whoever is elsewhere
+            object.__setattr__(self, "data", f"{kind}:{Path(path).expanduser().absolute()}")
+
     def load(self) -> Data:
         """The data; raises as `data.load` does."""
         return load(
@@ -197,7 +202,7 @@ def _plain(config: Any) -> dict[str, Any]:
             told |= {} if one.default is None else {one.name: "none"}
         else:
             value = spelling.written(value)
-            told[one.name] = str(value) if isinstance(value, Path) else value
+            told[one.name] = str(value.absolute()) if isinstance(value, Path) else value
     return told
 
 

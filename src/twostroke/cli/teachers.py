@@ -13,7 +13,8 @@ from ..data import Augmentation, Examples, ExampleSource, Pictures, photos
 from ..data.pictures import MEAN, STD
 from ..errors import DataError, SettingsError
 from ..models import create_model
-from ..runs import About, RunFolder, load_weights, read_tensors
+from ..runs import About, RunFolder
+from ..runs.ready import load_with_about
 
 _PUBLISHED = 224  # pixels that published ImageNet networks take
 
@@ -23,14 +24,13 @@ class Teacher:
     """A trained network in evaluation mode, and what its use needs.
 
     `net` is None where only a guide of it is at hand. `data` and `data_root` are of the run that trained it,
-    where one did. `crop` is the part of a picture that it looks at.
+    where one did.
     """
 
     net: nn.Module | None
     about: About
     data: str | None = None
     data_root: Path | None = None
-    crop: float = 1.0
 
 
 def teacher_of(name: str) -> Teacher:
@@ -46,28 +46,14 @@ def teacher_of(name: str) -> Teacher:
         run = RunFolder(path)
         config = run.config() if run.config_file.exists() else {}
         root = config.get("data_root")
-        net, about = _made(run.model_file)
+        net, about = load_with_about(path)
         return Teacher(net, about, config.get("data"), None if root is None else Path(root))
     if path.is_file():
-        return Teacher(*_made(path))
+        return Teacher(*load_with_about(path))
     raise SettingsError(
         f"--teacher {name}: there is no such folder or file. Give the folder of a run of `twostroke train`, "
         "torchvision:NAME, timm:NAME, or a model.safetensors of a run"
     )
-
-
-def _made(file: Path) -> tuple[nn.Module, About]:
-    """The network that a file of weights tells of, with these weights."""
-    about = About.read(file)
-    weights, _ = read_tensors(file, unchecked=True)
-    if about.student:
-        raise SettingsError(
-            f"{file} is a student itself ({', '.join(name for name, _ in about.student)}): load it by "
-            "guidance.students.load_student, and record a guide in Python"
-        )
-    net = create_model(about.model, classes=len(about.classes), in_channels=about.shape[0])
-    load_weights(net, weights, file, of=about.model)
-    return net.eval(), about
 
 
 def _published(source: str, name: str) -> Teacher:
@@ -97,36 +83,44 @@ def _published(source: str, name: str) -> Teacher:
         classes = tuple(str(k) for k in range(count))
     return Teacher(
         net.eval(),
-        About(f"{source}/{name}", classes, (3, side, side), mean, std),
-        crop=min(crop, 1.0),
+        About(f"{source}/{name}", classes, (3, side, side), mean, std, crop=min(crop, 1.0)),
     )
 
 
 def as_taught(source: ExampleSource, about: About) -> ExampleSource:
-    """A source whose images are normalised as the teacher's were; `DataError` for images of another size."""
+    """A source whose images are prepared as the network takes them.
+
+    Images in memory come as they were loaded, `preprocess` left at "none". Raises `DataError` for images of
+    another size.
+    """
+    if isinstance(source, Pictures) and about.mean is not None and about.std is not None:
+        moved = copy.copy(source)
+        moved.mean, moved.std = (torch.tensor(t) for t in (about.mean, about.std))
+        _, height, width = about.shape
+        if height == width:
+            moved.size, moved.crop = height, about.crop
+        source = moved
     if source.shape != about.shape:
         raise DataError(
-            f"the teacher takes images of {'×'.join(map(str, about.shape))}, and these are "
-            f"{'×'.join(map(str, source.shape))}: --images FOLDER resizes pictures to the teacher's size"
+            f"the network takes images of {'×'.join(map(str, about.shape))}, and these are "
+            f"{'×'.join(map(str, source.shape))}: take data of that size (distill resizes pictures of --images)"
         )
-    if about.mean is None or about.std is None:
+    if not isinstance(source, Examples):
         return source
-    if isinstance(source, Pictures):
-        moved = copy.copy(source)
-        moved.mean, moved.std = (
-            torch.tensor(t, dtype=torch.float32) for t in (about.mean, about.std)
-        )
-        return moved
-    if isinstance(source, Examples):
-        return Examples(
-            source.images,
-            source.labels,
-            mean=about.mean,
-            std=about.std,
-            augmentation=source.augmentation,
-            classes=source.classes,
-        )
-    return source
+    images, mean, std = source.images, about.mean, about.std
+    if mean is None or std is None:
+        channels = about.shape[0]
+        mean, std = (0.0,) * channels, (1.0,) * channels
+        prepare = about.preparation()
+        images = torch.cat([prepare.batch(part) for part in images.split(1000)])
+    return Examples(
+        images,
+        source.labels,
+        mean=mean,
+        std=std,
+        augmentation=source.augmentation,
+        classes=source.classes,
+    )
 
 
 def pictures(
@@ -135,27 +129,20 @@ def pictures(
     count: int | None,
     seed: int,
     augmentation: Augmentation | None = None,
-) -> Examples:
+) -> ExampleSource:
     """Pictures without labels, prepared as the teacher takes them."""
-    about = teacher.about
-    if about.preprocess != "none":
-        raise SettingsError(
-            f"the teacher's images were prepared by --preprocess {about.preprocess}, which pictures of a "
-            "folder are not: take images of its data set (--data)"
-        )
-    channels, height, width = about.shape
+    channels, height, width = teacher.about.shape
     if height != width:
         raise SettingsError(
             f"the teacher takes images of {height}×{width}, and pictures are cut square: take images by --data"
         )
-    return photos(
+    found = photos(
         folder,
         size=height,
         count=count,
-        crop=teacher.crop,
+        crop=teacher.about.crop,
         channels=channels,
-        mean=about.mean,
-        std=about.std,
         augmentation=augmentation,
         seed=seed,
     )
+    return as_taught(found, teacher.about)

@@ -13,6 +13,7 @@ and for augmented views by number, and answers the same every time.
 - `augmentation`: `FlipShift`, and `ResizedCrop` for `Pictures`
 - `draws`: `draw_integers`, from (seed, index, view), to write your own; `draw_order`, `draw_some`
 - `preprocessing`: contrast normalisation and whitening as published
+- `preparation`: `Preparation`, a picture to the tensor that a network takes, outside of a data set
 - `catalog`: `load` by name, from `mnist12k` (embedded), `vision` (`vision_files`), `imagenet`, `npz` and
   `folder`
 """
@@ -24,6 +25,7 @@ from .draws import draw_integers, draw_order, draw_some
 from .examples import Examples, ExampleSource, announce
 from .photos import photos
 from .pictures import Pictures
+from .preparation import Preparation
 from .preprocessing import Whitening, gcn, local_contrast, preprocess
 from .wrapped import DatasetExamples, check_replayable
 
@@ -35,6 +37,7 @@ __all__ = [
     "Examples",
     "FlipShift",
     "Pictures",
+    "Preparation",
     "ResizedCrop",
     "Whitening",
     "announce",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from .checks import highest_label
 from .draws import draw_order
 from .examples import Examples, ExampleSource, on_device
 from .wrapped import DatasetExamples
+
+if TYPE_CHECKING:
+    from .preprocessing import Whitening
 
 
 @runtime_checkable
@@ -31,8 +34,9 @@ class Data:
     """What a run trains and tests on.
 
     `classes` left empty are the training source's. `note` says what data this really is, e.g.
-    "10,000 + 2,000 images of MNIST", for reports to repeat. Raises `DataError` if image shapes or
-    classes of the parts differ, or there are fewer than two classes.
+    "10,000 + 2,000 images of MNIST", for reports to repeat. `preprocess` fills in the last two: the
+    `whitening` that was done to the images, and whether they were of bytes before. Raises `DataError` if
+    image shapes or classes of the parts differ, or there are fewer than two classes.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Data:
     test: ExampleSource
     classes: tuple[str, ...] = ()
     note: str = ""
+    whitening: Whitening | None = None
+    of_bytes: bool = True
 
     def __post_init__(self) -> None:
         self.classes = self.classes or self.train.classes

@@ -88,8 +88,8 @@ class Pictures:
             x = self._ahead.take(indices)
         if x is None:
             x = self._decode(indices, view, seed)
-        pixels = x.to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        mean, std = (t.to(self.device)[:, None, None] for t in (self.mean, self.std))
+        pixels = x.to(self.device).permute(0, 3, 1, 2).float()
+        mean, std = (255 * t.to(self.device)[:, None, None] for t in (self.mean, self.std))
         return pixels.sub_(mean).div_(std), self.labels[indices].to(self.device)
 
     def expect(self, batches: Iterable[Tensor], *, view: int | None = None, seed: int = 0) -> None:

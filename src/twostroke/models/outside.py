@@ -98,6 +98,13 @@ def torchvision_model(
     return model
 
 
+def built_with(model: nn.Module) -> dict[str, bool]:
+    """Options of `create_model` that a model was built with by itself: torchvision's GoogLeNet and Inception
+    prepare images anew where they have published weights.
+    """
+    return {"transform_input": True} if getattr(model, "transform_input", False) else {}
+
+
 def layers_that_do_not_fit(name: str, weights: str, *, classes: int, in_channels: int) -> list[str]:
     """Layers of torchvision's model `name` that its published weights do not fit, in words.
 
