@@ -111,7 +111,7 @@ def as_taught(source: ExampleSource, about: About) -> ExampleSource:
     if mean is None or std is None:
         channels = about.shape[0]
         mean, std = (0.0,) * channels, (1.0,) * channels
-        prepare = about.preparation()
+        prepare = about.to_tensor()
         images = torch.cat([prepare.batch(part) for part in images.split(1000)])
     return Examples(
         images,

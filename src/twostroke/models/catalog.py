@@ -74,9 +74,10 @@ def create_model(
     `torchvision/NAME` and `timm/NAME` name the source. `list_models()` lists all.
 
     Left out, `classes` and `in_channels` are those that one of our models is published for, else 10
-    and 3. torchvision's and timm's words for them, `num_classes` and `in_chans`, mean the same. `weights` names published weights of a torchvision model (`classes` left out is then as
-    many as they have); without it, nothing is ever downloaded. All other `options` go to the
-    model's builder, such as `final_relu=True` to `AllCNN` or `pretrained=True` to timm.
+    and 3. torchvision's and timm's words for them, `num_classes` and `in_chans`, mean the same.
+    `weights` names published weights of a torchvision model (`classes` left out is then as many as
+    they have); without it, nothing is ever downloaded. All other `options` go to the model's builder,
+    such as `final_relu=True` to `AllCNN` or `pretrained=True` to timm.
 
     Raises `SettingsError` if `classes` or `in_channels` is below 1 or given by both words, the model has no
     such weights, or one of our models does not know an option; `UnknownNameError` if no model has this

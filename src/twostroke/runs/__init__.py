@@ -1,8 +1,8 @@
 """A run's folder, and what is in it.
 
-`folder` all of its files · `about` what the use of its model needs, `ready` that model · `history` epoch by epoch · `checkpoint`
-what a run needs to go on, with supports in `shares`, one a process · `files` tensors and text, written whole
-or not at all · `versions` of the software.
+`folder` all of its files · `about` what the use of its model needs, `ready` that model · `history` epoch
+by epoch · `checkpoint` what a run needs to go on, with supports in `shares`, one a process · `files` tensors
+and text, written whole or not at all · `versions` of the software.
 """
 
 from .about import About

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..data import Data, Preparation, Whitening
+from ..data import Data, PictureToTensor, Whitening
 from ..errors import RunFolderError
 from ..models.catalog import check_options
 from .files import read_tensors, save_tensors
@@ -25,7 +25,7 @@ class About:
     mean, std: by channel, of pixels in [0, 1]; None where images are prepared otherwise.
     preprocess: how, as `data.load(preprocess=...)` takes it.
     student: how the model was made from that of the name ("width", "prune", "bits"); often nothing.
-    crop, of_bytes, whitening: as in `data.Preparation`. The whitening has a file of its own.
+    crop, of_bytes, whitening: as in `data.PictureToTensor`. The whitening has a file of its own.
     options: of the model, for `create_model`.
     sizes: of layers that are not as the name builds them, see `models.sizes`.
     """
@@ -46,7 +46,7 @@ class About:
     @classmethod
     def of(cls, model: str, data: Data, *, preprocess: str = "none") -> About:
         """Of a model that is trained on these data."""
-        how = Preparation.of(data, preprocess)
+        how = PictureToTensor.of(data, preprocess)
         return cls(
             model,
             tuple(data.classes),
@@ -59,7 +59,7 @@ class About:
             whitening=how.whitening,
         )
 
-    def preparation(self) -> Preparation:
+    def to_tensor(self) -> PictureToTensor:
         """How a picture becomes the tensor that the model takes.
 
         Raises `RunFolderError` where the images were whitened and the file of that is not there.
@@ -69,7 +69,7 @@ class About:
                 f"the images of this model were whitened, and {WHITENING} is not beside its weights: put it "
                 "there from a copy of the run"
             )
-        return Preparation(
+        return PictureToTensor(
             self.shape,
             self.mean,
             self.std,

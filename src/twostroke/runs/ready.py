@@ -21,7 +21,7 @@ def load(path: str | os.PathLike[str]) -> nn.Module:
 
     `path` is the folder of a run of `twostroke train`, `dsd` or `distill`, or a file of its weights, such as
     `average.safetensors`. Nothing is unpickled and nothing downloaded. Beside what its class has, the module
-    has `classes`, the names of its outputs in their order, and `preprocess`, a `data.Preparation`: a function
+    has `classes`, the names of its outputs in their order, and `preprocess`, a `data.PictureToTensor`: a function
     that makes of a picture's path, a PIL image or an array the tensor that the training saw.
 
         model = twostroke.load("runs/a")
@@ -33,7 +33,7 @@ def load(path: str | os.PathLike[str]) -> nn.Module:
     """
     net, about = load_with_about(Path(path))
     ready: Any = net
-    ready.classes, ready.preprocess = about.classes, about.preparation()
+    ready.classes, ready.preprocess = about.classes, about.to_tensor()
     return net
 
 

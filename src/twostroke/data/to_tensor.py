@@ -31,7 +31,7 @@ _THREADS = min(16, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, eq=False)
-class Preparation:
+class PictureToTensor:
     """Makes of a picture the tensor that a network takes: (channels, height, width) float32.
 
     A picture is the path of a file, a PIL image, or an array of bytes: a NumPy array (height, width) or
@@ -56,7 +56,7 @@ class Preparation:
     whitening: Whitening | None = None
 
     @classmethod
-    def of(cls, data: Data, preprocess: str = "none") -> Preparation:
+    def of(cls, data: Data, preprocess: str = "none") -> PictureToTensor:
         """As the test images of these data are prepared, which `preprocess` has been done to."""
         source, of_bytes = data.test, data.of_bytes
         mean, std = None, None
@@ -119,8 +119,8 @@ class Preparation:
             if array.dim() == 2 or (array.dim() == 3 and array.shape[2] in (3, 4)):
                 return self._middle(PIL.Image.fromarray(array.contiguous().numpy()))
         raise DataError(
-            f"an array is a picture where it is of bytes, (height, width) or (height, width, 3), or floating and "
-            f"{self.shape}; this is {array.dtype} of {tuple(array.shape)}"
+            "an array is a picture where it is of bytes, (height, width) or (height, width, 3), or floating "
+            f"and {self.shape}; this is {array.dtype} of {tuple(array.shape)}"
         )
 
     def _middle(self, image: Image) -> Tensor:
@@ -144,17 +144,17 @@ class Preparation:
 
 
 def read_batches(
-    preparation: Preparation, files: Sequence[Path], batch_size: int
+    to_tensor: PictureToTensor, files: Sequence[Path], batch_size: int
 ) -> Iterator[tuple[list[Path], Tensor, list[DataError]]]:
     """Pixels of files, decoded by several threads, a batch ahead of the one that is asked for.
 
-    Each batch has the files that could be read, their pixels (see `Preparation.pixels`), and the errors of
+    Each batch has the files that could be read, their pixels (see `PictureToTensor.pixels`), and the errors of
     the others.
     """
 
     def read(file: Path) -> Tensor | DataError:
         try:
-            return preparation.pixels(file)
+            return to_tensor.pixels(file)
         except DataError as error:
             return error
 
@@ -172,6 +172,6 @@ def read_batches(
                     for file, pixels in zip(part, found, strict=True)
                     if isinstance(pixels, Tensor)
                 ],
-                torch.stack(good) if good else torch.empty(0, *preparation.shape),
+                torch.stack(good) if good else torch.empty(0, *to_tensor.shape),
                 [error for error in found if isinstance(error, DataError)],
             )

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from twostroke.data import Pictures, Preparation, from_tensors, preprocess
-from twostroke.data.preparation import read_batches
+from twostroke.data import Pictures, PictureToTensor, from_tensors, preprocess
+from twostroke.data.to_tensor import read_batches
 from twostroke.errors import DataError
 
 DRAW = torch.Generator().manual_seed(0)
@@ -22,7 +22,7 @@ KINDS = ["none", "raw", "unit", "gcn", "lcn", "gcn-zca", "gcn-zca:0.5"]
 def prepared(channels, kind):
     x = BYTES[channels]
     data = preprocess(from_tensors(x, Y, x.flip(0), Y.flip(0)), kind)
-    return data, Preparation.of(data, kind)
+    return data, PictureToTensor.of(data, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -62,7 +62,7 @@ def test_pictures_of_any_size_come_out_as_of_a_data_set(
     Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(file)
     source = Pictures([file], torch.tensor([0]), classes=("a", "b"), size=size, crop=crop)
     x, _ = source.batch(torch.tensor([0]))
-    how = Preparation(
+    how = PictureToTensor(
         (3, size, size), tuple(source.mean.tolist()), tuple(source.std.tolist()), crop=crop
     )
     assert torch.equal(how(file), x[0])
@@ -71,15 +71,15 @@ def test_pictures_of_any_size_come_out_as_of_a_data_set(
 def test_the_largest_middle_of_the_right_shape():
     picture = Image.new("RGB", (8, 2))
     picture.paste((255, 255, 255), (2, 0, 6, 2))
-    assert torch.equal(Preparation((3, 2, 4), preprocess="unit")(picture), torch.ones(3, 2, 4))
+    assert torch.equal(PictureToTensor((3, 2, 4), preprocess="unit")(picture), torch.ones(3, 2, 4))
     tall = picture.rotate(90, expand=True)
-    assert torch.equal(Preparation((3, 4, 2), preprocess="unit")(tall), torch.ones(3, 4, 2))
+    assert torch.equal(PictureToTensor((3, 4, 2), preprocess="unit")(tall), torch.ones(3, 4, 2))
 
 
 def test_images_in_units_of_their_own():
     x = torch.randn(12, 1, 6, 8, generator=DRAW)
     data = from_tensors(x, Y, x, Y)
-    preparation = Preparation.of(data)
+    preparation = PictureToTensor.of(data)
     assert torch.equal(preparation(x[1]), data.test.batch(torch.tensor([1]))[0][0])
     assert torch.equal(preparation(x[1].numpy()), preparation(x[1]))
     with pytest.raises(DataError, match=r"numbers in units of their own: give arrays"):
@@ -101,7 +101,7 @@ def test_files_are_read_in_order_and_bad_ones_are_told(tmp_path):
         Image.new("L", (8, 6), 10 * k).save(file)
     files[2].write_bytes(b"nothing")
     files[6].write_bytes(b"")
-    found = list(read_batches(Preparation((1, 6, 8)), files, 3))
+    found = list(read_batches(PictureToTensor((1, 6, 8)), files, 3))
     assert [len(good) for good, _, _ in found] == [2, 3, 0]
     assert [file for good, _, _ in found for file in good] == files[:2] + files[3:6]
     assert torch.cat([pixels for _, pixels, _ in found])[:, 0, 0, 0].tolist() == [0, 10, 30, 40, 50]
