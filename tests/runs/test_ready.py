@@ -59,9 +59,9 @@ def test_what_is_no_finished_run_is_told(tmp_path):
     with pytest.raises(RunFolderError, match="does not say what its model is"):
         ts.load(tmp_path)
     net, *_ = saved(tmp_path)
-    about = About("resnet18", ("a", "b"), (3, 8, 8))
+    about = About("allcnn-a", ("a", "b"), (3, 8, 8))
     ts.RunFolder(tmp_path).save_model(net, about=about)
-    with pytest.raises(RunFolderError, match=r"holds the weights of another model \(resnet18\)"):
+    with pytest.raises(RunFolderError, match=r"holds the weights of another model \(allcnn-a\)"):
         ts.load(tmp_path)
 
 

@@ -9,13 +9,12 @@ import tyro
 from rich.console import Console
 
 from ..errors import RunFolderError, SettingsError
+from .options import check_picture
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..data import Data
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
 
 def explain(
@@ -41,8 +40,7 @@ def explain(
         data_root: Where named data sets lie or are downloaded to; by default the run's.
         out: Where to write the picture (png, jpg, pdf, svg); a file that is there is not replaced.
     """
-    if out.suffix.lower() not in SUFFIXES:
-        raise SettingsError(f"--out {out}: a picture's name ends in one of {', '.join(SUFFIXES)}")
+    check_picture(out)
     if out.exists():
         raise RunFolderError(f"{out} is there already: choose another --out or remove it")
     if (image is None) == (index is None):

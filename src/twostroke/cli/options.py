@@ -178,6 +178,14 @@ def _value_of(arguments: Sequence[str], option: str) -> str | None:
     return value
 
 
+def check_picture(out: Path) -> None:
+    """Raise `SettingsError` for a name of a picture that says no kind of picture."""
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".pdf", ".svg"):
+        raise SettingsError(
+            f"--out {out}: a picture's name ends in .png, .jpg, .jpeg, .pdf or .svg"
+        )
+
+
 # -- TOML files ----------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from ..errors import DataError, SettingsError
 from .augmentation import Augmentation
 from .draws import draw_some
 from .examples import Examples
-from .picture_files import check_pictures
+from .picture_files import check_pictures, find_pictures
 from .pictures import MEAN, STD, Pictures
 
 
@@ -37,21 +37,12 @@ def photos(
     Raises `DataError` where there is no picture or a file is broken, by name, and `SettingsError` for
     channels or a count out of range.
     """
-    from torchvision.datasets.folder import IMG_EXTENSIONS  # it takes long to import
-
     place = Path(folder)
     if not place.is_dir():
         raise DataError(f"{place}: no such folder")
     if channels not in (1, 3):
         raise SettingsError(f"pictures have 3 channels, or 1 where they are grey, not {channels}")
-    files = sorted(
-        file
-        for file in place.rglob("*")
-        if file.suffix.lower() in IMG_EXTENSIONS
-        and not any(part.startswith(".") for part in file.relative_to(place).parts)
-    )
-    if not files:
-        raise DataError(f"{place} has no pictures ({', '.join(sorted(IMG_EXTENSIONS))})")
+    files = find_pictures(place)
     if count is not None:
         if count < 1:
             raise SettingsError(f"the number of pictures is 1 or more, not {count}")

@@ -39,6 +39,24 @@ class Split:
     others: Counter[str]
 
 
+def find_pictures(folder: Path) -> list[Path]:
+    """Pictures at any depth below a folder, in the order of their paths.
+
+    Files and folders whose name begins with a dot are left out. Raises `DataError` where there is no picture.
+    """
+    from torchvision.datasets.folder import IMG_EXTENSIONS  # it takes long to import
+
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in IMG_EXTENSIONS
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+    if not files:
+        raise DataError(f"{folder} has no pictures ({', '.join(sorted(IMG_EXTENSIONS))})")
+    return files
+
+
 def find_splits(*folders: Path) -> list[Split]:
     """Find the pictures FOLDER/CLASS/*, at any depth below their class, of a data set's splits.
 

@@ -21,8 +21,8 @@ def load(path: str | os.PathLike[str]) -> nn.Module:
 
     `path` is the folder of a run of `twostroke train`, `dsd` or `distill`, or a file of its weights, such as
     `average.safetensors`. Nothing is unpickled and nothing downloaded. Beside what its class has, the module
-    has `classes`, the names of its outputs in their order, and `preprocess`, a `data.PictureToTensor`: a function
-    that makes of a picture's path, a PIL image or an array the tensor that the training saw.
+    has `classes`, the names of its outputs in their order, and `preprocess`: a function that makes of a
+    picture's path, a PIL image or an array the tensor that the training saw (`data.PictureToTensor`).
 
         model = twostroke.load("runs/a")
         x = model.preprocess("cat.jpg")              # (channels, height, width)

@@ -1,0 +1,125 @@
+"""`twostroke evaluate`: the errors of a run's model on a test set, class by class."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from ..data import Data
+from ..errors import RunFolderError, SettingsError
+from ..processes.launch import device_named
+from ..report.answers import Answers
+from ..report.confusion import confusion_counts, confusion_figure
+from ..runs import RunFolder
+from ..runs.ready import load_with_about
+from .lessons import LessonOptions, same_classes
+from .options import DataOptions, check_picture, from_toml
+from .teachers import as_taught
+
+
+def evaluate(
+    run: tyro.conf.Positional[Path],
+    *,
+    data: str | None = None,
+    data_root: Path | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Test the model of a run: its error, class by class, and which classes it confuses.
+
+    Args:
+        run: Folder of a run, or a file of its weights, such as average.safetensors.
+        data: Data set whose test set is taken: a name, folder:PATH or npz:PATH. Left out, the run's own.
+        data_root: Where named data sets lie. Left out, where the run had them.
+        out: Picture of the confusion matrix. Left out, confusion.png in the run's folder.
+        device: cpu, cuda, cuda:1; auto takes the GPU where there is one.
+    """
+    folder = run if run.is_dir() else run.parent
+    out = folder / "confusion.png" if out is None else out
+    check_picture(out)
+    net, about = load_with_about(run)
+    what = _own(RunFolder(folder), needed=data is None)
+    given: dict[str, Any] = {"data": data, "data_root": data_root}
+    what = replace(what, **{k: v for k, v in given.items() if v is not None})
+    found = replace(what, preprocess="none", augmentation="none").load()
+    classes, place = about.classes, device_named(device)
+    answers = Answers.of(net.to(place), as_taught(found.test, about))
+    labels = (
+        answers.labels if same_classes(found, about) else _numbers(found, classes)[answers.labels]
+    )
+    counts = confusion_counts(answers.answers, labels, len(classes))
+    console = Console(markup=False)
+    console.print(_table(counts, classes))
+    error = 100 * (1 - counts.trace() / counts.sum())
+    console.print(
+        f"{about.model} on {found.name} ({found.note}): error {error:.2f} % of {len(labels):,}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        confusion_figure(counts, classes).savefig(out, dpi=130)
+    except OSError as error:
+        raise RunFolderError(f"{out} could not be written: {error}") from error
+    console.print(f"confusion: {out}", highlight=False, soft_wrap=True)
+
+
+def _own(run: RunFolder, *, needed: bool) -> DataOptions:
+    """Options of the data that a run was tested on; those of a student may be its teacher's.
+
+    Raises `SettingsError` where it was tested on none, and data of its own are `needed`.
+    """
+    from .main import COMMANDS
+
+    if run.config_file.exists() or needed:
+        command = COMMANDS[run.config().get("command", "train")]
+        kind = getattr(import_module(f".{command.module}", __package__), str(command.config))
+        what: DataOptions = from_toml(run.config_file, kind)
+        if not isinstance(what, LessonOptions):
+            return what
+        if what.data == "teacher" and Path(what.teacher).is_dir():
+            return _own(RunFolder(what.teacher), needed=needed)
+        if what.data not in ("teacher", "none"):
+            return what
+    if needed:
+        raise SettingsError(
+            f"the run in {run.path} has no test set of its own: say which by --data"
+        )
+    return DataOptions()
+
+
+def _numbers(data: Data, classes: tuple[str, ...]) -> Tensor:
+    """The model's number of each class of the data; `SettingsError` where it does not know one."""
+    strange = [name for name in data.classes if name not in classes]
+    if strange:
+        raise SettingsError(
+            f"{data.name} has classes that the model does not know: {', '.join(strange[:6])}; it knows "
+            f"{', '.join(classes[:12])}{', ...' * (len(classes) > 12)}"
+        )
+    return torch.tensor([classes.index(name) for name in data.classes])
+
+
+def _table(counts: Tensor, classes: tuple[str, ...]) -> Table:
+    """A line a class that has images."""
+    table = Table(caption="taken for: the most frequent wrong answer", caption_justify="left")
+    table.add_column("class", overflow="fold")
+    table.add_column("images", justify="right")
+    table.add_column("error %", justify="right")
+    table.add_column("taken for", overflow="fold")
+    wrong = counts.clone().fill_diagonal_(0)
+    for k, name in enumerate(classes):
+        images, missed = int(counts[k].sum()), int(wrong[k].sum())
+        if not images:
+            continue
+        most = int(wrong[k].argmax())
+        other = f"{classes[most]} ({int(wrong[k, most]):,})" if missed else ""
+        table.add_row(name, f"{images:,}", f"{100 * missed / images:.2f}", other)
+    return table
