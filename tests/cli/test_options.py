@@ -288,6 +288,14 @@ def test_resume_refuses_an_option_that_differs_by_name(kept, arguments, message)
     assert message in str(error.value)
 
 
+def test_a_file_of_another_command_is_refused(kept, tmp_path):
+    with pytest.raises(
+        SettingsError, match="options of `twostroke train`, and this is `twostroke dsd`"
+    ):
+        dsd("--config", kept / "config.toml", *OUT)
+    assert plain(train("--config", kept / "config.toml", *OUT)) == plain(train(*OUT, *NESTED))
+
+
 def test_resume_by_the_other_command_and_of_no_run(kept, tmp_path):
     with pytest.raises(SettingsError, match=r"holds a run of `twostroke train`: go on with it by"):
         dsd("--resume", kept)

@@ -39,7 +39,7 @@ def compare(
         raise RunFolderError(f"{out} is there already: choose another --out or remove it")
     folders = {_name(run, runs): RunFolder(run) for run in runs}
     histories = {name: folder.history() for name, folder in folders.items()}
-    console = Console()
+    console = Console(markup=False)
     console.print(comparison(histories))
     if targets:
         console.print(to_targets(histories, targets))

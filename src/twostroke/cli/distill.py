@@ -118,7 +118,7 @@ def distill(what: DistillConfig) -> int:
     run, fresh = RunFolder(place), what.resume is None
     if fresh:
         run.check_vacant()
-    console = Console()
+    console = Console(markup=False)
     lesson = prepared(what, seed=what.settings.seed, device=what.settings.device)
     teacher, source, test = lesson.teacher, lesson.images, lesson.test
     made = _student(what, teacher, source)

@@ -134,7 +134,7 @@ def dsd(what: DsdConfig) -> int:
     net = network(what.model, what.weights, examples, begun=under_way)
     if what.resume is None:
         RunFolder.create(place, {"command": "dsd"} | plain(what))
-    console = Console()
+    console = Console(markup=False)
     console.print(
         f"{what.model} on {examples.name} ({examples.note}); mask {what.mask}; epochs "
         f"{', '.join(map(str, plan.whole()))} at learning rates {', '.join(map(str, plan.lrs))}",

@@ -63,7 +63,7 @@ def explain(
             )
         subject = from_file(image, data)
     found = explanation(net, subject, data.classes, target)
-    console = Console()
+    console = Console(markup=False)
     console.print(found.sheet(name).table())
     console.print(found.ranked(), highlight=False)
     try:

@@ -60,7 +60,7 @@ def guide(
         views=views,
     )
     what.check()
-    console = Console()
+    console = Console(markup=False)
     lesson = prepared(what, seed=seed, device=device)
     assert lesson.teacher.net is not None
     with RunBars(console, "teacher") as bars:

@@ -88,6 +88,9 @@ def _run(name: str, arguments: Sequence[str], loud: bool) -> Any:
         )
     import tyro
 
+    from .prose import flow
+
+    flow(function)
     return tyro.cli(function, prog=f"twostroke {name}", args=list(arguments), console_outputs=loud)
 
 

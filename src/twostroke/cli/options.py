@@ -23,7 +23,7 @@ from tyro.constructors import (
 from ..data import Data, load
 from ..errors import SettingsError, TwostrokeError, unknown
 from ..runs import RunFolder, read_toml
-from . import spelling
+from . import prose, spelling
 
 Kind = TypeVar("Kind", bound="RunOptions")
 Flat = tyro.conf.arg(name="")
@@ -129,7 +129,8 @@ def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = Tr
     if resume is not None:
         default = from_toml(RunFolder(resume).config_file, kind, command=prog.split()[-1])
     elif file is not None:
-        default = from_toml(Path(file), kind)
+        default = from_toml(Path(file), kind, command=prog.split()[-1], resumed=False)
+    prose.flow(kind)
     with _registry:
         given = tyro.cli(
             kind, prog=prog, args=list(arguments), default=default, console_outputs=loud
@@ -214,10 +215,20 @@ def _plain(config: Any) -> dict[str, Any]:
     return told
 
 
-def from_toml(path: Path, kind: type[Kind], *, command: str | None = None) -> Kind:
-    """Options from a file; `SettingsError` names the file, the option, and what is wrong with it."""
+def from_toml(
+    path: Path, kind: type[Kind], *, command: str | None = None, resumed: bool = True
+) -> Kind:
+    """Options from a file; `SettingsError` names the file, the option, and what is wrong with it.
+
+    With a `command`, a file of another one is refused, which was to be `resumed` or to give options.
+    """
     values = read_toml(path)
     of = values.pop("command", command)
+    if command is not None and of != command and not resumed:
+        raise SettingsError(
+            f"--config {path} has options of `twostroke {of}`, and this is `twostroke {command}`: give it to "
+            "that command"
+        )
     if command is not None and of != command:
         raise SettingsError(
             f"{path.parent} holds a run of `twostroke {of}`: go on with it by `twostroke {of} --resume`"

@@ -55,7 +55,7 @@ def train(what: TrainConfig) -> int:
     fresh = what.resume is None
     origin(what.model)  # a slip in a name is told before data are fetched
     processes = settings.processes()
-    console = Console(quiet=not processes.main)
+    console = Console(quiet=not processes.main, markup=False)
     place = what.out if what.resume is None else what.resume
     assert place is not None
     run = RunFolder(place)
