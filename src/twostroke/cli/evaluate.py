@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 import tyro
@@ -18,10 +15,10 @@ from ..errors import RunFolderError, SettingsError
 from ..processes.launch import device_named
 from ..report.answers import Answers
 from ..report.confusion import confusion_counts, confusion_figure
-from ..runs import RunFolder
 from ..runs.ready import load_with_about
-from .lessons import LessonOptions, same_classes
-from .options import DataOptions, check_picture, from_toml
+from .lessons import same_classes
+from .options import check_picture
+from .run_data import data_of
 from .teachers import as_taught
 
 
@@ -42,14 +39,11 @@ def evaluate(
         out: Picture of the confusion matrix. Left out, confusion.png in the run's folder.
         device: cpu, cuda, cuda:1; auto takes the GPU where there is one.
     """
-    folder = run if run.is_dir() else run.parent
-    out = folder / "confusion.png" if out is None else out
+    if out is None:
+        out = (run if run.is_dir() else run.parent) / "confusion.png"
     check_picture(out)
     net, about = load_with_about(run)
-    what = _own(RunFolder(folder), needed=data is None)
-    given: dict[str, Any] = {"data": data, "data_root": data_root}
-    what = replace(what, **{k: v for k, v in given.items() if v is not None})
-    found = replace(what, preprocess="none", augmentation="none").load()
+    found = data_of(run, data, data_root)
     classes, place = about.classes, device_named(device)
     answers = Answers.of(net.to(place), as_taught(found.test, about))
     labels = (
@@ -70,30 +64,6 @@ def evaluate(
     except OSError as error:
         raise RunFolderError(f"{out} could not be written: {error}") from error
     console.print(f"confusion: {out}", highlight=False, soft_wrap=True)
-
-
-def _own(run: RunFolder, *, needed: bool) -> DataOptions:
-    """Options of the data that a run was tested on; those of a student may be its teacher's.
-
-    Raises `SettingsError` where it was tested on none, and data of its own are `needed`.
-    """
-    from .main import COMMANDS
-
-    if run.config_file.exists() or needed:
-        command = COMMANDS[run.config().get("command", "train")]
-        kind = getattr(import_module(f".{command.module}", __package__), str(command.config))
-        what: DataOptions = from_toml(run.config_file, kind)
-        if not isinstance(what, LessonOptions):
-            return what
-        if what.data == "teacher" and Path(what.teacher).is_dir():
-            return _own(RunFolder(what.teacher), needed=needed)
-        if what.data not in ("teacher", "none"):
-            return what
-    if needed:
-        raise SettingsError(
-            f"the run in {run.path} has no test set of its own: say which by --data"
-        )
-    return DataOptions()
 
 
 def _numbers(data: Data, classes: tuple[str, ...]) -> Tensor:

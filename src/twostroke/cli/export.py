@@ -54,7 +54,7 @@ def export(
     x = torch.randn(3, *about.shape, generator=draw)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        working = Console(stderr=True).status(f"writing {format} and checking it")
+        working = Console(stderr=True, markup=False).status(f"writing {format} and checking it")
         with replacing(out) as partial, working:
             again = _WRITE[format](net, about, x[:2], partial)
             apart = max(_apart(net, again, x), _apart(net, again, x[:1]))
