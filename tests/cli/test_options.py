@@ -98,8 +98,7 @@ def test_what_is_written_of_a_run_repeats_it(tmp_path, arguments):
     again = from_text(tmp_path, tomli_w.dumps(plain(given)))
     assert plain(again) == plain(given)
     assert again.settings == given.settings
-    root = given.data_root
-    assert again.data_root == (root and root.absolute())  # whoever reads it may be elsewhere
+    assert again.data_root == given.data_root
     if "majority-vote:beta=0.5" in arguments:
         assert isinstance(again.batch.rule, MajorityVote)
         assert again.batch.rule.beta == 0.5

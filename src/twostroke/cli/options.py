@@ -56,9 +56,12 @@ class DataOptions:
     filter bias, 0.1), lcn (SVHN)."""
 
     def __post_init__(self) -> None:
+        # in full, since the run's folder tells them to whoever is elsewhere
         kind, _, path = self.data.partition(":")
-        if kind in ("folder", "npz") and path:  # the run's folder tells it to whoever is elsewhere
+        if kind in ("folder", "npz") and path:
             object.__setattr__(self, "data", f"{kind}:{Path(path).expanduser().absolute()}")
+        if self.data_root is not None:
+            object.__setattr__(self, "data_root", self.data_root.expanduser().absolute())
 
     def load(self) -> Data:
         """The data; raises as `data.load` does."""
@@ -211,7 +214,7 @@ def _plain(config: Any) -> dict[str, Any]:
             told |= {} if one.default is None else {one.name: "none"}
         else:
             value = spelling.written(value)
-            told[one.name] = str(value.absolute()) if isinstance(value, Path) else value
+            told[one.name] = str(value) if isinstance(value, Path) else value
     return told
 
 

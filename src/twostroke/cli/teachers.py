@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..data import Augmentation, Examples, ExampleSource, Pictures, photos
+from ..data import Augmentation, Examples, ExampleSource, Pictures, noise, photos
 from ..data.pictures import MEAN, STD
 from ..errors import DataError, SettingsError
 from ..models import create_model
 from ..runs import About, RunFolder
 from ..runs.ready import load_with_about
 
+NOISE = Path("noise")  # instead of a folder of pictures
+_DRAWN = 1000  # so many, where no number is given
 _PUBLISHED = 224  # pixels that published ImageNet networks take
 
 
@@ -130,8 +132,12 @@ def pictures(
     seed: int,
     augmentation: Augmentation | None = None,
 ) -> ExampleSource:
-    """Pictures without labels, prepared as the teacher takes them."""
-    channels, height, width = teacher.about.shape
+    """Pictures without labels, prepared as the teacher takes them; `NOISE` is no folder, and draws them."""
+    about = teacher.about
+    channels, height, width = about.shape
+    if folder == NOISE and not folder.exists():
+        drawn = noise(count or _DRAWN, about.shape, augmentation=augmentation, seed=seed)
+        return as_taught(drawn, about)
     if height != width:
         raise SettingsError(
             f"the teacher takes images of {height}×{width}, and pictures are cut square: take images by --data"
@@ -140,9 +146,9 @@ def pictures(
         folder,
         size=height,
         count=count,
-        crop=teacher.about.crop,
+        crop=about.crop,
         channels=channels,
         augmentation=augmentation,
         seed=seed,
     )
-    return as_taught(found, teacher.about)
+    return as_taught(found, about)
