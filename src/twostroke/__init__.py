@@ -14,6 +14,11 @@ The support may also be given by another, trained network:
     guide = twostroke.Guide.record(teacher, images)      # one bit a unit, and the teacher's outputs
     result = twostroke.distill(student, guide, images)   # a fresh or smaller network, without labels
 
+What a run has trained is there to be used:
+
+    model = twostroke.load("runs/a")             # in evaluation mode, with .classes and .preprocess
+    scores = model(model.preprocess("cat.jpg")[None])
+
 `theory`, `solvers`, `sparsity`, `store` and `runs` are rooms of their own: `twostroke.theory.linear_map`.
 """
 
@@ -22,7 +27,7 @@ from ._version import __version__
 from .alternation import BatchWise, InstanceWise, Plateau
 from .guidance import Guide, distill, guided, pair
 from .outcome import Status
-from .runs import RunFolder
+from .runs import RunFolder, load
 from .support import (
     BatchEnergy,
     Energy,
@@ -65,6 +70,7 @@ __all__ = [
     "fit",
     "guided",
     "hold",
+    "load",
     "models",
     "pair",
     "record",

@@ -49,6 +49,7 @@ def test_it_names_the_folder_it_is_in_and_tells_of_other_data(capsys, runs, monk
         (["a", "--targets", "nan"], "between 0 and 100"),
         (["a", "--targets", 101], "between 0 and 100"),
         (["a", "b/../a"], "more than once"),
+        (["a", "--out", "x.txt"], "--out x.txt: a picture's name ends in .png"),
     ],
 )
 def test_bad_requests_leave_no_picture(capsys, runs, monkeypatch, arguments, message):

@@ -106,6 +106,15 @@ def test_what_is_written_of_a_run_repeats_it(tmp_path, arguments):
         assert (again.instance, again.batch) == (given.instance, given.batch)
 
 
+def test_paths_of_data_are_told_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = plain(train(*OUT, "--data", "folder:pictures", "--data-root", "root"))
+    assert told["data"] == f"folder:{tmp_path / 'pictures'}"
+    assert told["data_root"] == str(tmp_path / "root")
+    monkeypatch.chdir("/")
+    assert plain(from_text(tmp_path, tomli_w.dumps(told))) == told
+
+
 def test_what_is_written_of_dsd_repeats_it(tmp_path):
     given = dsd(*OUT, "--epochs", 1, 2, 3, "--lrs", 0.1, 0.01, 0.001, "--seed", 7, "--ratio", 0.5)
     assert given.machine == Machine(seed=7)
@@ -276,6 +285,14 @@ def test_resume_refuses_an_option_that_differs_by_name(kept, arguments, message)
     with pytest.raises(SettingsError) as error:
         train("--resume", kept, *arguments)
     assert message in str(error.value)
+
+
+def test_a_file_of_another_command_is_refused(kept, tmp_path):
+    with pytest.raises(
+        SettingsError, match="options of `twostroke train`, and this is `twostroke dsd`"
+    ):
+        dsd("--config", kept / "config.toml", *OUT)
+    assert plain(train("--config", kept / "config.toml", *OUT)) == plain(train(*OUT, *NESTED))
 
 
 def test_resume_by_the_other_command_and_of_no_run(kept, tmp_path):

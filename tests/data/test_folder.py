@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from twostroke.data import Examples, Pictures, Preparation, check_replayable, load
+from twostroke.data import Examples, Pictures, PictureToTensor, Preparation, check_replayable, load
 from twostroke.data.picture_files import divided, find_splits
 from twostroke.data.pictures import CROP, MEAN, STD
 from twostroke.errors import DataError, SettingsError
@@ -245,3 +245,19 @@ def test_a_single_class_is_refused(root: Path) -> None:
         shutil.rmtree(root / split / "dog")
     with pytest.raises(DataError, match=r"train has one class folder, cat: training needs two"):
         load(f"folder:{root}")
+
+
+def test_a_picture_alone_is_prepared_as_in_its_folder(
+    mixed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = (mixed / "cat").glob("3.png")
+    lying = Image.Exif()
+    lying[0x0112] = 6
+    Image.open(file).convert("CMYK").save(mixed / "cat" / "3.jpg", exif=lying)
+    for held in (0, 1 << 30):
+        monkeypatch.setattr("twostroke.data.folder._HELD", held)
+        data = load(f"folder:{mixed}", image_size=16, split=0.9)
+        prepare = PictureToTensor.of(data)
+        for row, path in enumerate(divided(find_splits(mixed)[0], 0.9, 0)[1].files):
+            x, _ = data.test.batch(torch.tensor([row]))
+            assert torch.equal(prepare(path), x[0])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from twostroke.data.picture_files import Split, divided, find_pictures, find_splits
+from twostroke.data.picture_files import Split, divided, find_splits, walk
 from twostroke.errors import DataError
 
 
@@ -19,14 +19,14 @@ def fill(folder: Path, names: list[str]) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return [file.relative_to(folder).as_posix() for file in find_pictures(folder)[0]]
+    return [file.relative_to(folder).as_posix() for file in walk(folder)[0]]
 
 
 def test_order_and_hidden_folders_at_any_depth(tmp_path: Path) -> None:
     fill(tmp_path, ["b.png", "a/y.jpg", "a/x.JPG", "a/deep/z.webp", "note.txt", ".b.png"])
     fill(tmp_path, [".ipynb_checkpoints/b.png", "a/.ipynb_checkpoints/y-checkpoint.jpg"])
     assert names(tmp_path) == ["b.png", "a/x.JPG", "a/y.jpg", "a/deep/z.webp"]
-    assert find_pictures(tmp_path)[1] == {".txt": 1}
+    assert walk(tmp_path)[1] == {".txt": 1}
 
 
 def test_links_to_folders_are_followed_and_loops_end(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_links_to_folders_are_followed_and_loops_end(tmp_path: Path) -> None:
     (tmp_path / "cat" / "linked").symlink_to(tmp_path / "far")
     (tmp_path / "far" / "round").symlink_to(tmp_path / "cat")
     (tmp_path / "far" / "gone").symlink_to(tmp_path / "nowhere")
-    found, others = find_pictures(tmp_path / "cat")
+    found, others = walk(tmp_path / "cat")
     assert [file.name for file in found] == ["0.png", "2.png", "1.png"]
     assert others == {"by links to folders read already": 1, "without a suffix": 1}
 

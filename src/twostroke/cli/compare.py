@@ -8,6 +8,7 @@ import tyro
 from rich.console import Console
 
 from ..errors import RunFolderError, SettingsError
+from .options import check_picture
 
 
 def compare(
@@ -33,11 +34,12 @@ def compare(
             raise SettingsError(
                 f"targets are errors in %, between 0 and 100, which {target} is not"
             )
+    check_picture(out)
     if out.exists():
         raise RunFolderError(f"{out} is there already: choose another --out or remove it")
     folders = {_name(run, runs): RunFolder(run) for run in runs}
     histories = {name: folder.history() for name, folder in folders.items()}
-    console = Console()
+    console = Console(markup=False)
     console.print(comparison(histories))
     if targets:
         console.print(to_targets(histories, targets))

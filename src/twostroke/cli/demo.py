@@ -62,7 +62,7 @@ def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 
     folder = RunFolder.create(
         out or _free("twostroke-demo"), {"command": "demo", "epochs": epochs, "seed": seed}
     )
-    console = Console()
+    console = Console(markup=False)
     compared = arms(settings)
     console.print(
         f"{data.note}. Epochs: {epochs} for each of three arms, {compared['Muon'][1].epochs} for the one "

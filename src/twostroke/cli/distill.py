@@ -17,6 +17,8 @@ from ..guidance import Guide
 from ..guidance import distill as distilled
 from ..guidance.students import Student, finish, narrow, prune, quantise
 from ..models.catalog import origin
+from ..models.outside import built_with
+from ..models.sizes import sizes
 from ..outcome import Status
 from ..processes import launched
 from ..runs import RunFolder
@@ -116,7 +118,7 @@ def distill(what: DistillConfig) -> int:
     run, fresh = RunFolder(place), what.resume is None
     if fresh:
         run.check_vacant()
-    console = Console()
+    console = Console(markup=False)
     lesson = prepared(what, console, seed=what.settings.seed, device=what.settings.device)
     teacher, source, test = lesson.teacher, lesson.images, lesson.test
     made = _student(what, teacher, source)
@@ -173,7 +175,12 @@ def distill(what: DistillConfig) -> int:
         command="distill",
         name=what.name,
         title=f"{teacher.about.model} → {what.name}",
-        about=replace(teacher.about, model=made.recipe.model, student=_changes(what)),
+        about=replace(
+            teacher.about,
+            model=made.recipe.model,
+            student=_changes(what),
+            sizes=sizes(finish(made.net), made.recipe.build()),
+        ),
         what="live test error" if test is not None else "differs from the teacher on its images:",
         discard=discard,
         finish=finish,
@@ -201,7 +208,8 @@ def distill(what: DistillConfig) -> int:
             lines.append(Line.of(name, finish(other.model), shown, tested=tested, result=other))
     console.print(table(lines, tested=tested))
     console.print(
-        f"student: {place / STUDENT} (guidance.students.load_student gives a plain module)",
+        f"student: {place / STUDENT}, as small as it can be (guidance.students.load_student reads it); "
+        f"twostroke predict {place} PICTURE uses it",
         highlight=False,
         soft_wrap=True,
     )
@@ -211,8 +219,8 @@ def distill(what: DistillConfig) -> int:
 def _student(what: DistillConfig, teacher: Teacher, source: ExampleSource) -> Made:
     about, net = teacher.about, teacher.net
     recipe = Student(model=about.model, classes=len(about.classes), in_channels=about.shape[0])
-    if what.model is None and getattr(net, "transform_input", False):
-        recipe = replace(recipe, options={"transform_input": True})  # torchvision's GoogLeNet
+    if what.model is None and net is not None:
+        recipe = replace(recipe, options=built_with(net))
     if net is None and (what.prune or what.bits != 32 or what.width != 1.0):
         raise SettingsError(
             "--width, --prune and --bits begin with the teacher's weights, and there is only a guide: give "

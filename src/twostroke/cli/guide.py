@@ -61,7 +61,7 @@ def guide(
         places=places,
     )
     what.check()
-    console = Console()
+    console = Console(markup=False)
     lesson = prepared(what, console, seed=seed, device=device)
     assert lesson.teacher.net is not None
     with RunBars(console, "teacher") as bars:

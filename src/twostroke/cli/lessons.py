@@ -42,6 +42,15 @@ class LessonOptions(DataOptions):
     labels: bool = False
     """Also learn from the labels of the data set."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.teacher and Path(self.teacher).exists():
+            object.__setattr__(self, "teacher", str(Path(self.teacher).absolute()))
+        for name in ("images", "guide"):
+            path = getattr(self, name)
+            if path is not None and path.exists():
+                object.__setattr__(self, name, path.absolute())
+
     def check(self) -> None:
         """Raise `SettingsError` for what cannot be, before any work."""
         if not self.teacher and self.guide is None:
@@ -91,7 +100,7 @@ def prepared(
     data = _data(what, teacher, console)
     test = None
     if data is not None and same_classes(teacher.about.classes, data.classes):
-        test = as_taught(data.test, teacher)
+        test = as_taught(data.test, teacher.about)
     if what.labels and test is None:
         raise SettingsError(
             "labels are learned where the images have the classes that the teacher knows: leave --labels out"
@@ -109,7 +118,7 @@ def prepared(
         raise SettingsError(
             "there are no images: give --images FOLDER, or --data with the name of a data set"
         )
-    source = as_taught(data.train, teacher)
+    source = as_taught(data.train, teacher.about)
     if count is not None and count < len(source):
         if not isinstance(source, Divisible):
             raise SettingsError(f"{data.name} gives no part of its images: leave --examples out")
@@ -141,14 +150,10 @@ def _data(what: LessonOptions, teacher: Teacher, console: Console) -> Data | Non
             f"the teacher's images were prepared by --preprocess {kind}, not {what.preprocess}: leave the "
             "option out, it is taken over"
         )
-    if kind.startswith("gcn-zca") and named != teacher.data:
-        raise SettingsError(
-            f"the teacher's images were whitened by the statistics of {teacher.data or 'its data set'}, and "
-            f"those of {named} would be by their own: take images of the teacher's data set"
-        )
     root = what.data_root or teacher.config.get("data_root")
     if what.data == "teacher":  # as its run took it
         names = ("image_size", "split", "split_seed")
         what = replace(what, **{k: v for k, v in teacher.config.items() if k in names})
     given = replace(what, data=named, data_root=None if root is None else Path(root))
-    return replace(given, preprocess=kind).load(console, teacher.prepared)
+    # `as_taught` prepares them, with the statistics that the teacher was trained with
+    return replace(given, preprocess="none").load(console, teacher.about.prepared)

@@ -24,7 +24,7 @@ from tyro.constructors import (
 from ..data import Data, Preparation, load
 from ..errors import SettingsError, TwostrokeError, unknown
 from ..runs import RunFolder, read_toml
-from . import spelling
+from . import prose, spelling
 
 Kind = TypeVar("Kind", bound="RunOptions")
 Flat = tyro.conf.arg(name="")
@@ -62,6 +62,14 @@ class DataOptions:
     preprocess: str = "none"
     """none is per-channel normalisation; raw, unit, gcn, gcn-zca (CIFAR as published; gcn-zca:BIAS sets the
     filter bias, 0.1), lcn (SVHN)."""
+
+    def __post_init__(self) -> None:
+        # in full, since the run's folder tells them to whoever is elsewhere
+        kind, _, path = self.data.partition(":")
+        if kind in ("folder", "npz") and path:
+            object.__setattr__(self, "data", f"{kind}:{Path(path).expanduser().absolute()}")
+        if self.data_root is not None:
+            object.__setattr__(self, "data_root", self.data_root.expanduser().absolute())
 
     def load(self, console: Console, prepared: Preparation | None = None) -> Data:
         """The data, with a bar while pictures are read; raises as `data.load` does."""
@@ -140,7 +148,8 @@ def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = Tr
     if resume is not None:
         default = from_toml(RunFolder(resume).config_file, kind, command=prog.split()[-1])
     elif file is not None:
-        default = from_toml(Path(file), kind)
+        default = from_toml(Path(file), kind, command=prog.split()[-1], resumed=False)
+    prose.flow(kind)
     with _registry:
         given = tyro.cli(
             kind, prog=prog, args=list(arguments), default=default, console_outputs=loud
@@ -189,6 +198,14 @@ def _value_of(arguments: Sequence[str], option: str) -> str | None:
     return value
 
 
+def check_picture(out: Path) -> None:
+    """Raise `SettingsError` for a name of a picture that says no kind of picture."""
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".pdf", ".svg"):
+        raise SettingsError(
+            f"--out {out}: a picture's name ends in .png, .jpg, .jpeg, .pdf or .svg"
+        )
+
+
 # -- TOML files ----------------------------------------------------------------------------------
 
 
@@ -217,10 +234,20 @@ def _plain(config: Any) -> dict[str, Any]:
     return told
 
 
-def from_toml(path: Path, kind: type[Kind], *, command: str | None = None) -> Kind:
-    """Options from a file; `SettingsError` names the file, the option, and what is wrong with it."""
+def from_toml(
+    path: Path, kind: type[Kind], *, command: str | None = None, resumed: bool = True
+) -> Kind:
+    """Options from a file; `SettingsError` names the file, the option, and what is wrong with it.
+
+    With a `command`, a file of another one is refused, which was to be `resumed` or to give options.
+    """
     values = read_toml(path)
     of = values.pop("command", command)
+    if command is not None and of != command and not resumed:
+        raise SettingsError(
+            f"--config {path} has options of `twostroke {of}`, and this is `twostroke {command}`: give it to "
+            "that command"
+        )
     if command is not None and of != command:
         raise SettingsError(
             f"{path.parent} holds a run of `twostroke {of}`: go on with it by `twostroke {of} --resume`"

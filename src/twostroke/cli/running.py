@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Protocol, TypeVar
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from torch import nn
 
 from ..errors import RunFolderError, TwostrokeError
+from ..models.outside import built_with
 from ..outcome import Status
 from ..report import draw_curves
 from ..runs import About, History, RunFolder
@@ -109,7 +111,10 @@ def carry_out(
         len(result.history) or not stopped
     ):  # else the run begins again when it is resumed
         run.save_history(result.history)
-        run.save_model(finish(result.model), getattr(result, "average", None), about)
+        net = finish(result.model)
+        if about is not None:
+            about = replace(about, options=built_with(net))
+        run.save_model(net, getattr(result, "average", None), about)
         try:
             draw_curves({name: result.history}, run.curves_file, title=title)
         except OSError as error:

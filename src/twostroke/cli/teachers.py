@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from ..data import Augmentation, Examples, ExampleSource, Preparation, noise, photos
+from ..data import Augmentation, Examples, ExampleSource, noise, photos
 from ..data.decoding import Told
 from ..errors import DataError, SettingsError
 from ..models.published import published
-from ..runs import About
-from .weights import SOURCES, Weights
+from ..runs import About, RunFolder
+from ..runs.ready import load_with_about
+from .weights import SOURCES
 
 NOISE = Path("noise")  # instead of a folder of pictures
 _DRAWN = 1000  # so many, where no number is given
@@ -25,24 +28,16 @@ class Teacher:
     """A trained network in evaluation mode, and what its use needs.
 
     `net` is None where only a guide of it is at hand. `config` is of the run that trained it, where one did.
-    `crop` is the part of a picture that it looks at.
     """
 
     net: nn.Module | None
     about: About
     config: Mapping[str, Any] = field(default_factory=dict)
-    crop: float = 1.0
 
     @property
     def data(self) -> str | None:
         """The data of its run."""
         return self.config.get("data")
-
-    @property
-    def prepared(self) -> Preparation:
-        """How images are prepared for it."""
-        about = self.about
-        return Preparation(about.shape, about.mean, about.std, self.crop)
 
 
 def teacher_of(name: str) -> Teacher:
@@ -59,28 +54,40 @@ def teacher_of(name: str) -> Teacher:
                 "from: take one that was trained on classes"
             )
         net, _ = known.build()
-        about = About(known.model, known.classes, known.shape, known.mean, known.std)
-        return Teacher(net.eval(), about, crop=known.crop)
-    if not Path(name).exists():
+        told = known.shape, known.mean, known.std
+        return Teacher(net.eval(), About(known.model, known.classes, *told, crop=known.crop))
+    path = Path(name)
+    if not path.exists():
         raise SettingsError(
             f"--teacher {name}: there is no such folder or file. Give the folder of a run of `twostroke "
             "train`, torchvision:NAME, timm:NAME, or a model.safetensors of a run"
         )
-    found = Weights.of(name, "")
-    assert found.file is not None
-    about = found.about or About.read(found.file)
-    net, _ = found.network(about.model, about.classes, about.shape[0])
-    return Teacher(net.eval(), about, found.config or {})
+    run = RunFolder(path)
+    config = run.config() if path.is_dir() and run.config_file.exists() else {}
+    return Teacher(*load_with_about(path), config)
 
 
-def as_taught(source: ExampleSource, teacher: Teacher) -> ExampleSource:
-    """A source whose images are normalised as the teacher's were; `DataError` for images of another size."""
-    if source.shape != teacher.about.shape:
+def as_taught(source: ExampleSource, about: About) -> ExampleSource:
+    """A source whose images are prepared as the network takes them.
+
+    They come as loaded with `about.prepared`, `preprocess` left at "none". Raises `DataError` for images of
+    another size.
+    """
+    if source.shape != about.shape:
         raise DataError(
-            f"the teacher takes images of {'×'.join(map(str, teacher.about.shape))}, and these are "
-            f"{'×'.join(map(str, source.shape))}: --images FOLDER resizes pictures to the teacher's size"
+            f"the network takes images of {'×'.join(map(str, about.shape))}, and these are "
+            f"{'×'.join(map(str, source.shape))}: take data of that size (pictures of a folder are brought "
+            "to it)"
         )
-    return teacher.prepared.of(source)
+    if about.mean is not None or not isinstance(source, Examples):
+        return about.prepared.of(source)
+    prepare, channels = about.to_tensor(), about.shape[0]
+    other = copy.copy(source)
+    other.images = torch.cat([prepare.batch(part) for part in source.images.split(1000)])
+    other.mean, other.std = (
+        t.to(source.device) for t in (torch.zeros(channels), torch.ones(channels))
+    )
+    return other
 
 
 def pictures(
@@ -90,37 +97,25 @@ def pictures(
     seed: int,
     augmentation: Augmentation | None,
     told: Told,
-) -> Examples:
+) -> ExampleSource:
     """Pictures without labels, prepared as the teacher takes them; `NOISE` is no folder, and draws them."""
     about = teacher.about
-    if folder == NOISE and not folder.exists():
-        return noise(
-            count or _DRAWN,
-            about.shape,
-            mean=about.mean,
-            std=about.std,
-            augmentation=augmentation,
-            seed=seed,
-        )
-    if about.preprocess != "none":
-        raise SettingsError(
-            f"the teacher's images were prepared by --preprocess {about.preprocess}, which pictures of a "
-            "folder are not: take images of its data set (--data)"
-        )
     channels, height, width = about.shape
+    if folder == NOISE and not folder.exists():
+        drawn = noise(count or _DRAWN, about.shape, augmentation=augmentation, seed=seed)
+        return as_taught(drawn, about)
     if height != width:
         raise SettingsError(
             f"the teacher takes images of {height}×{width}, and pictures are cut square: take images by --data"
         )
-    return photos(
+    found = photos(
         folder,
         size=height,
         count=count,
-        crop=teacher.crop,
+        crop=about.crop,
         channels=channels,
-        mean=about.mean,
-        std=about.std,
         augmentation=augmentation,
         seed=seed,
         told=told,
     )
+    return as_taught(found, about)

@@ -61,7 +61,7 @@ def train(what: TrainConfig) -> int:
     fresh = what.resume is None
     origin(what.model)  # a slip in a name is told before data are fetched
     processes = settings.processes()
-    console = Console(quiet=not processes.main)
+    console = Console(quiet=not processes.main, markup=False)
 
     def begin() -> tuple[Data, nn.Module]:
         data = what.load(console, start.prepared)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from torch import nn
 
 from ..data import Data, Preparation
@@ -18,7 +17,6 @@ from ..models.catalog import origin
 from ..models.outside import ends
 from ..models.published import Published, published
 from ..runs import About, RunFolder, load_weights, read_tensors, save_text
-from .options import DataOptions
 
 SOURCES = ("torchvision", "timm")
 _KEPT = "weights.json"
@@ -68,21 +66,22 @@ class Weights:
             )
         _, header = read_tensors(path, unchecked=True)
         about = About.read(path) if "about" in header else None
-        if about is not None and about.student:
+        if about is not None and about.sizes:
             raise SettingsError(
-                f"{path} is a student itself ({', '.join(name for name, _ in about.student)}): load it by "
-                "guidance.students.load_student"
+                f"{path} is of a network whose layers have sizes of their own: load it by twostroke.load, and "
+                "train it in Python"
             )
         return cls(file=path, about=about, config=config)
 
     @property
     def prepared(self) -> Preparation:
         """How images were prepared for these weights."""
-        known = self.published or self.about
+        if self.about is not None:
+            return self.about.prepared
+        known = self.published
         if known is None:
             return Preparation()
-        crop = {} if self.published is None else {"crop": self.published.crop}
-        return Preparation(known.shape, known.mean, known.std, **crop)
+        return Preparation(known.shape, known.mean, known.std, known.crop)
 
     def notes(self, *, data: str, preprocess: str) -> list[str]:
         """What is worth knowing of them before training on some data.
@@ -122,7 +121,9 @@ class Weights:
         if self.published is not None:
             return self.published.build(classes=len(classes), in_channels=channels)
         assert self.file is not None
-        net = create_model(model, classes=len(classes), in_channels=channels)
+        known = self.about
+        options: Any = known.options if known is not None and known.model == model else {}
+        net = create_model(model, classes=len(classes), in_channels=channels, **options)
         tensors, _ = read_tensors(self.file, unchecked=True)
         own, fresh = net.state_dict(), []
         first, last = ends(net)
@@ -219,22 +220,6 @@ class Start:
     def discard(self, folder: Path) -> None:
         """Undo `keep`."""
         (folder / _KEPT).unlink(missing_ok=True)
-
-
-def data_of(
-    run: RunFolder, console: Console, *, root: Path | None = None, preprocess: str | None = None
-) -> Data:
-    """The data that a run was trained on, prepared as there, without augmentation.
-
-    `root` and `preprocess` may differ from the run's. Raises as `data.load` does.
-    """
-    config = run.config()
-    names = {one.name for one in fields(DataOptions)} - {"augmentation"}
-    what = DataOptions(**{name: value for name, value in config.items() if name in names})
-    root = root or (Path(config["data_root"]) if "data_root" in config else None)
-    kind = what.preprocess if preprocess is None else preprocess
-    prepared = Start.kept(run.path).prepared if config.get("weights") else None
-    return replace(what, data_root=root, preprocess=kind).load(console, prepared)
 
 
 def same_classes(theirs: Sequence[str], ours: Sequence[str]) -> bool:

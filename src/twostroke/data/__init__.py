@@ -16,6 +16,7 @@ and for augmented views by number, and answers the same every time.
 - `augmentation`: `FlipShift`, and `ResizedCrop` for `Pictures`
 - `draws`: `draw_integers`, from (seed, index, view), to write your own; `draw_order`, `draw_some`
 - `preprocessing`: contrast normalisation and whitening as published
+- `to_tensor`: `PictureToTensor`, a picture as a network takes it, outside of a data set
 - `catalog`: `load` by name, from `mnist12k` (embedded), `vision` (`vision_files`), `imagenet`, `npz` and
   `folder`
 """
@@ -30,6 +31,7 @@ from .photos import photos
 from .pictures import Pictures
 from .preparation import Preparation
 from .preprocessing import Whitening, gcn, local_contrast, preprocess
+from .to_tensor import PictureToTensor
 from .wrapped import DatasetExamples, check_replayable
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "ExampleSource",
     "Examples",
     "FlipShift",
+    "PictureToTensor",
     "Pictures",
     "Preparation",
     "ResizedCrop",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from .draws import draw_order
 from .examples import Examples, ExampleSource, on_device
 from .taken import as_images, as_tensor, check_alike, in_units_of
 from .wrapped import DatasetExamples
+
+if TYPE_CHECKING:
+    from .preprocessing import Whitening
 
 Array = Tensor | np.ndarray  # what `from_tensors` takes
 _SOME = 32  # items of a Dataset that are looked at
@@ -36,8 +39,10 @@ class Data:
     """What a run trains and tests on.
 
     `classes` left empty are the training source's. `note` says what data this really is, e.g.
-    "10,000 + 2,000 images of MNIST", for reports to repeat. Raises `DataError` if image shapes or
-    classes of the parts differ, or there are fewer than two classes.
+    "10,000 + 2,000 images of MNIST", for reports to repeat. `preprocess` fills in the last two: the
+    `whitening` that was done to the images, and whether they were of bytes before; `crop` is the part of a
+    picture's shorter side that was taken, of pictures in files. Raises `DataError` if
+    image shapes or classes of the parts differ, or there are fewer than two classes.
     """
 
     name: str
@@ -45,6 +50,9 @@ class Data:
     test: ExampleSource
     classes: tuple[str, ...] = ()
     note: str = ""
+    whitening: Whitening | None = None
+    of_bytes: bool = True
+    crop: float = 1.0
 
     def __post_init__(self) -> None:
         self.classes = self.classes or self.train.classes

@@ -78,15 +78,15 @@ def load_folder(
         )
         for one in splits
     )
-    name = f"folder:{path}"
+    name, crop = f"folder:{path}", 1.0 if size is None else train.crop
     if not held:
-        return Data(name, train, test, note=note)
+        return Data(name, train, test, note=note, crop=crop)
     # pictures that are taken as they are have their own mean and std, unless they are to be as others were
     own = size is None and (prepared is None or prepared.mean is None)
     x = train.in_memory(told, own_moments=own)
     if own:
         test.mean, test.std = x.mean, x.std
-    return Data(name, x, test.in_memory(told), note=note)
+    return Data(name, x, test.in_memory(told), note=note, crop=crop)
 
 
 def _splits(path: Path, share: float | None, seed: int, told: Told) -> tuple[Sequence[Split], str]:

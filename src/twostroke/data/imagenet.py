@@ -58,7 +58,8 @@ def load_imagenet(
         for split in splits
     )
     note = f"{len(pictures):,} + {len(test):,} pictures of {len(train.classes)} ImageNet classes"
-    return Data("imagenet", pictures, test, train.classes, note + passed_over(splits))
+    note += passed_over(splits)
+    return Data("imagenet", pictures, test, train.classes, note, crop=crop)
 
 
 def _is_left(file: Path) -> bool:

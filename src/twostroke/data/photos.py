@@ -12,7 +12,7 @@ from .augmentation import Augmentation
 from .decoding import Told, silent
 from .draws import draw_some
 from .examples import Examples
-from .picture_files import find_pictures, no_pictures
+from .picture_files import find_pictures
 from .pictures import Pictures
 
 
@@ -40,9 +40,7 @@ def photos(
     place = Path(folder)
     if not place.is_dir():
         raise DataError(f"{place}: no such folder")
-    files, _ = find_pictures(place)
-    if not files:
-        raise DataError(no_pictures(place))
+    files = find_pictures(place)
     if count is not None:
         if count < 1:
             raise SettingsError(f"the number of pictures is 1 or more, not {count}")

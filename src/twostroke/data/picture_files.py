@@ -32,7 +32,7 @@ class Split:
     others: Counter[str]
 
 
-def find_pictures(folder: Path) -> tuple[list[Path], Counter[str]]:
+def walk(folder: Path) -> tuple[list[Path], Counter[str]]:
     """Pictures at any depth below a folder, in the order of folders and names, and what was passed over.
 
     Pictures are told by their suffix. Files and folders whose name begins with a dot are left out. Links
@@ -65,9 +65,12 @@ def find_pictures(folder: Path) -> tuple[list[Path], Counter[str]]:
     return [Path(place, name) for place, name in sorted(files)], others
 
 
-def no_pictures(folder: Path) -> str:
-    """What is said of a folder without pictures."""
-    return f"{folder} has no pictures ({', '.join(sorted(SUFFIXES))})"
+def find_pictures(folder: Path) -> list[Path]:
+    """The same pictures alone; `DataError` where there is none."""
+    files, _ = walk(folder)
+    if not files:
+        raise DataError(f"{folder} has no pictures ({', '.join(sorted(SUFFIXES))})")
+    return files
 
 
 def find_splits(*folders: Path, told: Told = silent) -> list[Split]:
@@ -104,10 +107,11 @@ def _find(split: Path, told: Told) -> Split:
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found, passed = find_pictures(split / name)
+        found, passed = walk(split / name)
         if not found:
             raise DataError(
-                f"class folder {no_pictures(split / name)}; fill it, or delete it from all splits"
+                f"class folder {split / name} has no pictures ({', '.join(sorted(SUFFIXES))}); fill it, or "
+                "delete it from all splits"
             )
         told(f"finding pictures of {split.name}", label + 1, len(classes))
         files += found

@@ -98,6 +98,13 @@ def torchvision_model(
     return model
 
 
+def built_with(model: nn.Module) -> dict[str, bool]:
+    """Options of `create_model` that a model was built with by itself: torchvision's GoogLeNet and Inception
+    prepare images anew where they have published weights.
+    """
+    return {"transform_input": True} if getattr(model, "transform_input", False) else {}
+
+
 def _published(name: str, weights: str) -> Any:
     """The entry of torchvision's table for published weights: their address and what is known of them."""
     import torchvision

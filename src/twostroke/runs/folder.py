@@ -1,7 +1,8 @@
 """A run's folder: what was asked for, what came out, and with which versions.
 
 `config.toml` repeats the run; `metrics.csv` has a line an epoch; `model.safetensors` the last weights,
-`average.safetensors` their average where one was kept; `versions.json` the software and the machine;
+`average.safetensors` their average where one was kept, `whitening.safetensors` how images were whitened;
+`versions.json` the software and the machine;
 `checkpoint.safetensors` and `support-N.safetensors` or `support-N.store` what is needed to go on;
 `curves.png` the picture.
 """
@@ -149,11 +150,13 @@ class RunFolder:
     ) -> None:
         """Write the weights, and those of their average, under the model's own names.
 
-        `about` is what the model's use needs beside them; it goes into the files' headers.
+        `about` is what the model's use needs beside them; it goes into the files' headers, and a whitening
+        into a file of its own.
         """
         header = {"twostroke": __version__}
         if about is not None:
             header["about"] = about.to_json()
+            about.save_whitening(self.path)
         save_tensors(self.model_file, model.state_dict(), header)
         if average is not None:
             save_tensors(self.average_file, average.state_dict(), header)

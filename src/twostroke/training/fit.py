@@ -66,6 +66,11 @@ def fit(
     `RunFolderError`, `StoreError` or `SupportFileError`; the last checkpoint stays.
     """
     settings = (settings or Settings()).but(**changes)
+    if not isinstance(alternation, Alternation | None):
+        raise SettingsError(
+            "alternation is an object with its settings, as in twostroke.InstanceWise(warmup=2), "
+            f"twostroke.BatchWise() or None for ordinary training, not {alternation!r}"
+        )
     if resume and folder is None:
         raise SettingsError("resume=True needs the folder that holds the checkpoint")
     place = None if folder is None else Path(folder)

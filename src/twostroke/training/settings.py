@@ -68,7 +68,7 @@ class Settings(Machine):
     """Epochs in all."""
     batch_size: int = 128
     """Examples a step."""
-    optimizer: str | MakeOptimizer = "sgd"
+    optimizer: Literal["sgd", "adamw", "muon"] | MakeOptimizer = "sgd"
     """sgd (momentum, Nesterov), adamw, or muon (`solvers.Muon`: descent in the spectral norm). Or a function of
     the parameters that returns any torch optimiser; then lr, momentum and weight_decay are its own business."""
     lr: float | None = None
@@ -78,7 +78,7 @@ class Settings(Machine):
     weight_decay: float | None = None
     """Left out, 5e-4 for sgd, 0.01 for adamw, 0.3 for muon. Part of the gradient with sgd; with the others a
     share of the weights, times the learning rate."""
-    schedule: str | MakeScheduler = "one-cycle"
+    schedule: Literal["one-cycle", "cosine", "step", "constant"] | MakeScheduler = "one-cycle"
     """Learning rate by progress: one-cycle (linear up over the first warmup_share, linear down to 0), cosine,
     step (a tenth at 4/7, 5/7 and 6/7, as ALL-CNN was trained), constant. Or a function of the optimiser and the
     number of steps that returns a scheduler, which is stepped after every batch."""
