@@ -17,7 +17,7 @@ from ..data.picture_files import find_pictures
 from ..data.to_tensor import read_batches
 from ..errors import DataError, RunFolderError, SettingsError
 from ..processes.launch import device_named
-from ..runs import load
+from ..runs.ready import load_with_about
 
 
 def predict(
@@ -45,12 +45,13 @@ def predict(
         if value < 1:
             raise SettingsError(f"--{name} is 1 or more, not {value}")
     files = _files(pictures)
-    net, place = load(run), device_named(device)
+    (net, about), place = load_with_about(run), device_named(device)
     net.to(place)
-    top = min(top, len(net.classes))
+    to_tensor = about.to_tensor()
+    top = min(top, len(about.classes))
     rows: list[list[str | float]] = []
     bad: list[DataError] = []
-    batches = read_batches(net.preprocess, files, batch_size)
+    batches = read_batches(to_tensor, files, batch_size)
     quiet = not sys.stderr.isatty()
     bar = Console(stderr=True, markup=False)
     count = -(-len(files) // batch_size)
@@ -61,15 +62,17 @@ def predict(
             bad += faults
             if not good:
                 continue
-            scores = net(net.preprocess.batch(pixels.to(place))).float().softmax(1)
+            scores = net(to_tensor.batch(pixels.to(place))).float().softmax(1)
             if not bool(scores.isfinite().all()):
                 raise RunFolderError(
                     f"the model in {run} gives no finite numbers: did its run diverge?"
                 )
             shares, numbers = (found.tolist() for found in scores.topk(top))
             for file, some, which in zip(good, shares, numbers, strict=True):
-                best = zip(which, some, strict=True)
-                rows.append([str(file), *(v for k, share in best for v in (net.classes[k], share))])
+                row: list[str | float] = [str(file)]
+                for k, share in zip(which, some, strict=True):
+                    row += [about.classes[k], share]
+                rows.append(row)
     if csv is None:
         Console(markup=False).print(_table(rows, top))
     else:

@@ -23,7 +23,7 @@ def flow(command: Callable[..., Any]) -> None:
     """
     command.__doc__ = _flowing(command.__doc__ or "")
     if isinstance(command, type) and is_dataclass(command):
-        told = {}
+        told: dict[str, str] = {}
         for kind in reversed(command.__mro__):
             told |= _fields_told(kind) if is_dataclass(kind) else {}
         for field in fields(command):

@@ -11,6 +11,7 @@ from typing import Any
 from ..data import Data, PictureToTensor, Preparation, Whitening
 from ..errors import RunFolderError
 from ..models.catalog import check_options
+from ..models.sizes import Sizes
 from .files import read_tensors, save_tensors
 
 WHITENING = "whitening.safetensors"  # its file beside the weights
@@ -39,8 +40,8 @@ class About:
     student: tuple[tuple[str, float], ...] = ()
     crop: float = 1.0
     of_bytes: bool = True
-    options: Mapping[str, bool | int | float] = field(default_factory=dict)
-    sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Sizes = field(default_factory=dict)
     whitening: Whitening | None = field(default=None, compare=False)
 
     @classmethod

@@ -21,6 +21,7 @@ from .order import Order
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
 Precision = Literal["fp32", "bf16", "auto"]
+Schedule = Literal["one-cycle", "cosine", "step", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,7 @@ class Settings(Machine):
     weight_decay: float | None = None
     """Left out, 5e-4 for sgd, 0.01 for adamw, 0.3 for muon. Part of the gradient with sgd; with the others a
     share of the weights, times the learning rate."""
-    schedule: Literal["one-cycle", "cosine", "step", "constant"] | MakeScheduler = "one-cycle"
+    schedule: Schedule | MakeScheduler = "one-cycle"
     """Learning rate by progress: one-cycle (linear up over the first warmup_share, linear down to 0), cosine,
     step (a tenth at 4/7, 5/7 and 6/7, as ALL-CNN was trained), constant. Or a function of the optimiser and the
     number of steps that returns a scheduler, which is stepped after every batch."""
