@@ -1,7 +1,7 @@
 """Whether the numbers on a page are those of the results that it links to: python benchmarks/trace.py
 
-A block of README.md or docs/ (a paragraph, a point of a list, a table with the paragraph before it) that links to
-folders of `results/` is checked: each of its numbers with a decimal point must stand in a README of these
+A block of README.md or docs/ (a paragraph, a point of a list, a table with the paragraph before it) that links
+to folders of `results/` is checked: each of its numbers with a decimal point must stand in a README of these
 folders, or be a number of their files, rounded. Prints what does not, and ends with 1.
 """
 
