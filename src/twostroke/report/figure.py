@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+BLUE = "#3b6ea8"
+
 
 def new_figure(size: tuple[float, float]) -> Any:
     """A matplotlib `Figure` of (width, height) inches."""
