@@ -12,9 +12,11 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from .._amounts import duration
+from ..data import ExampleSource
 from ..errors import RunFolderError, TwostrokeError
 from ..outcome import Status
-from ..report import draw_curves
+from ..report import Answers, write_report
 from ..runs import About, History, RunFolder
 from .progress import RunBars
 
@@ -76,8 +78,8 @@ def carry_out(
     console: Console,
     *,
     command: str,
-    name: str,
-    title: str,
+    test: ExampleSource | None = None,
+    note: str = "",
     about: About | None = None,
     what: str = "live test error",
     finish: Callable[[nn.Module], nn.Module] = lambda model: model,
@@ -86,12 +88,13 @@ def carry_out(
 ) -> tuple[Kind | None, int]:
     """Train, keep what came out in the run's folder, and say how it ended; gives the exit code too.
 
-    `what` says of what the last error is. `finish` makes a plain model of what was trained. `discard` undoes
+    `test` is what the model answers for the report, and `note` says what data these are. `what` says of what
+    the last error is. `finish` makes a plain model of what was trained. `discard` undoes
     the folder of a run that is refused before it begins. Of several processes only the `main` one writes. The
     result is None where Ctrl-C came before there was any.
     """
     result: Kind | None = None
-    with RunBars(console, name) as bars, stoppable():
+    with RunBars(console) as bars, stoppable():
         try:
             result = work(bars)
         except TwostrokeError:
@@ -109,18 +112,28 @@ def carry_out(
         len(result.history) or not stopped
     ):  # else the run begins again when it is resumed
         run.save_history(result.history)
-        run.save_model(finish(result.model), getattr(result, "average", None), about)
+        model = finish(result.model)
+        run.save_model(model, getattr(result, "average", None), about)
+        run.answers_file.unlink(missing_ok=True)  # of earlier weights
         try:
-            draw_curves({name: result.history}, run.curves_file, title=title)
+            if test is not None and not stopped:
+                lines = [note, *result.notes, result.message]
+                with console.status("asking the model about the test set once more, for the report"):
+                    Answers.of(model, test, told=[text for text in lines if text]).save(run.answers_file)
+            write_report(run)
         except OSError as error:
-            raise RunFolderError(f"{run.curves_file} could not be written: {error}") from error
-    for note in result.notes:
-        if note not in bars.told:
-            _say(console, note)
+            raise RunFolderError(f"{run.report_file} could not be written: {error}") from error
+    for told in result.notes:
+        if told not in bars.told:
+            _say(console, told)
     _say(console, result.message)
     epochs = result.history
+    if len(epochs):
+        held = f", {100 * epochs.held_share:.0f} % of the steps held" if epochs[-1].round else ""
+        evaluated = duration(sum(epochs.column("eval_seconds")))
+        _say(console, f"{duration(epochs.seconds)} of training, {evaluated} of evaluation{held}")
     last = f"{what} {epochs[-1].error:.2f} %" if len(epochs) else "no epoch was completed"
-    _say(console, f"{last}; everything is in {run.path}")
+    _say(console, f"{last}; everything is in {run.path}; look at {run.report_file.name} in it")
     if stopped:
         _say(console, f"go on with: twostroke {command} --resume {run.path}")
         return result, 130

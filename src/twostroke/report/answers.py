@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class Answers:
     worst: (mistakes,) int64, the wrong answers that it is surest of, the surest first.
     pictures: (mistakes, channels, height, width) uint8, what they look like, small; channels are 1 or 3.
     classes: names.
+    told: lines that the report repeats, such as what data these are and how the run ended.
     """
 
     answers: Tensor
@@ -36,9 +38,17 @@ class Answers:
     worst: Tensor
     pictures: Tensor
     classes: tuple[str, ...]
+    told: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: nn.Module, source: ExampleSource, batch_size: int = 500) -> Answers:
+    def of(
+        cls,
+        model: nn.Module,
+        source: ExampleSource,
+        *,
+        told: Sequence[str] = (),
+        batch_size: int = 500,
+    ) -> Answers:
         """Ask the model, in evaluation mode, about every example as it is. One pass, without gradient."""
         device = next(model.parameters()).device
         parts = torch.arange(len(source)).split(batch_size)
@@ -55,7 +65,9 @@ class Answers:
         pictures = torch.zeros(0, 1, 1, 1, dtype=torch.uint8)
         if len(worst):
             pictures = torch.cat([_picture(source, index) for index in worst.split(1)])
-        return cls(answers.long(), labels.long(), sure, worst, pictures, tuple(source.classes))
+        return cls(
+            answers.long(), labels.long(), sure, worst, pictures, tuple(source.classes), tuple(told)
+        )
 
     @property
     def error(self) -> float:
@@ -67,7 +79,8 @@ class Answers:
         tensors = {name: getattr(self, name) for name in ("answers", "labels", "worst")}
         tensors = {name: tensor.to(torch.int32) for name, tensor in tensors.items()}
         tensors |= {"sure": self.sure, "pictures": self.pictures}
-        save_tensors(path, tensors, {"classes": json.dumps(self.classes)})
+        header = {"classes": json.dumps(self.classes), "told": json.dumps(self.told)}
+        save_tensors(path, tensors, header)
 
     @classmethod
     def load(cls, path: Path) -> Answers:
@@ -75,8 +88,9 @@ class Answers:
         tensors, header = read_tensors(path)
         try:
             whole = [tensors[name].long() for name in ("answers", "labels")]
-            classes = tuple(str(name) for name in json.loads(header["classes"]))
-            return cls(*whole, tensors["sure"], tensors["worst"].long(), tensors["pictures"], classes)
+            texts = [tuple(map(str, json.loads(header[name]))) for name in ("classes", "told")]
+            worst = tensors["worst"].long()
+            return cls(*whole, tensors["sure"], worst, tensors["pictures"], *texts)
         except (KeyError, TypeError, ValueError) as error:
             raise RunFolderError(f"{path} has no answers of a model ({error})") from error
 
