@@ -25,7 +25,9 @@ def toy_net(seed: int = 0, *, norm: bool = False, dropout: float = 0.0) -> nn.Mo
 
 def toy_record(**changes: object) -> EpochRecord:
     """An epoch of which only what matters is said."""
-    values: dict[str, object] = {f.name: 0.5 for f in fields(EpochRecord) if f.default is f.default_factory is MISSING}
+    values: dict[str, object] = {
+        f.name: 0.5 for f in fields(EpochRecord) if f.default is f.default_factory is MISSING
+    }
     values |= {
         "epoch": 1,
         "phase": "held",

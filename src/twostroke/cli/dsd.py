@@ -165,6 +165,7 @@ def dsd(what: DsdConfig) -> int:
         command="dsd",
         test=examples.test,
         note=examples.note,
+        track=what.track,
         about=About.of(what.model, examples, preprocess=what.preprocess),
         discard=discard,
     )

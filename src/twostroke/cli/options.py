@@ -39,6 +39,14 @@ class RunOptions:
     """TOML file with any of the options below, such as config.toml of another run."""
     resume: Path | None = None
     """Folder of a run that was stopped: go on with it, with its own settings."""
+    track: tuple[str, ...] = ()
+    """Also tell trackers of each epoch, by Accelerate: tensorboard (files in the run's folder), wandb, mlflow, ..."""
+
+    def __post_init__(self) -> None:
+        if self.track:
+            from ..report.trackers import check_trackers
+
+            check_trackers(self.track)
 
 
 @dataclass(frozen=True, kw_only=True)

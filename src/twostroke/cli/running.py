@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol, TypeVar
@@ -16,8 +16,10 @@ from .._amounts import duration
 from ..data import ExampleSource
 from ..errors import RunFolderError, TwostrokeError
 from ..outcome import Status
-from ..report import Answers, write_report
+from ..report import Answers, Tracked, write_report
+from ..report.table import settings
 from ..runs import About, History, RunFolder
+from ..training import Listener
 from .progress import RunBars
 
 
@@ -73,13 +75,14 @@ def seed_weights(seed: int) -> None:
 
 
 def carry_out(
-    work: Callable[[RunBars], Kind],
+    work: Callable[[Listener], Kind],
     run: RunFolder,
     console: Console,
     *,
     command: str,
     test: ExampleSource | None = None,
     note: str = "",
+    track: Sequence[str] = (),
     about: About | None = None,
     what: str = "live test error",
     finish: Callable[[nn.Module], nn.Module] = lambda model: model,
@@ -88,15 +91,17 @@ def carry_out(
 ) -> tuple[Kind | None, int]:
     """Train, keep what came out in the run's folder, and say how it ended; gives the exit code too.
 
-    `test` is what the model answers for the report, and `note` says what data these are. `what` says of what
+    `test` is what the model answers for the report, `note` says what data these are, `track` names trackers. `what` says of what
     the last error is. `finish` makes a plain model of what was trained. `discard` undoes
     the folder of a run that is refused before it begins. Of several processes only the `main` one writes. The
     result is None where Ctrl-C came before there was any.
     """
     result: Kind | None = None
+    told = settings(run.config()) if track else {}
     with RunBars(console) as bars, stoppable():
         try:
-            result = work(bars)
+            with Tracked(track, run.path, listener=bars, settings=told) as listener:
+                result = work(listener)
         except TwostrokeError:
             if discard is not None:
                 discard()
@@ -118,14 +123,18 @@ def carry_out(
         try:
             if test is not None and not stopped:
                 lines = [note, *result.notes, result.message]
-                with console.status("asking the model about the test set once more, for the report"):
-                    Answers.of(model, test, told=[text for text in lines if text]).save(run.answers_file)
+                with console.status(
+                    "asking the model about the test set once more, for the report"
+                ):
+                    Answers.of(model, test, told=[text for text in lines if text]).save(
+                        run.answers_file
+                    )
             write_report(run)
         except OSError as error:
             raise RunFolderError(f"{run.report_file} could not be written: {error}") from error
-    for told in result.notes:
-        if told not in bars.told:
-            _say(console, told)
+    for text in result.notes:
+        if text not in bars.told:
+            _say(console, text)
     _say(console, result.message)
     epochs = result.history
     if len(epochs):

@@ -109,6 +109,7 @@ def train(what: TrainConfig) -> int:
         command="train",
         test=data.test,
         note=data.note,
+        track=what.track,
         about=About.of(what.model, data, preprocess=what.preprocess),
         main=processes.main,
         discard=discard,

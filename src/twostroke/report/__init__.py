@@ -12,9 +12,11 @@ from .answers import Answers
 from .curves import draw_curves, draw_training
 from .reports import write_comparison, write_report
 from .table import comparison, differing, to_targets
+from .trackers import Tracked
 
 __all__ = [
     "Answers",
+    "Tracked",
     "comparison",
     "differing",
     "draw_curves",

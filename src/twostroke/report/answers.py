@@ -101,7 +101,9 @@ def _picture(source: ExampleSource, index: Tensor) -> Tensor:
     mean, std = (getattr(source, name, None) for name in ("mean", "std"))
     if isinstance(mean, Tensor) and isinstance(std, Tensor):
         x = x * std.cpu()[:, None, None] + mean.cpu()[:, None, None]
-    if x.min() < -0.01 or x.max() > 1.01:  # prepared in another way: from its darkest to its brightest
+    if (
+        x.min() < -0.01 or x.max() > 1.01
+    ):  # prepared in another way: from its darkest to its brightest
         x = (x - x.min()) / (x.max() - x.min()).clamp_min(1e-9)
     largest = max(x.shape[2:])
     if largest > SIDE:

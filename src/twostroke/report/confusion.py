@@ -55,10 +55,9 @@ def confusion_figure(counts: Tensor, classes: Sequence[str]) -> Any:
     if named:
         names = [name if len(name) <= 18 else f"{name[:17]}…" for name in classes]
         turned = max(map(len, names)) > 2
-        axes.set_xticks(
-            range(size), names, rotation=60 if turned else 0, ha="right" if turned else "center"
-        )
-        axes.set_yticks(range(size), names)
+        sideways = {"rotation": 60, "ha": "right"} if turned else {}
+        axes.set_xticks(range(size), names, parse_math=False, **sideways)
+        axes.set_yticks(range(size), names, parse_math=False)
         for (row, column), count in _cells(counts):
             strong = float(shares[row, column]) > 0.4
             axes.text(

@@ -1,4 +1,4 @@
-"""Learning curves as in the paper's Fig. 1 and 3: losses, errors and shares by epoch, support strokes marked."""
+"""Learning curves as in the paper's Fig. 1 and 3: losses, errors, shares by epoch; support strokes marked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STROKES = "dots with a number: a support stroke, at the beginning of that epoch,
 
 @dataclass(frozen=True)
 class Line:
-    """One quantity of a run by epoch: a column of its history, times `scale`; epochs without it are left out."""
+    """A column of a run's history by epoch, times `scale`; epochs without it are left out."""
 
     column: str
     label: str
@@ -61,7 +61,9 @@ def draw_training(
     """
     loss, error = compared(runs)
     training = _panel(runs, "error on training examples (%)", "error_live", "error_held", log=False)
-    curves([replace(loss, marks=True), training, error], title=title, note=note).savefig(path, dpi=130)
+    curves([replace(loss, marks=True), training, error], title=title, note=note).savefig(
+        path, dpi=130
+    )
 
 
 def compared(runs: Mapping[str, History]) -> list[Panel]:
@@ -117,7 +119,9 @@ def curves(
         for history, line, points in shown:
             xs, ys = [record.epoch for record, _ in points], [value for _, value in points]
             style = {"ls": "--", "lw": 1} if line.dashed else {}
-            axes.plot(xs, ys, color=line.colour, label=line.label, marker="." * (len(xs) == 1), **style)
+            axes.plot(
+                xs, ys, color=line.colour, label=line.label, marker="." * (len(xs) == 1), **style
+            )
             if panel.marks and not line.dashed:
                 _mark_rounds(axes, history, line, points)
         log = panel.log and any(value > 0 for *_, points in shown for _, value in points)
@@ -128,13 +132,18 @@ def curves(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         plain(axes)
         if any(points for *_, points in shown):
-            legend = axes.legend(frameon=False, fontsize=8)
+            # above the frame, where it hides nothing
+            legend = axes.legend(
+                loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8
+            )
             for text in legend.get_texts():
                 text.set_parse_math(False)
         _tips(axes, shown)
     if title:
         figure.suptitle(title, fontsize=11, parse_math=False)
-    marked = any(record.round for panel in panels for history, _ in panel.lines for record in history)
+    marked = any(
+        record.round for panel in panels for history, _ in panel.lines for record in history
+    )
     below = [text for text in (note, STROKES * (marked and strokes)) if text]
     if below:
         figure.supxlabel("\n".join(below), fontsize=7.5, color="#555555", parse_math=False)
@@ -142,7 +151,13 @@ def curves(
 
 
 def _panel(
-    runs: Mapping[str, History], label: str, column: str, held: str | None = None, *, log: bool = True, marks: bool = True
+    runs: Mapping[str, History],
+    label: str,
+    column: str,
+    held: str | None = None,
+    *,
+    log: bool = True,
+    marks: bool = True,
 ) -> Panel:
     lines = []
     for (name, history), colour in zip(runs.items(), COLOURS * len(runs), strict=False):
@@ -153,14 +168,26 @@ def _panel(
     return Panel(label, lines, log, marks)
 
 
-def _mark_rounds(axes: Any, history: History, line: Line, points: Sequence[tuple[EpochRecord, float]]) -> None:
+def _mark_rounds(
+    axes: Any, history: History, line: Line, points: Sequence[tuple[EpochRecord, float]]
+) -> None:
     every = 1 + max(record.round for record in history) // 12 if history else 1  # numbers need room
-    before = 0
-    for record, height in points:
-        if record.round > before:
-            axes.plot(record.epoch, height, "o", color=line.colour, ms=4)
+    begun = [
+        (record, height)
+        for (record, height), (before, _) in zip(points, [(None, 0), *points], strict=False)
+        if record.round > (before.round if before else 0)
+    ]
+    axes.plot(
+        [record.epoch for record, _ in begun],
+        [height for _, height in begun],
+        "o",
+        color=line.colour,
+        ms=4,
+    )
+    for record, height in begun:
+        if (record.round - 1) % every == 0:
             axes.annotate(
-                str(record.round) if (record.round - 1) % every == 0 else "",
+                str(record.round),
                 (record.epoch, height),
                 textcoords="offset points",
                 xytext=(0, 5),
@@ -168,10 +195,11 @@ def _mark_rounds(axes: Any, history: History, line: Line, points: Sequence[tuple
                 fontsize=7,
                 color=line.colour,
             )
-        before = record.round
 
 
-def _tips(axes: Any, shown: Sequence[tuple[History, Line, list[tuple[EpochRecord, float]]]]) -> None:
+def _tips(
+    axes: Any, shown: Sequence[tuple[History, Line, list[tuple[EpochRecord, float]]]]
+) -> None:
     """Over each epoch, what its lines say, for a page; of long runs over some of them."""
     told: dict[int, list[str]] = {}
     for _, line, points in shown:

@@ -71,4 +71,8 @@ def svg(figure: Any, label: str) -> str:
     text = re.sub("#000000|#555555", "currentColor", text)
     width = float(figure.get_figwidth())
     text = re.sub(r'(width|height)="[\d.]+pt" ', "", text, count=2)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" style="max-width:{90 * width:.0f}px" ', 1)
+    return text.replace(
+        "<svg ",
+        f'<svg role="img" aria-label="{escape(label)}" style="max-width:{110 * width:.0f}px" ',
+        1,
+    )

@@ -15,7 +15,7 @@ from .figure import svg
 from .page import Picture, Section, write_page
 from .sheet import Sheet
 from .sites import sites_figure, sites_sheet
-from .table import comparison, differing, settings
+from .table import comparison, settings
 
 POINT = "Point at an epoch for its numbers."
 
@@ -28,7 +28,9 @@ def write_report(run: RunFolder) -> Path:
     config = settings(run.config()) if run.config_file.exists() else {}
     history = run.history()
     answers = Answers.load(run.answers_file) if run.answers_file.exists() else None
-    title = " on ".join(config[name] for name in ("model", "data") if name in config) or run.path.name
+    title = (
+        " on ".join(config[name] for name in ("model", "data") if name in config) or run.path.name
+    )
     sections = [_learning(of_run(history), history)]
     if answers is not None:
         sections.append(_mistakes(answers))
@@ -45,7 +47,11 @@ def write_report(run: RunFolder) -> Path:
 
 
 def write_comparison(
-    folder: Path, runs: Mapping[str, RunFolder], *, sheets: Sequence[Sheet] = (), lead: Sequence[str] = ()
+    folder: Path,
+    runs: Mapping[str, RunFolder],
+    *,
+    sheets: Sequence[Sheet] = (),
+    lead: Sequence[str] = (),
 ) -> Path:
     """Write `report.html` and `curves.png` on several runs into `folder`; gives the page.
 
@@ -58,7 +64,9 @@ def write_comparison(
     return folder / "report.html"
 
 
-def side_by_side(title: str, runs: Mapping[str, History], *, text: str = "", sheets: Sequence[Sheet] = ()) -> Section:
+def side_by_side(
+    title: str, runs: Mapping[str, History], *, text: str = "", sheets: Sequence[Sheet] = ()
+) -> Section:
     """Curves and tables of several runs, as a part of a page."""
     panels = compared(runs)
     told = " ".join([text, *_captions(panels)]).strip()
@@ -67,11 +75,16 @@ def side_by_side(title: str, runs: Mapping[str, History], *, text: str = "", she
 
 def _drawn(panels: Sequence[Panel], title: str) -> list[str]:
     """A picture a panel, so that they stand below each other on a phone."""
-    return [svg(curves([panel], strokes=False), f"{title} {panel.label} by epoch".strip()) for panel in panels]
+    return [
+        svg(curves([panel], strokes=False), f"{title} {panel.label} by epoch".strip())
+        for panel in panels
+    ]
 
 
 def _captions(panels: Sequence[Panel]) -> list[str]:
-    strokes = any(record.round for panel in panels for history, _ in panel.lines for record in history)
+    strokes = any(
+        record.round for panel in panels for history, _ in panel.lines for record in history
+    )
     return [POINT, *[f"{STROKES[0].upper()}{STROKES[1:]}." for _ in range(strokes)]]
 
 
@@ -108,15 +121,21 @@ def _mistakes(answers: Answers) -> Section:
     pictures = []
     for index, pixels in zip(answers.worst.tolist(), answers.pictures, strict=True):
         answer, label = names[int(answers.answers[index])], names[int(answers.labels[index])]
-        caption = f"{answer}, not {label} ({100 * float(answers.sure[index]):.0f} %; number {index})"
+        caption = (
+            f"{answer}, not {label} ({100 * float(answers.sure[index]):.0f} %; number {index})"
+        )
         pictures.append(Picture.of(pixels, caption))
     if pictures:
         text += (
-            f" Below the table, the {len(pictures)} of which the model is surest: its answer, the right class, "
+            f" Below, the {len(pictures)} of which the model is surest: its answer, the right class, "
             "the probability that it gives its answer, and the number of the example in the test set."
         )
     pairs = [(names[a], names[b], f"{count:,}") for a, b, count in worst_pairs(counts)]
-    sheets = [Sheet("Most frequent mistakes", ("right class", "answer", "times"), tuple(pairs))] if pairs else []
+    sheets = (
+        [Sheet("Most frequent mistakes", ("right class", "answer", "times"), tuple(pairs))]
+        if pairs
+        else []
+    )
     if len(names) > NUMBERED:
         text += " Classes are numbered in the picture in the order of their names."
     figure = svg(confusion_figure(counts, names), "which class is answered where which is right")
@@ -126,8 +145,13 @@ def _mistakes(answers: Answers) -> Section:
 def _sites(history: History) -> Section:
     drawn = [("density", "share of units that are on")]
     if any(record.drift_by_site for record in history):
-        drawn.append(("drift", "share of units whose held mask differs from the one they would have now"))
-    text = "; ".join(f"{name}: {what}" for name, what in drawn) + ". Sites in the order of the forward pass."
+        drawn.append(
+            ("drift", "share of units whose held mask differs from the one they would have now")
+        )
+    text = (
+        "; ".join(f"{name}: {what}" for name, what in drawn)
+        + ". Sites in the order of the forward pass."
+    )
     figures = [svg(sites_figure(history, name), f"{name} by site and epoch") for name, _ in drawn]
     return Section("Sites", text, figures, [sites_sheet(history)])
 
@@ -136,7 +160,12 @@ def _epochs(history: History) -> Section:
     names = [name for name in PLAIN if any(v is not None for v in history.column(name))]
     rows = [tuple(_cell(getattr(record, name)) for name in names) for record in history]
     heads = tuple(name.replace("_", "\n") for name in names)
-    return Section("Every epoch", "The numbers of metrics.csv.", sheets=[Sheet("", heads, tuple(rows))], folded=True)
+    return Section(
+        "Every epoch",
+        "The numbers of metrics.csv.",
+        sheets=[Sheet("", heads, tuple(rows))],
+        folded=True,
+    )
 
 
 def _cell(value: object) -> str:

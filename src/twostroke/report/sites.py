@@ -20,7 +20,9 @@ def sites_figure(history: History, quantity: str) -> Any:
     column = f"{quantity}_by_site"
     epochs = [record for record in history if getattr(record, column)]
     sites = list(getattr(epochs[-1], column))
-    values = np.array([[100 * getattr(r, column).get(site, np.nan) for r in epochs] for site in sites])
+    values = np.array(
+        [[100 * getattr(r, column).get(site, np.nan) for r in epochs] for site in sites]
+    )
     figure = new_figure((7, 1.6 + 0.22 * min(len(sites), LABELLED)))
     axes = figure.subplots()
     shades = LinearSegmentedColormap.from_list("shades", [f"{BLUE}10", BLUE])

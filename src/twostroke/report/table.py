@@ -31,7 +31,12 @@ def comparison(
             rows.append((name, "0", *["–"] * (len(heads) - 2)))
             continue
         last = history[-1]
-        cells = [name, f"{len(history)}", f"{last.error:.2f}", f"{min(history.column('error')):.2f}"]
+        cells = [
+            name,
+            f"{len(history)}",
+            f"{last.error:.2f}",
+            f"{min(history.column('error')):.2f}",
+        ]
         if mask_errors is not None:
             cells.append(_number(mask_errors.get(name), 2))
         cells += [_number(last.loss_test, 4), _number(last.loss_live, 4)]
@@ -75,7 +80,7 @@ def differing(configs: Mapping[str, Mapping[str, Any]]) -> Sheet:
         values = [one.get(name, "–") for one in flat.values()]
         if len(set(values)) > 1 and name not in PLACES:
             rows.append((name, *values))
-    return Sheet("What differs in the settings", ("setting", *configs), tuple(rows))
+    return Sheet("", ("setting that\ndiffers", *configs), tuple(rows))
 
 
 def settings(config: Mapping[str, Any], above: str = "") -> dict[str, str]:

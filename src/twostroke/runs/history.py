@@ -113,7 +113,9 @@ class History:
             writer.writerow(SITES)
             for record in self.epochs:
                 for site, density in record.density_by_site.items():
-                    writer.writerow([record.epoch, site, density, record.drift_by_site.get(site, "")])
+                    writer.writerow(
+                        [record.epoch, site, density, record.drift_by_site.get(site, "")]
+                    )
 
     def load_sites(self, path: str | PathLike[str]) -> None:
         """Take up what `save_sites` wrote, in the epochs that it is of; `RunFolderError` for anything else."""
