@@ -8,7 +8,13 @@ from tests.toy import toy_data, toy_net, toy_record
 from twostroke.errors import SettingsError
 from twostroke.report import Tracked
 
-pytest.importorskip("accelerate", reason="trackers are reached by Accelerate: the extra `track`")
+accelerate = pytest.importorskip("accelerate", reason="the extra `track`")
+
+
+@pytest.fixture(autouse=True)
+def _state_as_before():
+    yield
+    accelerate.PartialState._reset_state()
 
 
 def read_back(folder):
@@ -63,3 +69,37 @@ def test_a_tracker_that_is_not_there_is_refused_at_once(tmp_path, monkeypatch, n
     monkeypatch.setattr("accelerate.tracking._available_trackers", [])
     with pytest.raises(SettingsError, match=message):
         Tracked(name, tmp_path)
+
+
+def test_a_tracker_that_fails_is_told_no_more(tmp_path, monkeypatch):
+    class Away:
+        requires_logging_directory = False
+        calls = 0
+
+        def __init__(self, project):
+            assert project == "twostroke"
+
+        def start(self):
+            if self.calls:
+                raise OSError("no network")
+
+        def log(self, values, step):
+            Away.calls += 1
+            raise OSError("no network")
+
+    monkeypatch.setattr("accelerate.tracking._available_trackers", ["away"])
+    monkeypatch.setitem(accelerate.tracking.LOGGER_TYPE_TO_CLASS, "away", Away)
+    notes, epochs = [], []
+    with Tracked(
+        "away", tmp_path, listener=told(note=notes.append, epoch=epochs.append)
+    ) as tracked:
+        tracked.step(None)
+        tracked.epoch(toy_record())
+        tracked.epoch(toy_record())
+    assert notes == ["away failed, and is told no more: no network"]
+    assert (len(epochs), Away.calls) == (2, 1)
+    with (
+        Tracked("away", tmp_path) as again,
+        pytest.raises(SettingsError, match="could not begin: no network"),
+    ):
+        again.step(None)

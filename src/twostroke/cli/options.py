@@ -40,7 +40,8 @@ class RunOptions:
     resume: Path | None = None
     """Folder of a run that was stopped: go on with it, with its own settings."""
     track: tuple[str, ...] = ()
-    """Also tell trackers of each epoch, by Accelerate: tensorboard (files in the run's folder), wandb, mlflow, ..."""
+    """Also send the numbers of each epoch to trackers: tensorboard (files in the run's folder), wandb, mlflow
+    or another that Accelerate knows (pip install 'twostroke[track]')."""
 
     def __post_init__(self) -> None:
         if self.track:

@@ -91,8 +91,8 @@ def carry_out(
 ) -> tuple[Kind | None, int]:
     """Train, keep what came out in the run's folder, and say how it ended; gives the exit code too.
 
-    `test` is what the model answers for the report, `note` says what data these are, `track` names trackers. `what` says of what
-    the last error is. `finish` makes a plain model of what was trained. `discard` undoes
+    `test` is what the model answers for the report, `note` says what data these are, `track` names trackers.
+    `what` says of what the last error is. `finish` makes a plain model of what was trained. `discard` undoes
     the folder of a run that is refused before it begins. Of several processes only the `main` one writes. The
     result is None where Ctrl-C came before there was any.
     """

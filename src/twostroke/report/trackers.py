@@ -29,7 +29,9 @@ class Tracked(Listener):
     before them, as in "sparse/error". `settings` are told at the beginning. Everything that is heard goes to
     another `listener` too. Nothing is begun or written before the first step.
 
-    Raises `SettingsError` for a tracker that is not known or not installed.
+    A tracker that fails later is told no more, and the run goes on, with a note.
+
+    Raises `SettingsError` for a tracker that is not known, not installed or cannot begin.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Tracked(Listener):
         self.folder, self.inner = Path(folder), listener or Listener()
         self.settings = dict(settings or {})
         self._part = ""
-        self._open: list[Any] | None = None
+        self._open: dict[str, Any] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +58,7 @@ class Tracked(Listener):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for tracker in self._open or []:
+        for tracker in (self._open or {}).values():
             tracker.finish()
         self._open = None
 
@@ -72,7 +74,7 @@ class Tracked(Listener):
     def step(self, where: Progress) -> None:
         """The first one begins the trackers' runs."""
         if self._open is None:
-            self._open = [self._begin(name) for name in self.names]
+            self._open = {name: self._begin(name) for name in self.names}
         self.inner.step(where)
 
     def epoch(self, record: EpochRecord) -> None:
@@ -81,23 +83,30 @@ class Tracked(Listener):
         for name in ("density_by_site", "drift_by_site"):
             values |= {f"{name}/{site}": v for site, v in getattr(record, name).items()}
         sent = {self._part + k: v for k, v in values.items() if isinstance(v, int | float)}
-        for tracker in self._open or []:
-            tracker.log(sent, step=record.steps)
+        for name, tracker in list((self._open or {}).items()):
+            try:
+                tracker.log(sent, step=record.steps)
+            except Exception as error:  # a service that is away must not end a run
+                self.inner.note(f"{name} failed, and is told no more: {error}")
+                del self._open[name]  # type: ignore[union-attr]
         self.inner.epoch(record)
 
     def _begin(self, name: str) -> Any:
+        from accelerate import PartialState
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-        known = LOGGER_TYPE_TO_CLASS[name]
-        # Accelerate would set up its own state of processes to find the main one, which alone is told here
-        kind: Any = type(known.__name__, (known,), {"main_process_only": False})
-        if known.requires_logging_directory:
-            tracker = kind(name, self.folder)
-        else:
-            tracker = kind(PROJECT, **{k: self.folder.name for k in _NAMED.get(name, ())})
-        tracker.start()
-        if self.settings:
-            tracker.store_init_configuration(self.settings)
+        PartialState()  # without it its trackers cannot write to their log
+        kind: Any = LOGGER_TYPE_TO_CLASS[name]
+        try:
+            if kind.requires_logging_directory:
+                tracker = kind(name, self.folder)
+            else:
+                tracker = kind(PROJECT, **dict.fromkeys(_NAMED.get(name, ()), self.folder.name))
+            tracker.start()
+            if self.settings:
+                tracker.store_init_configuration(self.settings)
+        except Exception as error:
+            raise SettingsError(f"{name} could not begin: {error}") from error
         return tracker
 
 
