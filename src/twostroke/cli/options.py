@@ -43,12 +43,6 @@ class RunOptions:
     """Also send the numbers of each epoch to trackers: tensorboard (files in the run's folder), wandb, mlflow
     or another that Accelerate knows (pip install 'twostroke[track]')."""
 
-    def __post_init__(self) -> None:
-        if self.track:
-            from ..report.trackers import check_trackers
-
-            check_trackers(self.track)
-
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
@@ -142,6 +136,10 @@ def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = Tr
         _check_same(given, default)
     elif given.out is None:
         raise SettingsError("say where the run is to go: --out runs/NAME")
+    if given.track:
+        from ..report.trackers import check_trackers
+
+        check_trackers(given.track)
     return given
 
 

@@ -87,10 +87,16 @@ class Answers:
         """Read what `save` wrote; `RunFolderError` for anything else."""
         tensors, header = read_tensors(path)
         try:
-            whole = [tensors[name].long() for name in ("answers", "labels")]
-            texts = [tuple(map(str, json.loads(header[name]))) for name in ("classes", "told")]
-            worst = tensors["worst"].long()
-            return cls(*whole, tensors["sure"], worst, tensors["pictures"], *texts)
+            classes, told = (json.loads(header[name]) for name in ("classes", "told"))
+            return cls(
+                tensors["answers"].long(),
+                tensors["labels"].long(),
+                tensors["sure"],
+                tensors["worst"].long(),
+                tensors["pictures"],
+                tuple(map(str, classes)),
+                tuple(map(str, told)),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise RunFolderError(f"{path} has no answers of a model ({error})") from error
 
