@@ -52,7 +52,7 @@ KEPT = {"metrics.csv", "model.safetensors"}
     ],
 )
 def test_what_came_out_is_kept_and_told(tmp_path, status, code):
-    done = Carried(tmp_path, lambda bars: result(status, detail="in epoch 1"))
+    done = Carried(tmp_path, lambda bars: result(status, detail="in epoch 1"), alternates=True)
     assert done.code == code
     assert done.files == KEPT
     assert f"{status} (in epoch 1): " in done.text

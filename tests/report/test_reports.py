@@ -42,7 +42,7 @@ def test_a_page_is_well_formed_and_has_everything(run):
     folder, *_ = run
     page = tree(folder.report_file)
     title = page.find("head/title").text
-    assert title == "toy on four <corners>"
+    assert title == "a: toy on four <corners>"
     heads = ["".join(e.itertext()) for tag in ("h2", "summary") for e in page.iter(tag)]
     assert heads == [
         *(
@@ -134,7 +134,7 @@ def test_it_can_be_made_again_without_what_is_missing(run, tmp_path):
     write_report(copy)
     page = tree(copy.report_file)
     assert [head.text for head in page.iter("h2")] == ["Learning"]
-    assert page.find("head/title").text == "a"
+    assert page.find("head/title").text == "a: a run"
     copy.save_history(History())
     write_report(copy)
     assert "No epoch was completed." in copy.report_file.read_text()

@@ -85,6 +85,7 @@ def carry_out(
     track: Sequence[str] = (),
     about: About | None = None,
     what: str = "live test error",
+    alternates: bool = False,
     finish: Callable[[nn.Module], nn.Module] = lambda model: model,
     main: bool = True,
     discard: Callable[[], None] | None = None,
@@ -92,9 +93,9 @@ def carry_out(
     """Train, keep what came out in the run's folder, and say how it ended; gives the exit code too.
 
     `test` is what the model answers for the report, `note` says what data these are, `track` names trackers.
-    `what` says of what the last error is. `finish` makes a plain model of what was trained. `discard` undoes
-    the folder of a run that is refused before it begins. Of several processes only the `main` one writes. The
-    result is None where Ctrl-C came before there was any.
+    `what` says of what the last error is, `alternates` that steps are to be held. `finish` makes a plain model
+    of what was trained. `discard` undoes the folder of a run that is refused before it begins. Of several
+    processes only the `main` one writes. The result is None where Ctrl-C came before there was any.
     """
     result: Kind | None = None
     told = settings(run.config()) if track else {}
@@ -138,7 +139,7 @@ def carry_out(
     _say(console, result.message)
     epochs = result.history
     if len(epochs):
-        held = f", {100 * epochs.held_share:.0f} % of the steps held" if epochs[-1].round else ""
+        held = f", {100 * epochs.held_share:.0f} % of the steps held" if alternates else ""
         evaluated = duration(sum(epochs.column("eval_seconds")))
         _say(console, f"{duration(epochs.seconds)} of training, {evaluated} of evaluation{held}")
     last = f"{what} {epochs[-1].error:.2f} %" if len(epochs) else "no epoch was completed"

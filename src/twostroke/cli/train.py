@@ -110,6 +110,7 @@ def train(what: TrainConfig) -> int:
         test=data.test,
         note=data.note,
         track=what.track,
+        alternates=what.alternation != "none",
         about=About.of(what.model, data, preprocess=what.preprocess),
         main=processes.main,
         discard=discard,

@@ -71,7 +71,7 @@ def confusion_figure(counts: Tensor, classes: Sequence[str]) -> Any:
             )
     else:
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(integer=True))
+            axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set(xlabel="answer (number of the class)", ylabel="right class (its number)")
     axes.spines[:].set_visible(False)
     return figure

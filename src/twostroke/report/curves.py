@@ -129,7 +129,7 @@ def curves(
             axes.set_yscale("log")
             _plain_numbers(axes)
         axes.set(xlabel="epoch", ylabel=panel.label + ", log scale" * log)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         plain(axes)
         if any(points for *_, points in shown):
             # above the frame, where it hides nothing

@@ -28,9 +28,9 @@ def write_report(run: RunFolder) -> Path:
     config = settings(run.config()) if run.config_file.exists() else {}
     history = run.history()
     answers = Answers.load(run.answers_file) if run.answers_file.exists() else None
-    title = (
-        " on ".join(config[name] for name in ("model", "data") if name in config) or run.path.name
-    )
+    name = run.path.resolve().name
+    what = [config[key] for key in ("model", "data") if config.get(key, "teacher") != "teacher"]
+    title = f"{name}: {' on '.join(what) or config.get('command', 'a run')}"
     sections = [_learning(of_run(history), history)]
     if answers is not None:
         sections.append(_mistakes(answers))
@@ -41,7 +41,7 @@ def write_report(run: RunFolder) -> Path:
         versions = json.loads(run.versions_file.read_text())
         sections.append(_facts("Software and machine", settings(versions), "what"))
     lead = [_summary(history), *(answers.told if answers is not None else ())]
-    draw_curves({run.path.name: history}, run.curves_file, title=title)
+    draw_curves({name: history}, run.curves_file, title=title)
     write_page(run.report_file, title, lead, sections)
     return run.report_file
 
@@ -103,7 +103,7 @@ def _summary(history: History) -> str:
         return "No epoch was completed."
     last, best = history[-1], min(history, key=lambda record: record.error)
     told = [
-        f"{len(history)} epochs, {last.steps:,} steps",
+        f"{len(history)} epoch{'s' * (len(history) > 1)}, {history.steps:,} steps",
         f"test error {last.error:.2f} % (lowest: {best.error:.2f} % after epoch {best.epoch})",
         f"test loss {last.loss_test:.4g}",
         f"{history.seconds:.0f} s of training and {sum(history.column('eval_seconds')):.0f} s of evaluation",

@@ -30,7 +30,7 @@ def sites_figure(history: History, quantity: str) -> Any:
     shown = axes.imshow(values, cmap=shades, aspect="auto", interpolation="nearest", extent=edges)
     figure.colorbar(shown, label=f"{quantity} (%)").outline.set_visible(False)
     axes.set(xlabel="epoch", ylabel="site")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(sites) <= LABELLED:
         axes.set_yticks(range(len(sites)), sites, fontsize=8, parse_math=False)
     axes.spines[:].set_visible(False)

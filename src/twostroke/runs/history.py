@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -91,10 +92,15 @@ class History:
         return sum(record.seconds for record in self.epochs)
 
     @property
+    def steps(self) -> int:
+        """Optimiser steps of all epochs; of several phases in a row, each of which counts from 0, their sum."""
+        counts = [0, *self.column("steps")]
+        return sum(now - before if now > before else now for before, now in pairwise(counts))
+
+    @property
     def held_share(self) -> float:
         """Share of all steps that were taken under held masks."""
-        taken = self.epochs[-1].steps if self.epochs else 0
-        return sum(record.held_steps for record in self.epochs) / taken if taken else 0.0
+        return sum(self.column("held_steps")) / max(1, self.steps)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write as CSV: a line an epoch, numbers in full precision, empty where there is none.
