@@ -5,7 +5,7 @@ from rich.console import Console
 import twostroke as ts
 from tests.toy import toy_data, toy_net, toy_record
 from twostroke.report import comparison, differing, draw_curves, draw_training, to_targets
-from twostroke.report.curves import curves, of_run
+from twostroke.report.curves import compared, curves, of_run
 from twostroke.report.table import to_target
 from twostroke.runs import History
 
@@ -84,6 +84,10 @@ def test_a_log_axis_says_so_and_strokes_are_explained():
         *("loss, log scale", "error (%), log scale", "share of the units (%)"),
     ]
     assert "support stroke" in figure.get_supxlabel()
+    with_zero = compared({"a": history([9.0, 3.0, 0.0])})[1:]
+    axes = curves(with_zero, strokes=False).axes[0]
+    assert axes.get_ylabel() == "error on test examples, live (%), log scale above 3"
+    assert axes.get_ylim()[0] == 0  # 0 is in sight
     plain = curves(
         of_run(history([0.0, 0.0], round_=0, error_live=0.0, error_held=None, error_average=None))
     )

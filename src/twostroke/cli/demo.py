@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -102,7 +103,9 @@ def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 
     console.print(f"\n{teaching}", highlight=False)
     parts = [
         side_by_side(title, histories, text=explanation, sheets=[arms_table]),
-        side_by_side(students_title, students, text=teaching, sheets=[students_table]),
+        side_by_side(
+            students_title, students, text=teaching, sheets=[replace(students_table, title="")]
+        ),
     ]
     write_page(folder.report_file, "twostroke demo", [note], parts)
     for name, history in (histories | students).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -124,11 +125,10 @@ def curves(
             )
             if panel.marks and not line.dashed:
                 _mark_rounds(axes, history, line, points)
-        log = panel.log and any(value > 0 for *_, points in shown for _, value in points)
-        if log:  # what is 0 all along has no logarithm
-            axes.set_yscale("log")
-            _plain_numbers(axes)
-        axes.set(xlabel="epoch", ylabel=panel.label + ", log scale" * log)
+        scale = (
+            _logarithmic(axes, [v for *_, points in shown for _, v in points]) if panel.log else ""
+        )
+        axes.set(xlabel="epoch", ylabel=panel.label + scale)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         plain(axes)
         if any(points for *_, points in shown):
@@ -207,6 +207,30 @@ def _tips(
             told.setdefault(record.epoch, []).append(f"{line.label}: {value:.4g}")
     for epoch in sorted(told)[:: 1 + len(told) // 100]:
         tip(axes, epoch - 0.5, epoch + 0.5, "\n".join([f"epoch {epoch}", *told[epoch]]))
+
+
+def _logarithmic(axes: Any, values: Sequence[float]) -> str:
+    """Give the y axis a log scale, with room for 0 below the least value where there is one; says so.
+
+    What is 0 all along has no logarithm.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    least = min((value for value in values if value > 0), default=None)
+    if least is None:
+        return ""
+    if min(values) > 0:
+        axes.set_yscale("log")
+        _plain_numbers(axes)
+        return ", log scale"
+    axes.set_yscale("symlog", linthresh=least, linscale=0.4)
+    axes.set_ylim(bottom=0)
+    steps = (1, 2, 5) if max(values) < 100 * least else (1,)
+    tens = range(math.floor(math.log10(least)), math.ceil(math.log10(max(values))) + 1)
+    ticks = [step * 10.0**ten for ten in tens for step in steps]
+    axes.set_yticks([0.0, *(t for t in ticks if least <= t <= max(values))])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    return f", log scale above {least:.2g}"
 
 
 def _plain_numbers(axes: Any) -> None:

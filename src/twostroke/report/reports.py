@@ -33,7 +33,7 @@ def write_report(run: RunFolder) -> Path:
     title = f"{name}: {' on '.join(what) or config.get('command', 'a run')}"
     sections = [_learning(of_run(history), history)]
     if answers is not None:
-        sections.append(_mistakes(answers))
+        sections.append(mistakes(answers))
     if any(record.density_by_site for record in history) and any(r.round for r in history):
         sections.append(_sites(history))
     sections += [_epochs(history), _facts("Settings", config, "setting")]
@@ -69,7 +69,7 @@ def side_by_side(
 ) -> Section:
     """Curves and tables of several runs, as a part of a page."""
     panels = compared(runs)
-    told = " ".join([text, *_captions(panels)]).strip()
+    told = "\n".join([text, *_captions(panels)]).strip()
     return Section(title or "Learning", told, _drawn(panels, title), sheets)
 
 
@@ -113,7 +113,8 @@ def _summary(history: History) -> str:
     return "; ".join(told) + "."
 
 
-def _mistakes(answers: Answers) -> Section:
+def mistakes(answers: Answers) -> Section:
+    """What a model gets wrong, as a part of a page."""
     names = answers.classes
     counts = confusion_counts(answers.answers, answers.labels, len(names))
     wrong = int((answers.answers != answers.labels).sum())
