@@ -188,6 +188,13 @@ def test_a_browser_finds_nothing_to_complain_of(run):
                 )
                 assert len(sizes) == 6
                 assert min(sizes) > 200
+                box = page.locator(".tip path").nth(1).bounding_box()
+                place = [
+                    box[side] + box[size] / 2 for side, size in (("x", "width"), ("y", "height"))
+                ]
+                page.mouse.move(*place)
+                pointed = page.evaluate("document.querySelector('.tip:hover title').textContent")
+                assert pointed.startswith("epoch 2")
                 page.close()
         chrome.close()
     assert all(text.startswith(("file:", "data:")) for text in said), said

@@ -100,7 +100,7 @@ class History:
     @property
     def held_share(self) -> float:
         """Share of all steps that were taken under held masks."""
-        return sum(self.column("held_steps")) / max(1, self.steps)
+        return sum(record.held_steps for record in self.epochs) / max(1, self.steps)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write as CSV: a line an epoch, numbers in full precision, empty where there is none.
