@@ -14,10 +14,10 @@ The support may also be given by another, trained network:
     guide = twostroke.Guide.record(teacher, images)      # one bit a unit, and the teacher's outputs
     result = twostroke.distill(student, guide, images)   # a fresh or smaller network, without labels
 
-`theory`, `solvers`, `sparsity`, `store` and `runs` are rooms of their own: `twostroke.theory.linear_map`.
+`theory`, `solvers`, `sparsity`, `study`, `store` and `runs` are rooms of their own: `twostroke.theory.linear_map`.
 """
 
-from . import data, errors, models, solvers, sparsity, theory
+from . import data, errors, models, solvers, sparsity, study, theory
 from ._version import __version__
 from .alternation import BatchWise, InstanceWise, Plateau
 from .guidance import Guide, distill, guided, pair
@@ -33,10 +33,10 @@ from .support import (
     Support,
     compile_held,
     hold,
-    record,
     recording,
     sites,
 )
+from .study import record
 from .training import FAST, Listener, Settings, evaluate, fit
 
 __all__ = [
@@ -72,5 +72,6 @@ __all__ = [
     "sites",
     "solvers",
     "sparsity",
+    "study",
     "theory",
 ]
