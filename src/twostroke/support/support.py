@@ -186,12 +186,11 @@ class Support:
         A shared support is compared with every example of the other. Raises `SupportMismatchError`
         where the two are not of the same sites and number of examples.
         """
-        differing = self._differing(other)
-        counts = {site: bits.count(packed) for site, packed in differing.items()}
+        counts = {site: bits.count(packed) for site, packed in self.differing(other).items()}
         examples = max(len(self), len(other))
         return Share.of(counts, {s: s.units * examples for s in self.sites})
 
-    def _differing(self, other: Support) -> dict[Site, Tensor]:
+    def differing(self, other: Support) -> dict[Site, Tensor]:
         """Packed bits of the units that are on another piece: (examples, bytes) for each site."""
         if self.sites != other.sites:
             raise SupportMismatchError(f"supports differ: {first_difference(self, other)}")
