@@ -14,7 +14,8 @@ The support may also be given by another, trained network:
     guide = twostroke.Guide.record(teacher, images)      # one bit a unit, and the teacher's outputs
     result = twostroke.distill(student, guide, images)   # a fresh or smaller network, without labels
 
-`theory`, `solvers`, `sparsity`, `study`, `store` and `runs` are rooms of their own: `twostroke.theory.linear_map`.
+`theory`, `solvers`, `sparsity`, `study`, `store` and `runs` are rooms of their own:
+`twostroke.theory.linear_map`.
 """
 
 from . import data, errors, models, solvers, sparsity, study, theory
@@ -23,6 +24,7 @@ from .alternation import BatchWise, InstanceWise, Plateau
 from .guidance import Guide, distill, guided, pair
 from .outcome import Status
 from .runs import RunFolder
+from .study import record
 from .support import (
     BatchEnergy,
     Energy,
@@ -36,7 +38,6 @@ from .support import (
     recording,
     sites,
 )
-from .study import record
 from .training import FAST, Listener, Settings, evaluate, fit
 
 __all__ = [

@@ -162,6 +162,7 @@ def _by_pieces(a: Tensor, b: Tensor) -> Tensor:
 
 
 def refuse_shared(support: Support) -> None:
+    """Raise `SupportMismatchError` for a support of no single example."""
     if support.shared:
         raise SupportMismatchError(
             "this support has one mask that a whole batch shares, and is of no example: record it without "

@@ -55,7 +55,7 @@ def checked(model: nn.Module, *inputs: Tensor, pooling: bool) -> list[Site]:
 
 def margins_of(act: Activation) -> Tensor:  # (batch, units), or (batch, 2 units) of a clamp
     """Affine in `q`; a unit is on its wall where a margin is 0."""
-    q = act.q.detach().flatten(1)
+    q = act.q.flatten(1)
     if isinstance(act, Clamp):
         return torch.cat([q - end for end in (act.low, act.high) if math.isfinite(end)], 1)
     return q.clone() if act.inplace else q

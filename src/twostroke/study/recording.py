@@ -46,8 +46,8 @@ def record(
     `x` may also be a data set: examples (`Data.train`), a map-style `Dataset`, or a `DataLoader` that does
     not shuffle; of `Data` the training examples are taken. It is recorded in evaluation mode, in batches
     of `batch_size`; a loader has its own. Row i is example i, on the CPU. With `out` the rows go
-    to that file, which `Support.load` reads, and stay there: what comes back is mapped from the file, so that it
-    may exceed memory. `listener` is told of each batch.
+    to that file, which `Support.load` reads, and stay there: what comes back is mapped from the file, so
+    that it may exceed memory. `listener` is told of each batch.
 
     Raises `UnholdableError` for a model with non-linearities that cannot be held, with their names,
     unless `strict=False`, and `NestedHoldError` within a `hold` of the same model; `DataError` for

@@ -15,7 +15,7 @@ from ..errors import DataError, SettingsError
 from ..support import Site, Support, bits
 from ..support.sites import BySite
 from ..theory.operator import DENSE_LIMIT, refuse_above
-from .distances import refuse_shared, pairs, words
+from .distances import pairs, refuse_shared, words
 
 
 class Telling(NamedTuple):
@@ -96,7 +96,10 @@ def coactivation(
     refuse_shared(support)
     site = support.site(site)
     refuse_above(
-        limit_bytes, 4 * site.units**2, f"{site.key}: {site.units} × {site.units} counts", "take another site"
+        limit_bytes,
+        4 * site.units**2,
+        f"{site.key}: {site.units} × {site.units} counts",
+        "take another site",
     )
     rows = transposed(support, site, site.units)
     out = torch.zeros(site.units, site.units, dtype=torch.int32, device=support.device)
@@ -106,13 +109,13 @@ def coactivation(
     return (single[:, None] + single - out) // 2
 
 
-def transposed(
-    support: Support, site: Site, rows: int
-) -> Tensor:  # (1, rows, words) int64
+def transposed(support: Support, site: Site, rows: int) -> Tensor:  # (1, rows, words) int64
     """A site's bits with units as rows: each of `rows` has its places of all examples."""
     parts = [
         bits.pack(support[part][site].view(len(part), rows, -1).transpose(0, 1))
-        for part in torch.arange(len(support)).split(512)  # a multiple of eight: bytes meet seamlessly
+        for part in torch.arange(len(support)).split(
+            512
+        )  # a multiple of eight: bytes meet seamlessly
     ]
     return words(torch.cat(parts, 1))[None]
 

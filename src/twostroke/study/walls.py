@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import SettingsError
-from ..support import Site, Support, hold, record
+from ..support import Site, Support, record
 from ..support.activations import Activation
 from ..support.hold import Held
 from ..support.intercept import Intercept
@@ -83,36 +85,17 @@ def nearest_wall(
     nearest = int(distances.argmin())
     if not bool(distances[nearest].isfinite()):
         raise SettingsError("no unit depends on this input: its region has no wall")
-    number = nearest
-    for site, width in zip(sites, widths, strict=True):
-        if number < width:
-            break
-        number -= width
-    number %= site.units  # a clamp has two walls a unit
+    edges = list(accumulate(widths))
+    place = bisect(edges, nearest)
+    site = sites[place]
+    number = (nearest - edges[place] + widths[place]) % site.units  # a clamp has two walls a unit
     unit = tuple(int(i) for i in torch.unravel_index(torch.tensor(number), site.shape))
-    point = x + float(distances[nearest]) * _towards(model, shared, x, site, number, base[0, nearest])
-    return Wall(float(distances[nearest]), site, unit, point)
-
-
-def _towards(
-    model: nn.Module, support: Support, x: Tensor, site: Site, unit: int, margin: Tensor
-) -> Tensor:
-    """The direction, of length 1, in which a margin goes to 0."""
-    seen = []
-
-    class _Live(Held):
-        def handle(self, path: str, call: int, act: Activation, run: Callable[[], Any]) -> Any:
-            if (path, call) == (site.path, site.call):
-                seen.append(act.q.flatten(1)[0, unit] + 0)
-            return super().handle(path, call, act, run)
-
     root = x.detach()[None].clone().requires_grad_()
-    handler = _Live(support, gated=False, strict=True, penalty=False)
     with torch.enable_grad(), Intercept(model, handler, strict=False):
         model(root)
-    (gradient,) = torch.autograd.grad(seen[0], root)
-    gradient = gradient[0] / gradient.norm()
-    return -gradient if margin > 0 else gradient
+        (gradient,) = torch.autograd.grad(torch.cat(handler.seen, 1)[0, nearest], root)
+    step = base[0, nearest] / squares[0, nearest] * gradient[0]
+    return Wall(float(distances[nearest]), site, unit, x - step)
 
 
 def local_lipschitz(

@@ -260,6 +260,7 @@ class Support:
 
 
 def first_difference(a: Support, b: Support) -> str:
+    """The first site in which two supports differ, in words."""
     for one, two in zip(a.sites, b.sites, strict=False):
         if one != two:
             return f"{one.key} {one.kind} {one.shape} against {two.key} {two.kind} {two.shape}"

@@ -1,7 +1,7 @@
 """The regions of a triangle between three inputs, exactly: polygons, cut site by site.
 
-Within a polygon in which all sites before are on one piece a pre-activation is affine, so that its values at the
-corners say whether its wall crosses, and where.
+Within a polygon in which all sites before are on one piece a pre-activation is affine, so that its values at
+the corners say whether its wall crosses, and where.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def _cut(corners: Array, values: Any, least: float) -> list[Array]:
     whole, done = [(corners, values)], []
     while whole:
         corners, values = whole.pop()
-        values = values[:, (values.max(0) > least) & (values.min(0) < -least)] if values.size else values
+        values = (
+            values[:, (values.max(0) > least) & (values.min(0) < -least)] if values.size else values
+        )
         if not values.size:
             done.append(corners)
             continue
