@@ -58,6 +58,7 @@ def neighbours(
 
     Raises `SettingsError` for a `k` that is out of range, and what `hamming` raises.
     """
+    refuse_shared(support)
     alone = query is None
     query = support if query is None else query
     most = len(support) - alone

@@ -51,7 +51,7 @@ class Probe(Listener):
         What still changed at the last epoch has that one. Raises `SettingsError` where nothing was recorded.
         """
         if not self.supports:
-            raise SettingsError("nothing was recorded: give the probe to fit(listener=...) first")
+            raise SettingsError("nothing was recorded: give it to fit(listener=probe) first")
         epochs = list(self.supports)
         first = self.supports[epochs[0]]
         since = BySite((s, torch.full((len(first), *s.shape), epochs[0])) for s in first.sites)

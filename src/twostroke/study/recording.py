@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -113,7 +114,9 @@ def _supports(
             raise DataError(
                 "this DataLoader shuffles, so that a row would belong to no example: shuffle=False"
             )
-        batches, steps = loader, len(loader)
+        batches, steps = loader, 0
+        with suppress(TypeError):  # a stream has no length
+            steps = len(loader)
     step = 0
     for step, batch in enumerate(batches, 1):
         x = batch[0] if isinstance(batch, tuple | list) else batch
@@ -125,7 +128,7 @@ def _supports(
         with evaluating(model):
             found = core.record(model, x, **options)
         yield found.to("cpu")
-        listener.step(Progress(0, 1, step, steps, Phase.RECORDING))
+        listener.step(Progress(0, 1, step, max(steps, step), Phase.RECORDING))
     if not step:
         raise DataError("the data set has no examples")
 
