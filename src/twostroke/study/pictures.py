@@ -49,13 +49,21 @@ def draw_neighbours(
 ) -> None:
     """Each query in a line with its nearest examples, and their Hamming distances."""
     rows, k = found.indices.shape
-    figure = new_figure((1.1 * (k + 1), 1.25 * rows + 0.4))
-    axes = figure.subplots(rows, k + 1, squeeze=False)
+    height, width = images.shape[2:]
+    # one picture with room above each image for its distance
+    room, gap = -(-height // 5), -(-width // 12)
+    sheet = torch.ones(images.shape[1], rows * (height + room), (k + 1) * (width + gap))
+    figure = new_figure((1.1 * (k + 1), 1.1 * rows * (1 + room / height) * height / width + 0.3))
+    axes = figure.subplots()
     for i in range(rows):
-        _image(axes[i, 0], queries[i], "asked" if i == 0 else "")
-        for j in range(k):
-            label = f"{int(found.distances[i, j]):,}"
-            _image(axes[i, j + 1], images[int(found.indices[i, j])], label)
+        tiles = [queries[i], *images[found.indices[i]]]
+        labels = ["asked", *(f"{n:,}" for n in found.distances[i].tolist())]
+        for j, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
+            top, left = i * (height + room) + room, j * (width + gap)
+            sheet[:, top : top + height, left : left + width] = tile
+            axes.text(left + width / 2, top - 1, label, ha="center", va="bottom", fontsize=7)
+    _image(axes, sheet, "")
+    axes.spines[:].set_visible(False)
     _finish(figure, path, title)
 
 
