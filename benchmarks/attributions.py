@@ -3,9 +3,9 @@
 The logit of the network's answer is divided among the pixels by `theory.linear_map`, and by Captum's DeepLift,
 Integrated Gradients and Input × Gradient, on networks of torchvision and timm: random weights, batch norm
 calibrated on the same kind of images, float64. Completeness error: how far the parts' sum is from what a method
-divides, over the logit's size; for `linear_map` that is the logit, given the part of the biases; for Captum's
-methods with a baseline (black) the logit without the baseline's. Input × Gradient promises no sum; its
-line says how far it is from the logit. Needs captum and timm.
+divides, relative to that, the worst of the images. For `linear_map` that is the logit, given the part of the
+biases; for Captum's methods with a baseline (zeros) the logit without the baseline's. Input × Gradient promises
+no sum; its line says how far it is from the logit. Needs captum and timm.
 """
 
 from __future__ import annotations
@@ -106,9 +106,7 @@ def measured(net: nn.Module, x: Tensor, answer: int, work: Callable) -> dict:
         return {"refused": str(error)[:300]}
     except Exception as error:  # whatever another package raises is a result
         return {"failed": f"{type(error).__name__}: {error}"[:300]}
-    with torch.no_grad():
-        size = net(x)[:, answer].abs().max()
-    error = float((total - whole).abs().max() / size)
+    error = float(((total - whole).abs() / whole.abs()).max())
     return {"error": error, "seconds": time.perf_counter() - start}
 
 

@@ -79,7 +79,8 @@ def line(
     in training mode; `UnholdableError` for a model without sites, or with others.
     """
     sites = checked(model, a, b, pooling=True)
-    t = torch.cat([_walls(model, sites, a, b, 0.0, 1.0), torch.ones(1)]).to(a)
+    walls = _walls(model, sites, a, b, 0.0, 1.0)
+    t = torch.cat([walls, walls.new_ones(1)])
     t = torch.cat([t[:1], t[1:][t.diff() > TOLERANCE]])
     t[-1] = 1.0
     middle = (t[:-1] + t[1:]) / 2
