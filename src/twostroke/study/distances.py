@@ -7,6 +7,7 @@ from packed bits: by `kernels` on a CPU, elsewhere as a matrix product of signs,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -26,7 +27,8 @@ class Neighbours(NamedTuple):
     indices: Tensor  # (queries, k) int64
 
 
-class Patterns(NamedTuple):
+@dataclass(frozen=True)
+class Patterns:
     """Different patterns, numbered in the order in which examples first show them."""
 
     count: int

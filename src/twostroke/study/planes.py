@@ -73,7 +73,8 @@ def plane(model: nn.Module, a: Tensor, b: Tensor, c: Tensor, *, limit: int = 20_
 def _at(a: Tensor, b: Tensor, c: Tensor, corners: Array) -> Tensor:
     """Points of the triangle: (points, *input)."""
     u, v = torch.from_numpy(corners).to(a.device).T.reshape(2, -1, *[1] * a.ndim)
-    return (1 - u - v) * a + u * b + v * c
+    points: Tensor = (1 - u - v) * a + u * b + v * c
+    return points
 
 
 def _parts(cells: list[Array]) -> Iterator[list[Array]]:

@@ -12,10 +12,11 @@ from numba import njit
 from numba.extending import intrinsic
 
 
-@intrinsic
-def _ones(_context: Any, word: Any) -> Any:
-    """Number of bits that are set."""
+def _popcount(_context: Any, word: Any) -> Any:
     return word(word), lambda _context, builder, _signature, args: builder.ctpop(args[0])
+
+
+_ones: Any = intrinsic(_popcount)  # number of bits that are set
 
 
 @njit(nogil=True, cache=True)

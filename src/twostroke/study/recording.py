@@ -91,7 +91,7 @@ def export(support: Support, path: str | PathLike[str]) -> None:
         arrays[site.key] = planes[0] if site.planes == 1 else planes
         arrays[f"{site.key}/shape"] = np.array(site.shape)
     with replacing(Path(path)) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _supports(

@@ -128,7 +128,7 @@ def local_lipschitz(
         directions.append(flat / norm.clamp_min(torch.finfo(norm.dtype).tiny))
         dx = held.rmatvec(directions[-1].view_as(y))
         images.append(dx.flatten(1))
-        values = torch.linalg.matrix_norm(torch.stack(images, 1), 2)
+        values: Tensor = torch.linalg.matrix_norm(torch.stack(images, 1), 2)
         if len(images) >= size or bool((values - before <= tolerance * values).all()):
             return values
         before, y = values, held.matvec(dx)
