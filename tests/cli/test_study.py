@@ -1,9 +1,11 @@
 """The command `twostroke study`."""
 
+import re
+
 import pytest
 
-import twostroke as ts
 from twostroke.cli.main import main
+from twostroke.errors import UnholdableError
 
 
 def call(*words):
@@ -23,13 +25,12 @@ def run(digits, tmp_path_factory):
 
 
 def test_it_draws_and_tells(run, capsys, monkeypatch):
-    whole = ts.study.line  # of which a part of the way is enough here
-    monkeypatch.setattr(ts.study, "line", lambda net, a, b: whole(net, a, a + 0.02 * (b - a)))
+    monkeypatch.setattr("twostroke.cli.study.LINE_WORK", 300_000)
     call("study", str(run), "--examples", "12")
     out = capsys.readouterr().out
     assert "features.2#0" in out
     assert "different patterns of all sites in 12 examples" in " ".join(out.split())
-    assert "crosses" in out
+    assert re.search(r"the first \S+ % of the line from example 0 to 1 crosses \d+ regions", out)
     names = {file.name for file in (run / "study").iterdir()}
     assert names == {"layers.png", "neighbours.png", "classes.png", "line.png"}
 
@@ -49,3 +50,14 @@ def test_what_it_refuses(run, digits, capsys, tmp_path):
         assert end.value.code == 2
         assert why in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_a_network_that_has_no_lines_is_drawn_without(run, digits, capsys, monkeypatch, tmp_path):
+    def refuse(*_):
+        raise UnholdableError("it jumps")
+
+    monkeypatch.setattr("twostroke.study.line", refuse)
+    out = tmp_path / "other"
+    call("study", str(run), "--data", digits, "--examples", "9", "--out", str(out))
+    assert "no line: it jumps" in capsys.readouterr().out
+    assert len(list(out.iterdir())) == 3

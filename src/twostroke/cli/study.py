@@ -8,11 +8,12 @@ import torch
 import tyro
 from rich.console import Console
 
-from ..errors import RunFolderError, SettingsError
+from ..errors import RunFolderError, SettingsError, UnholdableError
 from .explain import trained
 from .progress import RunBars
 
 SHOWN = 6  # images whose neighbours are drawn
+LINE_WORK = 80_000_000  # walls of a line × units of the network: about half a minute
 
 
 def study(
@@ -70,7 +71,7 @@ def study(
     )
 
     found = room.neighbours(support, k=min(8, len(x) - 1))
-    classes = own.classes
+    classes = source.classes
     table = torch.zeros(len(classes), len(classes), dtype=torch.int64)
     nearest = y[found.indices[:, 0]]
     table.index_put_((y, nearest), torch.ones_like(y), accumulate=True)
@@ -80,12 +81,16 @@ def study(
         highlight=False,
     )
     other = int((y != y[0]).nonzero()[0]) if bool((y != y[0]).any()) else 1
-    lined = room.line(net, x[0], x[other])
-    console.print(
-        f"the line from example 0 to example {other} crosses {lined.regions:,} regions; "
-        f"{len(lined.switches):,} switches",
-        highlight=False,
-    )
+    # a unit that differs between the ends has switched on the way: so many walls at least
+    least = max(1, int(room.hamming(support[0], support[other])))
+    part = min(1.0, LINE_WORK / sum(site.units for site in support.sites) / least)
+    way = "line" if part == 1 else f"first {100 * part:.2g} % of the line"
+    try:
+        lined = room.line(net, x[0], x[0] + part * (x[other] - x[0]))
+        text = f"the {way} from example 0 to {other} crosses {lined.regions:,} regions"
+    except UnholdableError as error:
+        lined, text = None, f"no line: {error}"
+    console.print(text, highlight=False, soft_wrap=True)
     try:
         out.mkdir(parents=True)
         pictures.draw_layers(support, out / "layers.png", title=of)
@@ -99,12 +104,9 @@ def study(
             title="nearest patterns, units that differ",
         )
         pictures.draw_confusion(table, classes, out / "classes.png", title=of)
-        pictures.draw_line(
-            lined,
-            out / "line.png",
-            ends=(shown[0], shown[other]),
-            title=f"{lined.regions:,} regions",
-        )
+        if lined is not None:
+            ends = shown[0], shown[0] + part * (shown[other] - shown[0])
+            pictures.draw_line(lined, out / "line.png", ends=ends, title=text)
     except OSError as error:
         raise RunFolderError(f"{out} could not be written: {error}") from error
     console.print(f"pictures: {out}", highlight=False, soft_wrap=True)
