@@ -104,7 +104,8 @@ def recording(options: argparse.Namespace) -> dict:
             for part in torch.arange(len(data.train)).split(500):
                 net(data.train.batch(part)[0])
 
-    found = paired({"forward": plain, "record": lambda: ts.record(net, data)}, options.turns)
+    ways = {"forward": plain, "record": lambda: ts.record(net, data)}
+    found = paired(ways, options.turns, processor)
     show(f"{len(data.train):,} digits, allcnn-mini, {torch.get_num_threads()} threads", found)
     return found
 

@@ -26,7 +26,7 @@ def study(
 ) -> None:
     """Draw what a trained network's units do on the test set: layers, neighbours, classes, a line.
 
-    Which units are on is recorded for each example, and these bits are compared. Docs: study.md.
+    Which units are on is recorded for each example, and these bits are compared.
 
     Args:
         run: Folder that `twostroke train` wrote.
