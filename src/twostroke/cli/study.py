@@ -79,6 +79,7 @@ def study(
     console.print(
         f"{100 * same:.1f} % have a nearest neighbour (Hamming distance of all units) of their own class",
         highlight=False,
+        soft_wrap=True,
     )
     other = int((y != y[0]).nonzero()[0]) if bool((y != y[0]).any()) else 1
     # a unit that differs between the ends has switched on the way: so many walls at least
