@@ -7,6 +7,7 @@ folders, or be a number of their files, rounded. Prints what does not, and ends 
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections.abc import Iterator
@@ -73,7 +74,13 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Options of the command line: none."""
+    return argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
+
+
 def main() -> None:
+    parse()
     wrong = [line for page in pages() for line in untraced(page)]
     print("\n".join(wrong) or "every number stands in the results that its paragraph links to")
     raise SystemExit(bool(wrong))

@@ -27,6 +27,7 @@ ROOMS = {
     "solvers": "Solvers",
     "theory": "Theory",
     "sparsity": "Dense-sparse-dense",
+    "study": "Study",
     "report": "Reports",
     "outcome": "Status and result",
     "errors": "Errors",
