@@ -23,7 +23,7 @@ from ..outcome import Status
 from ..processes import launched
 from ..runs import RunFolder
 from ..sparsity import Masked
-from ..training import FitResult, Settings
+from ..training import FitResult, Listener, Settings
 from .lessons import LessonOptions, prepared
 from .options import Flat, RunOptions, plain
 from .progress import RunBars
@@ -134,7 +134,7 @@ def distill(what: DistillConfig) -> int:
     )
     file = place / "guide.safetensors"
 
-    def guide_of(bars: RunBars) -> Guide:
+    def guide_of(bars: Listener) -> Guide:
         if lesson.guide is not None:
             return lesson.guide
         if file.exists():  # of this run before it was stopped
@@ -146,7 +146,7 @@ def distill(what: DistillConfig) -> int:
         made.save(file)
         return made
 
-    def work(bars: RunBars, net: nn.Module, weight: float, folder: Path | None) -> FitResult:
+    def work(bars: Listener, net: nn.Module, weight: float, folder: Path | None) -> FitResult:
         return distilled(
             net,
             guide_of(bars),
@@ -173,8 +173,9 @@ def distill(what: DistillConfig) -> int:
         run,
         console,
         command="distill",
-        name=what.name,
-        title=f"{teacher.about.model} → {what.name}",
+        test=test,
+        note=f"{teacher.about.model} teaches {what.name} on {len(source):,} images.",
+        track=what.track,
         about=replace(
             teacher.about,
             model=made.recipe.model,
