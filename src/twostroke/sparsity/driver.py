@@ -78,7 +78,7 @@ def dense_sparse_dense(
         raise SettingsError(
             f"phases is a Recipe, such as Recipe(epochs=(2, 1, 1)) or recipe('resnet18'), not {phases!r}"
         )
-    own = {"batch_size": phases.batch_size, "schedule": phases.schedule}
+    own: dict[str, Any] = {"batch_size": phases.batch_size, "schedule": phases.schedule}
     own |= {"weight_decay": phases.weight_decay, "warmup_share": 0.0}
     for name in ("epochs", "lr"):
         if name in changes:
