@@ -39,7 +39,7 @@ def test_what_it_refuses(run, digits, capsys, tmp_path):
     for words, why in (
         ((str(run), "--examples", "2"), "at least 3"),
         ((str(run), "--out", str(tmp_path)), "is there already"),
-        ((str(tmp_path / "none"),), "does not exist"),
+        ((str(tmp_path / "none"),), "there is no such file"),
         (
             (str(run), "--data", "mnist-12k", "--out", str(tmp_path / "x")),
             "takes images of 1×12×12",

@@ -62,7 +62,7 @@ class RunBars(Listener):
             self._bar = Progress(
                 BarColumn(bar_width=16),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", markup=False),
                 TimeElapsedColumn(),
                 console=self.console,
                 disable=not self.console.is_terminal,

@@ -9,7 +9,6 @@ import tyro
 from rich.console import Console
 
 from ..errors import RunFolderError, SettingsError, UnholdableError
-from .explain import trained
 from .progress import RunBars
 
 SHOWN = 6  # images whose neighbours are drawn
@@ -29,16 +28,16 @@ def study(
     Which units are on is recorded for each example, and these bits are compared.
 
     Args:
-        run: Folder that `twostroke train` wrote.
+        run: Folder of a run.
         data: Study these images instead of the run's own, prepared as the run's were; of the same size.
         data_root: Where named data sets lie or are downloaded to; by default the run's.
         examples: How many examples of the test set, from the first.
         out: Folder for the pictures; by default `study` within the run's. It must not be there already.
     """
     from .. import study as room
-    from ..data import load
-    from ..runs import About, RunFolder
+    from ..runs.ready import load_with_about
     from ..study import pictures, tables
+    from .run_data import data_of
     from .teachers import as_taught
 
     if examples < 3:
@@ -46,15 +45,10 @@ def study(
     out = out or run / "study"
     if out.exists():
         raise RunFolderError(f"{out} is there already: choose another --out or remove it")
-    name, net, own, taken = trained(run, data_root)
-    source, shown_of = (taken or own).test, own.test
-    if data is not None:
-        if taken is not None:
-            raise SettingsError(
-                f"the run in {run} takes images that are preprocessed as its data set's are: leave --data out"
-            )
-        source = as_taught(load(data, root=data_root).test, About.read(RunFolder(run).model_file))
-        shown_of = source
+    net, about = load_with_about(run)
+    net.double()
+    found_data = data_of(run, data, data_root)
+    source, shown_of = as_taught(found_data.test, about), found_data.test
     chosen = torch.arange(min(examples, len(source)))
     x, y = source.batch(chosen)
     x, y = x.double().cpu(), y.cpu()
@@ -63,7 +57,7 @@ def study(
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), 250)
     with RunBars(console, "recording") as bars:
         support = room.record(net, loader, listener=bars)
-    of = f"{name}, {len(x):,} examples of {data or own.name}"
+    of = f"{about.model}, {len(x):,} examples of {found_data.name}"
     console.print(tables.layers(support, of).table())
     every = room.unique(support)
     console.print(
