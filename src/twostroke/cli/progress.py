@@ -73,7 +73,9 @@ class RunBars(Listener):
             self._begun, self._first = time.perf_counter(), done
         text = f"steps  epoch {where.epoch + 1}/{where.epochs}, "
         text += where.phase.value if where.step < where.steps else "evaluation"
-        if self._first < done < whole:  # at the pace of all that was done since, evaluation included
+        if (
+            self._first < done < whole
+        ):  # at the pace of all that was done since, evaluation included
             pace = (time.perf_counter() - self._begun) / (done - self._first)
             text += f", {duration(pace * (whole - done))} left"
         self._bar.update(self._bar.task_ids[0], total=whole, completed=done, text=text)
