@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..report.figure import COLOURS
-from ..report.figure import new_figure, plain
+from ..report.figure import COLOURS, new_figure, plain
 from ..support import Support
 from .distances import Neighbours
 from .lines import Line
