@@ -27,7 +27,8 @@ class EpochRecord:
     examples of the probe. `drift` is the share of units whose mask, recorded again, differs from the
     held one, on examples that the alternation watches (`InstanceWise.probe`). `steps` are the
     optimiser's so far; `visits` the examples that went forward and backward in this epoch, and
-    `stroke_visits` those that went forward only, in support strokes and drift checks.
+    `stroke_visits` those that went forward only, in support strokes and drift checks. `note` says which
+    settings were changed before the epoch, when its run went on.
     """
 
     epoch: int
@@ -51,6 +52,7 @@ class EpochRecord:
     seconds: float
     stroke_seconds: float
     eval_seconds: float
+    note: str = ""
 
 
 class History:

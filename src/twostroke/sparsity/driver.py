@@ -16,7 +16,7 @@ from ..data import Data, ExampleSource, as_data
 from ..errors import SettingsError, unknown
 from ..outcome import Status
 from ..processes import launched
-from ..runs import CHECKPOINT
+from ..runs import resumable
 from ..training import Listener, Settings, evaluate, fit
 from ..training.checks import check_batch, check_output
 from .kept import examples_of, own, read_beginning, read_phase, write_beginning, write_phase
@@ -234,7 +234,7 @@ class _Run:
         if number == 1:
             alternation = self.mask if isinstance(self.mask, Units) else Masked(masks=masks)
         self.listener.part(name)
-        resume = place is not None and (place / CHECKPOINT).exists()
+        resume = place is not None and resumable(place)
         result = fit(
             self.model,
             self.data,

@@ -21,6 +21,7 @@ from ..errors import NotReplayableError, RunFolderError
 from ..outcome import Status
 from ..runs import (
     CHECKPOINT,
+    WITHIN,
     EpochRecord,
     History,
     load_weights,
@@ -106,7 +107,7 @@ def write_phase(place: Path, phase: PhaseResult, model: nn.Module) -> None:
         "history": [asdict(record) for record in phase.history],
     }
     save_text(place / "phase.json", json.dumps(plain, indent=1) + "\n")
-    for name in (CHECKPOINT, "begin.safetensors"):
+    for name in (CHECKPOINT, WITHIN, "begin.safetensors"):
         (place / name).unlink(missing_ok=True)
 
 
