@@ -179,24 +179,29 @@ class Checkpoint:
         """Put a saved state back. Nothing is unpickled.
 
         Raises `RunFolderError` for a file that is missing, damaged, or of a run with other settings
-        (named), before anything is changed.
+        (named), before anything is changed. Where the checkpoint within an epoch is damaged and there is one
+        after the epoch before, that one is taken, and a note says so.
         """
-        whole = self.read(self.file, run, identity) if self.file.exists() else None
-        saved = whole
-        if self.within.exists():
-            history = _glance(self.within).get("history")
-            # else it is of an epoch that has ended
-            if whole is None or history is None or len(history) >= len(whole.history):
-                saved = self.read(self.within, run, identity)
-        if saved is None:
+        functions = {"scheduler": run.scheduler.state_dict()}  # which are made again
+        if not resumable(self.folder):
             raise RunFolderError(f"{self.file}: there is no checkpoint to go on from")
-        try:  # first, because a store's file is verified here
-            run.alternator.restore(saved.values, saved.support)
-        except SupportFileError as error:
-            raise RunFolderError(
-                f"{error}. Weights and optimiser are whole, in {saved.file.name}, but this round cannot be "
-                "resumed: put the file back from a copy"
-            ) from error
+        whole = self.read(identity, functions=functions) if self.file.exists() else None
+        saved = None
+        history = _glance(self.within).get("history")
+        stale = whole is not None and history is not None and len(history) < len(whole.history)
+        if self.within.exists() and not stale:
+            try:
+                saved = self.read(identity, within=True, functions=functions)
+                _restore(run, saved)
+            except RunFolderError as error:
+                if whole is None:
+                    raise
+                saved = None
+                self.notes.append(f"{error}. The run goes on from its last whole epoch")
+        if saved is None:
+            assert whole is not None
+            saved = whole
+            _restore(run, saved)
         state = saved.state
         run.model.load_state_dict(state["model"])
         run.beside.load_state_dict(state["beside"])
@@ -221,8 +226,15 @@ class Checkpoint:
             good = [whole.state[name] for name in ("model", "average") if name in whole.state]
         return Resumed(saved.history, good, saved.changed)
 
-    def read(self, file: Path, run: Resumable, identity: Mapping[str, Any]) -> Saved:
+    def read(
+        self,
+        identity: Mapping[str, Any],
+        *,
+        within: bool = False,
+        functions: Mapping[str, Any] | None = None,
+    ) -> Saved:
         """Read and verify what `save` wrote; raises as `load` does."""
+        file = self.within if within else self.file
         tensors, metadata = read_tensors(file)
         try:
             document = json.loads(metadata[_FORMAT])
@@ -242,11 +254,10 @@ class Checkpoint:
                         f"the stored supports of {saved_by} process{'es' * (saved_by > 1)} were shared "
                         f"out to {self._processes.count}; none was estimated again"
                     )
-            now = {"scheduler": run.scheduler.state_dict()}  # whose functions are made again
             return Saved(
                 file,
                 History(EpochRecord(**record) for record in document["history"]),
-                unpack(document["state"], tensors, now),
+                unpack(document["state"], tensors, functions),
                 values,
                 support,
                 Part(**unpack(document["part"], tensors)) if "part" in document else None,
@@ -278,6 +289,17 @@ class Resumed(NamedTuple):
     history: History
     good: list[Mapping[str, Any]] | None  # of the model and, where there is one, its average
     changed: dict[str, tuple[Any, Any]]
+
+
+def _restore(run: Resumable, saved: Saved) -> None:
+    """Give the alternation its state: first, because a store's file is verified here."""
+    try:
+        run.alternator.restore(saved.values, saved.support)
+    except SupportFileError as error:
+        raise RunFolderError(
+            f"{error}. Weights and optimiser are whole, in {saved.file.name}, but this round cannot be "
+            "resumed: put the file back from a copy"
+        ) from error
 
 
 def _packed(run: Resumable) -> tuple[Any, dict[str, Tensor]]:
