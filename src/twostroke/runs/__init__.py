@@ -9,7 +9,14 @@ not at all · `versions` of the software.
 from .about import About
 from .changes import changes, in_words
 from .checkpoint import CHECKPOINT, DIVERGED, WITHIN, Checkpoint, resumable
-from .files import make_folder, read_tensors, save_tensors, save_text
+from .files import (
+    make_folder,
+    read_tensors,
+    read_weights,
+    save_tensors,
+    save_text,
+    save_weights,
+)
 from .folder import RunFolder, load_weights, read_toml
 from .history import EpochRecord, History
 from .part import Part
@@ -31,8 +38,10 @@ __all__ = [
     "make_folder",
     "read_tensors",
     "read_toml",
+    "read_weights",
     "resumable",
     "save_tensors",
     "save_text",
+    "save_weights",
     "versions",
 ]

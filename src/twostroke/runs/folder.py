@@ -11,20 +11,21 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import tomli_w
-from torch import Tensor, nn
+from torch import nn
 
 from .._files import replacing, sweep_partials
 from .._version import __version__
 from ..errors import RunFolderError
 from .about import About
 from .checkpoint import Checkpoint
-from .files import read_tensors, save_tensors
+from .files import read_weights, save_weights
 from .history import History
 from .versions import versions
 
@@ -154,39 +155,43 @@ class RunFolder:
         header = {"twostroke": __version__}
         if about is not None:
             header["about"] = about.to_json()
-        save_tensors(self.model_file, model.state_dict(), header)
+        save_weights(self.model_file, model.state_dict(), header)
         if average is not None:
-            save_tensors(self.average_file, average.state_dict(), header)
+            save_weights(self.average_file, average.state_dict(), header)
 
     def load_model(self, model: nn.Module, *, average: bool = False) -> None:
         """Put the run's weights, or their average, into a model of the same kind."""
         file = self.average_file if average else self.model_file
-        weights, _ = read_tensors(file, unchecked=True)
+        weights, _ = read_weights(file, unchecked=True)
         name = self.config().get("model") if self.config_file.exists() else None
         load_weights(model, weights, file, of=name)
 
 
 def load_weights(
-    model: nn.Module, weights: Mapping[str, Tensor], path: Path, *, of: str | None = None
+    model: nn.Module, weights: Mapping[str, Any], path: Path, *, of: str | None = None
 ) -> None:
-    """Put weights that were read from `path` into a model.
+    """Put weights that were read from `path` into a model; where they tell no versions, they have its own.
 
     Raises `RunFolderError` with the first difference where they are another model's, such as that `of`.
     """
-    misfit = _misfit(weights, model.state_dict())
+    wanted = model.state_dict()
+    misfit = _misfit(weights, wanted)
     if misfit:
         said = f" ({of})" if of else ""
         raise RunFolderError(f"{path} holds the weights of another model{said}: {misfit}")
-    model.load_state_dict(weights)
+    state = OrderedDict(weights)
+    state._metadata = getattr(weights, "_metadata", wanted._metadata)  # type: ignore[attr-defined]
+    model.load_state_dict(state)
 
 
-def _misfit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+def _misfit(weights: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """The first difference between two sets of weights in one line, or nothing."""
     for name, value in wanted.items():
         if name not in weights:
             return f"it has no {name}"
-        if weights[name].shape != value.shape:
-            return f"{name} is {tuple(weights[name].shape)} in it, not {tuple(value.shape)}"
+        there, here = (getattr(one, "shape", ()) for one in (weights[name], value))
+        if there != here:
+            return f"{name} is {tuple(there)} in it, not {tuple(here)}"
     extra = next((name for name in weights if name not in wanted), None)
     return f"it has {extra} besides" if extra else ""
 

@@ -7,6 +7,7 @@ Functions are not kept; they come from the object that the state is given back t
 from __future__ import annotations
 
 import base64
+import json
 import types
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
@@ -139,3 +140,26 @@ def _at(now: Any, key: Any) -> Any:
         return now[key]
     except (KeyError, IndexError, TypeError):
         return None
+
+
+def split(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
+    """A model's state_dict as tensors by its own names, and a text of what modules add to it."""
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    rest = OrderedDict((name, value) for name, value in state.items() if name not in tensors)
+    if hasattr(state, "_metadata"):
+        rest._metadata = state._metadata  # type: ignore[attr-defined]
+    more: dict[str, Tensor] = {}
+    text = json.dumps(pack(rest, more, ""))
+    return tensors | more, text
+
+
+def joined(tensors: dict[str, Tensor], text: str | None) -> dict[str, Any]:
+    """Undo `split`; without the text, the tensors. Raises as `unpack` does."""
+    if text is None:
+        return tensors
+    rest = unpack(json.loads(text), tensors)
+    state = OrderedDict((k, v) for k, v in tensors.items() if not k.startswith("."))
+    state.update(rest)
+    if hasattr(rest, "_metadata"):
+        state._metadata = rest._metadata  # type: ignore[attr-defined]
+    return state
