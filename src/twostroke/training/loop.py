@@ -159,7 +159,7 @@ class Loop:
             steps=self.taken,
             visits=len(shuffled),
             stroke_visits=visits,
-            lr=self.optimizer.param_groups[0]["lr"],
+            lr=float(self.optimizer.param_groups[0]["lr"]),
             loss_train=part.mean,
             loss_live=live.loss,
             error_live=live.error,
