@@ -202,7 +202,10 @@ def test_resume_takes_the_runs_options_and_checks_the_file(capsys, digits, tmp_p
     run(capsys, "dsd", "--data", digits, *QUICK, "--out", a)
     code, _, err = run(capsys, "dsd", "--resume", a, "--price", 3)
     assert code == 2
-    assert "and price was left out there: give no other option beside --resume" in err
+    assert "price = left out, not 3.0: go on with the settings that it was started with" in err
+    code, _, err = run(capsys, "dsd", "--resume", a, "--epochs", 1, 1, 2)
+    assert code == 2
+    assert "epochs = [1, 1, 1], not [1, 1, 2]" in err
     assert run(capsys, "dsd", "--resume", a, *QUICK)[0] == 0  # which are the run's own
     file = a / "config.toml"
     text = file.read_text()

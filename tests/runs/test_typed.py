@@ -87,7 +87,9 @@ def test_what_cannot_come_back_is_refused_by_its_place(value, message):
         pack(value, {}, "x")
 
 
-@pytest.mark.parametrize("told", [{"$": "rm"}, {"$": "dtype", "of": "load"}, {"$": "tensor"}, {"$": []}])
+@pytest.mark.parametrize(
+    "told", [{"$": "rm"}, {"$": "dtype", "of": "load"}, {"$": "tensor"}, {"$": []}]
+)
 def test_what_was_not_packed_is_refused(told):
     with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
         unpack(told, {})

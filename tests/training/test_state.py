@@ -110,7 +110,9 @@ def test_schedules(name, tmp_path):
     assert len(set(whole.history.column("lr"))) > 1
 
 
-@pytest.mark.parametrize("name", sorted(subclasses(optim, optim.Optimizer) - REFUSED - {"Optimizer"}))
+@pytest.mark.parametrize(
+    "name", sorted(subclasses(optim, optim.Optimizer) - REFUSED - {"Optimizer"})
+)
 def test_optimisers(name, tmp_path):
     make = OPTIMIZERS.get(name, getattr(optim, name))
     equal(*stopped_and_resumed(tmp_path, optimizer=make, schedule="constant"))
@@ -148,7 +150,10 @@ class Remembers(optim.SGD):
     ("options", "message"),
     [
         ({"schedule": lambda o, n: Holds(o)}, r"scheduler\.after, which is a .*StepLR"),
-        ({"optimizer": lambda p: Remembers(p, 0.1)}, r"optimizer\.state\.0\.when, which is a .*object"),
+        (
+            {"optimizer": lambda p: Remembers(p, 0.1)},
+            r"optimizer\.state\.0\.when, which is a .*object",
+        ),
     ],
 )
 def test_what_no_checkpoint_can_keep_is_refused_when_the_run_starts(tmp_path, options, message):

@@ -78,9 +78,7 @@ def test_an_epoch_that_records_its_masks_begins_again(tmp_path):
     whole = told(run(tmp_path / "whole", refresh="online", store="file"))
     for epoch, kept in ((1, False), (2, True)):
         stop = Stop(epoch, 4)
-        result = run(
-            tmp_path / "a", refresh="online", store="file", listener=listening(step=stop)
-        )
+        result = run(tmp_path / "a", refresh="online", store="file", listener=listening(step=stop))
         assert ("are kept" in result.detail) == kept
     assert told(run(tmp_path / "a", refresh="online", store="file")) == whole
 

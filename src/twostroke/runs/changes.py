@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import RunFolderError
@@ -35,12 +35,19 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def changes(
-    where: object, before: Mapping[str, Any], now: Mapping[str, Any], *, diverged: bool
+    where: object,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    diverged: bool,
+    fixed: Sequence[str] = (),
 ) -> dict[str, tuple[Any, Any]]:
     """What differs, before and now, by name.
 
-    Raises `RunFolderError` for the first that must not; `where` is what the run is kept in.
+    Raises `RunFolderError` for the first that must not; `where` is what the run is kept in. `fixed` are names
+    that may not change here although they may elsewhere.
     """
+    free = [name for name in FREE if name not in fixed]
     then, here = (dotted(json.loads(json.dumps(dict(one)))) for one in (before, now))
     found = {}
     for name in sorted(then.keys() | here.keys()):
@@ -51,10 +58,10 @@ def changes(
                 f"{_differs(where, name, then, here)}: that may change where a run has diverged, and this one "
                 "has not"
             )
-        if name not in FREE + REMEDIES:
+        if name not in free and name not in REMEDIES:
             raise RunFolderError(
-                f"{_differs(where, name, then, here)}: resume with the settings that it was started with. What "
-                f"may change is {', '.join(FREE)}"
+                f"{_differs(where, name, then, here)}: go on with the settings that it was started with, or "
+                f"begin another run. What may change is {', '.join(free)}"
                 + (f"; and since it diverged {', '.join(REMEDIES)}" if diverged else "")
             )
         found[name] = then.get(name), here.get(name)
@@ -62,8 +69,8 @@ def changes(
 
 
 def _differs(where: object, name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    was, is_ = (one[name] if one.get(name) is not None else "left out" for one in (then, now))
-    return f"{where} is of a run with {name} = {was!r}, not {is_!r}"
+    was, is_ = (repr(one[name]) if one.get(name) is not None else "left out" for one in (then, now))
+    return f"{where} is of a run with {name} = {was}, not {is_}"
 
 
 def in_words(changed: Mapping[str, tuple[Any, Any]]) -> str:

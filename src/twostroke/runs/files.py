@@ -52,9 +52,7 @@ def save_weights(path: Path, state: Mapping[str, Any], metadata: dict[str, str])
     save_tensors(path, tensors, metadata | {_STATE: text})
 
 
-def read_weights(
-    path: Path, *, unchecked: bool = False
-) -> tuple[dict[str, Any], dict[str, str]]:
+def read_weights(path: Path, *, unchecked: bool = False) -> tuple[dict[str, Any], dict[str, str]]:
     """A state_dict that `save_weights` wrote, and metadata; raises as `read_tensors`."""
     tensors, metadata = read_tensors(path, unchecked=unchecked)
     try:

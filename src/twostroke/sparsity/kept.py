@@ -33,7 +33,6 @@ from ..runs import (
 from .layers import Masks
 from .result import PhaseResult
 
-
 _MASK = "mask of "  # before the path of a layer, beside the names of the weights
 
 

@@ -53,21 +53,22 @@ def fit(
     arguments and gets the same result: the run is the one that a single process would make. Then the
     main process tells the `listener` and writes to the `folder`.
 
-    With a `folder`, a checkpoint is written there after each epoch, and within one every
-    `checkpoint_minutes`. `resume=True` goes on from the last, exactly (on a CPU); without it a folder that has a
-    checkpoint is refused. Then settings must be those of before, but for `runs.changes.FREE` (more epochs,
-    another device) and, where the run has diverged, `runs.changes.REMEDIES` (a lower lr): with another number of
-    epochs or another lr the schedule is that of the new run, at the step where it is. `identity` is whatever
-    else must be equal for that to make sense.
+    With a `folder`, a checkpoint is written there after each epoch, and every `checkpoint_minutes` within
+    one. `resume=True` goes on from the last, exactly (on a CPU); without it a folder that has a checkpoint is
+    refused. Settings must be those of before, but for `runs.changes.FREE` (more epochs, another device) and,
+    where the run has diverged, `runs.changes.REMEDIES` (a lower lr). With other epochs or another lr the
+    schedule is made anew, and stepped to where the run is. `identity` is whatever else must be equal for all
+    that to make sense.
 
-    Ctrl-C ends the run after the step under way with status INTERRUPTED and a checkpoint there. It ends with
-    DIVERGED and the weights of the last good epoch where a loss is undefined, or an epoch's mean loss is more than five
-    times that before training (or log(classes), which is chance, if that is more), or, under held
-    masks, the live loss is, and more than five times that with which the round began. PyTorch's
-    random generators are left as they were.
+    Ctrl-C ends the run after the step under way with status INTERRUPTED, and a checkpoint there. It ends
+    with DIVERGED and the weights of the last good epoch where a loss is undefined, or an epoch's mean loss is
+    more than five times that before training (or log(classes), which is chance, if that is more), or, under
+    held masks, the live loss is, and more than five times that with which the round began. PyTorch's random
+    generators are left as they were.
 
-    Raises before any training, or after one step where a checkpoint cannot keep the optimiser, `SettingsError`, `DataError`, `UnholdableError` for a model that cannot be
-    held, and `TooLargeError` where masks fit nowhere. A disk that is full or a damaged file ends a run with
+    Raises before any training `SettingsError`, `DataError`, `UnholdableError` for a model that cannot be
+    held, and `TooLargeError` where masks fit nowhere; after one step, which is taken back, `SettingsError`
+    where no checkpoint can keep the optimiser's state. A disk that is full or a damaged file ends a run with
     `RunFolderError`, `StoreError` or `SupportFileError`; the last checkpoint stays.
     """
     settings = (settings or Settings()).but(**changes)
@@ -130,6 +131,10 @@ def _run(
                         f"{len(history)} epochs were run already: set epochs to more than {settings.epochs}"
                     )
             notes = [*loop.alternator.notes, *checkpoint.notes, *_going_on(loop, found.changed)]
+            if checkpoint.diverged and not found.changed:
+                notes.append(
+                    "the run diverged here before, with the same settings: a lower lr may help"
+                )
         loop.keep = partial(checkpoint.save, loop, history, identity, within=True)
         loop.check = partial(checkpoint.check, loop)
     for text in notes:

@@ -137,10 +137,16 @@ class Settings(Machine):
         """The optimiser for some parameters."""
         if not isinstance(self.optimizer, str):
             return self.optimizer(parameters)
-        lr, decay = USUAL[self.optimizer]
-        lr = lr if self.lr is None else self.lr
+        lr, decay = self.peak, USUAL[self.optimizer][1]
         decay = decay if self.weight_decay is None else self.weight_decay
         return OPTIMIZERS[self.optimizer](parameters, lr, self.momentum, decay)
+
+    @property
+    def peak(self) -> float:
+        """The peak learning rate; an optimiser of one's own may have another."""
+        if self.lr is not None or not isinstance(self.optimizer, str):
+            return self.lr or 0.1
+        return USUAL[self.optimizer][0]
 
     def make_scheduler(self, optimizer: Optimizer, steps: int) -> LRScheduler:
         """The scheduler for a run of so many steps."""
