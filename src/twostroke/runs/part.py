@@ -53,9 +53,9 @@ class Part:
         same = len(self.sums) == processes.count
         mine = self.sums[processes.index] if same else self.sums.sum(0) * processes.main
         if same and "cpu" in self.generators:
-            torch.set_rng_state(self.generators["cpu"][processes.index])
+            torch.set_rng_state(self.generators["cpu"][processes.index].clone())
         if same and "cuda" in self.generators and device.type == "cuda":
-            torch.cuda.set_rng_state(self.generators["cuda"][processes.index], device)
+            torch.cuda.set_rng_state(self.generators["cuda"][processes.index].clone(), device)
         return mine[0].float().to(device), int(mine[1])
 
 

@@ -75,7 +75,7 @@ def _pack_tensor(value: Tensor, tensors: dict[str, Tensor], at: str) -> dict[str
     while name in tensors:
         name += "'"
     tensors[name] = value
-    of = {_TAG: "tensor", "of": name}
+    of: dict[str, Any] = {_TAG: "tensor", "of": name}
     if isinstance(value, nn.Parameter):
         of["grad"] = value.requires_grad
     return of
@@ -106,7 +106,8 @@ def unpack(told: Any, tensors: Mapping[str, Tensor], now: Any = None) -> Any:
         return told
     if _TAG not in told:
         return {key: unpack(one, tensors, _at(now, key)) for key, one in told.items()}
-    kind, of = told[_TAG], told.get("of")
+    kind: str = told[_TAG]
+    of: Any = told.get("of")
     if kind in _LISTED:
         return _LISTED[kind](unpack(one, tensors, _at(now, k)) for k, one in enumerate(of))
     if kind in _PAIRED:

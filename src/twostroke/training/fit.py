@@ -130,7 +130,7 @@ def _run(
                     raise SettingsError(
                         f"{len(history)} epochs were run already: set epochs to more than {settings.epochs}"
                     )
-            notes = [*loop.alternator.notes, *checkpoint.notes, *_going_on(loop, found.changed)]
+            notes = [*loop.alternator.notes, *_going_on(loop, found.changed), *checkpoint.notes]
             if checkpoint.diverged and not found.changed:
                 notes.append(
                     "the run diverged here before, with the same settings: a lower lr may help"
