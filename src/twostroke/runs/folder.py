@@ -41,6 +41,8 @@ class RunFolder:
         """Make the folder and write its configuration; raises as `check_vacant`."""
         run = cls(path)
         run.check_vacant(config)
+        if run.config_file.exists():  # of this very run, stopped in its first epoch
+            return run
         try:
             run.path.mkdir(parents=True, exist_ok=True)
             run.versions_file.write_text(json.dumps(versions(), indent=2) + "\n")
