@@ -1,7 +1,7 @@
 """Alternation in a loop of your own: python examples/own_loop.py
 
-Which units are on is found once an epoch for each example, and held while the weights descend. Nothing wraps the
-model; the optimiser and the loss are yours.
+Which units are on is found once an epoch for each example, and held while the weights descend. Nothing wraps
+the model; the optimiser and the loss are yours.
 """
 
 import torch
