@@ -19,15 +19,17 @@ What a run has trained is there to be used:
     model = twostroke.load("runs/a")             # in evaluation mode, with .classes and .preprocess
     scores = model(model.preprocess("cat.jpg")[None])
 
-`theory`, `solvers`, `sparsity`, `store` and `runs` are rooms of their own: `twostroke.theory.linear_map`.
+`theory`, `solvers`, `sparsity`, `study`, `store` and `runs` are rooms of their own:
+`twostroke.theory.linear_map`.
 """
 
-from . import data, errors, models, solvers, sparsity, theory
+from . import data, errors, models, solvers, sparsity, study, theory
 from ._version import __version__
 from .alternation import BatchWise, InstanceWise, Plateau
 from .guidance import Guide, distill, guided, pair
 from .outcome import Status
 from .runs import RunFolder, load
+from .study import record
 from .support import (
     BatchEnergy,
     Energy,
@@ -38,7 +40,6 @@ from .support import (
     Support,
     compile_held,
     hold,
-    record,
     recording,
     sites,
 )
@@ -78,5 +79,6 @@ __all__ = [
     "sites",
     "solvers",
     "sparsity",
+    "study",
     "theory",
 ]

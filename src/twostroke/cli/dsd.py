@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from rich.console import Console
 
@@ -48,6 +48,8 @@ class DsdConfig(DataOptions, RunOptions):
     nets). Run the control, --mask none, beside it: the same epochs without any mask. What comes out is a plain
     model, in model.safetensors.
     """
+
+    FIXED: ClassVar = ("epochs",)
 
     model: str = "resnet18"
     """Any convolutional net; `twostroke models` lists them."""
@@ -116,10 +118,10 @@ def dsd(what: DsdConfig) -> int:
     machine, mask = what.machine, what.weight_mask()
     place = what.out if what.resume is None else what.resume
     assert place is not None
-    run = RunFolder(place)
+    run, config = RunFolder(place), {"command": "dsd"} | plain(what)
     if what.resume is None:
-        run.check_vacant()
-    under_way = what.resume is not None and begun(run.path / "phases")
+        run.check_vacant(config)
+    under_way = begun(run.path / "phases")
     origin(what.model)  # a slip in a name is told before data are fetched
     start = Start.of(
         what.weights,
@@ -129,14 +131,16 @@ def dsd(what: DsdConfig) -> int:
         begun=run.path if under_way else None,
     )
     what.plan(fresh=False)  # a slip in an option is told before data are read
-    console = Console()
+    console = Console(markup=False)
     examples = what.load(console, start.prepared)
     seed_weights(machine.seed)
     net = start.network(what.model, examples)
     plan = what.plan(fresh=bool(start.fresh))
     if what.resume is None:
-        RunFolder.create(place, {"command": "dsd"} | plain(what))
+        RunFolder.create(place, config)
         start.keep(place)
+    else:
+        run.configure(config)
     console.print(
         f"{what.model} on {examples.name} ({examples.note}); mask {what.mask}; epochs "
         f"{', '.join(map(str, plan.whole()))} at learning rates {', '.join(map(str, plan.lrs))}",
@@ -166,8 +170,9 @@ def dsd(what: DsdConfig) -> int:
         run,
         console,
         command="dsd",
-        name=f"{what.model}, {what.mask}",
-        title=f"dense-sparse-dense: {what.model}, {what.mask}",
+        test=examples.test,
+        note=examples.note,
+        track=what.track,
         about=About.of(what.model, examples, preprocess=what.preprocess),
         discard=discard,
     )

@@ -19,7 +19,7 @@ from .._amounts import size
 from .._files import replacing
 from .._version import __version__
 from ..errors import RunFolderError, SettingsError
-from ..runs import About, save_tensors
+from ..runs import About, save_weights
 from ..runs.ready import load_with_about
 
 Run = Callable[[Tensor], Tensor]
@@ -84,7 +84,7 @@ def _apart(net: nn.Module, again: Run, x: Tensor) -> float:
 
 
 def _weights(net: nn.Module, about: About, x: Tensor, file: Path) -> Run:
-    save_tensors(file, net.state_dict(), {"twostroke": __version__, "about": about.to_json()})
+    save_weights(file, net.state_dict(), {"twostroke": __version__, "about": about.to_json()})
     return load_with_about(file)[0]
 
 

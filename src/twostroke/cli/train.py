@@ -23,9 +23,11 @@ from .weights import Start
 class TrainConfig(DataOptions, RunOptions):
     """Train a model, by alternation or by an ordinary optimiser, and keep the run in a folder.
 
-    Ctrl-C stops after the step under way; `twostroke train --resume FOLDER` goes on from the last whole epoch,
-    and so it does after a crash or a kill. Exit codes: 0 finished, 1 diverged, 2 bad input, a damaged file or a
-    full disk, 3 a process was lost, 130 stopped by Ctrl-C or SIGTERM.
+    Ctrl-C stops after the step under way; `twostroke train --resume FOLDER` goes on from there, and after a
+    crash or a kill from the last checkpoint. With --epochs 30 it extends a finished run.
+
+    Exit codes: 0 finished, 1 diverged, 2 bad input, a damaged file or a full disk, 3 a process was lost, 130
+    stopped by Ctrl-C or SIGTERM.
 
     Several processes share the work: torchrun --nproc-per-node 8 -m twostroke train ..., or accelerate launch
     -m twostroke train ...
@@ -70,8 +72,8 @@ def train(what: TrainConfig) -> int:
 
     place = what.out if what.resume is None else what.resume
     assert place is not None
-    run = RunFolder(place)
-    resume = not fresh and run.begun
+    run, config = RunFolder(place), {"command": "train"} | plain(what)
+    resume = run.begun
     with processes.together():
         start = Start.of(
             what.weights,
@@ -82,16 +84,19 @@ def train(what: TrainConfig) -> int:
         )
         processes.device(settings.device) or settings.torch_device()
         if fresh and processes.main:
-            run.check_vacant()
+            run.check_vacant(config)
         if processes.first_here:  # downloads what is to be downloaded
             data, model = begin()
     with processes.together():
         if not processes.first_here:
             data, model = begin()
-        if fresh and processes.main:
-            RunFolder.create(place, {"command": "train"} | plain(what))
-            start.keep(place)
-    if not fresh and not resume:  # killed before its first checkpoint: from the beginning, then
+        if processes.main:
+            if fresh:
+                RunFolder.create(place, config)
+                start.keep(place)
+            else:
+                run.configure(config)
+    if not resume:  # killed before its first checkpoint: from the beginning, then
         with processes.together():
             if processes.main:
                 run.clear()
@@ -129,10 +134,13 @@ def train(what: TrainConfig) -> int:
         run,
         console,
         command="train",
-        name=f"{what.model}, {what.alternation}",
-        title=f"{what.model} on {data.name}",
+        test=data.test,
+        note=data.note,
+        track=what.track,
+        alternates=what.alternation != "none",
         about=About.of(what.model, data, preprocess=what.preprocess),
         main=processes.main,
         discard=discard,
+        remedy=f"--lr {settings.peak / 10:g}",
     )
     return code

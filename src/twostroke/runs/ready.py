@@ -12,7 +12,7 @@ from ..errors import RunFolderError
 from ..models import create_model
 from ..models.sizes import resize
 from .about import About
-from .files import read_tensors
+from .files import read_weights
 from .folder import RunFolder, load_weights
 
 
@@ -45,7 +45,7 @@ def load_with_about(path: Path) -> tuple[nn.Module, About]:
             f"{path} has no {file.name}: it is not the folder of a run, or the run has not ended yet"
         )
     about = About.read(file)
-    weights, _ = read_tensors(file, unchecked=True)
+    weights, _ = read_weights(file, unchecked=True)
     net = create_model(
         about.model, classes=len(about.classes), in_channels=about.shape[0], **about.options
     )

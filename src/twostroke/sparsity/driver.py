@@ -16,7 +16,8 @@ from ..data import Data, ExampleSource, as_data
 from ..errors import SettingsError, unknown
 from ..outcome import Status
 from ..processes import launched
-from ..runs import CHECKPOINT
+from ..runs import resumable
+from ..runs.changes import FREE
 from ..training import Listener, Settings, evaluate, fit
 from ..training.checks import check_batch, check_output
 from .kept import examples_of, own, read_beginning, read_phase, write_beginning, write_phase
@@ -78,7 +79,7 @@ def dense_sparse_dense(
         raise SettingsError(
             f"phases is a Recipe, such as Recipe(epochs=(2, 1, 1)) or recipe('resnet18'), not {phases!r}"
         )
-    own = {"batch_size": phases.batch_size, "schedule": phases.schedule}
+    own: dict[str, Any] = {"batch_size": phases.batch_size, "schedule": phases.schedule}
     own |= {"weight_decay": phases.weight_decay, "warmup_share": 0.0}
     for name in ("epochs", "lr"):
         if name in changes:
@@ -171,7 +172,11 @@ class _Run:
             "data": self.data.name,
             "model": model_fingerprint(self.model),
             "mask": self.mask_name,
-            "settings": {k: v for k, v in asdict(self.settings).items() if not callable(v)},
+            "settings": {
+                name: value
+                for name, value in asdict(self.settings).items()
+                if not callable(value) and name not in FREE
+            },
             "phases": asdict(phases),
             "statistics": self.statistics,
             "examples": [examples_of(part) for part in (self.data.train, self.data.test)],
@@ -234,7 +239,7 @@ class _Run:
         if number == 1:
             alternation = self.mask if isinstance(self.mask, Units) else Masked(masks=masks)
         self.listener.part(name)
-        resume = place is not None and (place / CHECKPOINT).exists()
+        resume = place is not None and resumable(place)
         result = fit(
             self.model,
             self.data,
