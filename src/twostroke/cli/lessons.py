@@ -91,7 +91,7 @@ def prepared(
     data = _data(what, teacher, console)
     test = None
     if data is not None and same_classes(teacher.about.classes, data.classes):
-        test = as_taught(data.test, teacher)
+        test = as_taught(data.test, teacher.about)
     if what.labels and test is None:
         raise SettingsError(
             "labels are learned where the images have the classes that the teacher knows: leave --labels out"
@@ -109,7 +109,7 @@ def prepared(
         raise SettingsError(
             "there are no images: give --images FOLDER, or --data with the name of a data set"
         )
-    source = as_taught(data.train, teacher)
+    source = as_taught(data.train, teacher.about)
     if count is not None and count < len(source):
         if not isinstance(source, Divisible):
             raise SettingsError(f"{data.name} gives no part of its images: leave --examples out")

@@ -73,14 +73,14 @@ def teacher_of(name: str) -> Teacher:
     return Teacher(net.eval(), about, found.config or {})
 
 
-def as_taught(source: ExampleSource, teacher: Teacher) -> ExampleSource:
+def as_taught(source: ExampleSource, about: About) -> ExampleSource:
     """A source whose images are normalised as the teacher's were; `DataError` for images of another size."""
-    if source.shape != teacher.about.shape:
+    if source.shape != about.shape:
         raise DataError(
-            f"the teacher takes images of {'×'.join(map(str, teacher.about.shape))}, and these are "
+            f"the teacher takes images of {'×'.join(map(str, about.shape))}, and these are "
             f"{'×'.join(map(str, source.shape))}: --images FOLDER resizes pictures to the teacher's size"
         )
-    return teacher.prepared.of(source)
+    return Preparation(about.shape, about.mean, about.std).of(source)
 
 
 def pictures(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..alternation import Alternation, Alternator
+from ..alternation import Alternation, Alternator, Phase
 from ..data import Data, announce
 from ..errors import SettingsError
 from ..processes import Processes
@@ -21,7 +21,7 @@ from ..support.modes import evaluating
 from .checks import check_batch, check_output
 from .evaluate import Loss
 from .listener import Listener, Progress
-from .measure import Measure
+from .measure import Measure, by_site
 from .objective import Batch, Objective
 from .order import epoch_order
 from .settings import Settings
@@ -88,6 +88,7 @@ class Loop:
                     "more processes"
                 )
         self.taken = 0  # optimiser steps
+        self.held_steps = 0  # of the epoch under way
         self.average: AveragedModel | None = None
         if settings.ema_decay is not None:
             ema = get_ema_multi_avg_fn(settings.ema_decay)
@@ -142,10 +143,13 @@ class Loop:
             loss_average=average.loss if average else None,
             error_average=average.error if average else None,
             drift=None if alternator.drift is None else float(alternator.drift),
-            density=density,
+            density=float(density),
             seconds=trained - start,
             stroke_seconds=alternator.stroke_seconds,
             eval_seconds=time.perf_counter() - trained,
+            held_steps=self.held_steps,
+            density_by_site=by_site(density),
+            drift_by_site=by_site(alternator.drift),
         )
 
     def _descend(self, epoch: int, shuffled: Tensor) -> float:
@@ -165,6 +169,7 @@ class Loop:
         mine = [indices for indices in mine if len(indices)]
         announce(self.train, mine, view=alternator.view, seed=settings.seed)
         alternator.expect(mine)
+        self.held_steps = 0
         for step, parts in enumerate(batches):
             size = sum(map(len, parts))
             self.optimizer.zero_grad()
@@ -176,6 +181,7 @@ class Loop:
                 nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
             self.optimizer.step()
             self.taken += 1
+            self.held_steps += alternator.phase is Phase.HELD
             self.scheduler.step()
             alternator.after_step()
             if self.average is not None:
