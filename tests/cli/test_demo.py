@@ -62,6 +62,7 @@ def test_demo_shows_its_four_arms(capsys, tmp_path):
         "batch-wise.csv",
         "muon.csv",
     }
+    assert "the fresh networks" in out  # where the time went
     lines = [line.split() for line in out.splitlines() if line.startswith(" Muon ")]
     assert [line[1] for line in lines] == ["1"]  # one epoch against two
     page = (tmp_path / "d" / "report.html").read_text()

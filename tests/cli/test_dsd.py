@@ -84,8 +84,8 @@ def test_a_stopped_run_goes_on(capsys, digits, tmp_path, monkeypatch):
         (["--ratio", 0.3, "--mask", "none"], "--ratio belongs to --mask magnitude"),
         (["--price", 0.3], "--price belongs to connections and units"),
         (["--ratio", 1.5], "share of weights to prune"),
-        (["--weights", "nowhere"], "nowhere has no model.safetensors: give the folder of a run"),
-        (["--weights", __file__], "is a file: give the folder of a run"),
+        (["--weights", "nowhere"], "--weights nowhere: nothing is there. Give torchvision"),
+        (["--weights", __file__], "is not a file of safetensors"),
         (["--model", "resnt18", "--data", "npz:nowhere.npz"], "no model 'resnt18'; did you mean"),
         (["--model", "resnet81"], "no model 'resnet81'"),
         (["--batch-size", 0], "batch_size is 1 or more"),
@@ -213,7 +213,7 @@ def test_resume_takes_the_runs_options_and_checks_the_file(capsys, digits, tmp_p
     text = file.read_text()
     for change, message in [
         (
-            text.replace("seed = 0", 'seed = "zero"'),
+            text.replace("\nseed = 0", '\nseed = "zero"'),
             "seed is 'zero', where a whole number is wanted",
         ),
         (
@@ -221,7 +221,7 @@ def test_resume_takes_the_runs_options_and_checks_the_file(capsys, digits, tmp_p
             "mask is 'x', where one of magnitude, batch-connections,",
         ),
         (text.replace("1,", '"1",', 1), "epochs is ['1', 1, 1], where a list of 3, each a whole"),
-        (text.replace("seed = 0", "sede = 0"), "no option 'sede', did you mean 'seed'?"),
+        (text.replace("\nseed = 0", "\nsede = 0"), "no option 'sede', did you mean 'seed'?"),
         (text.replace('"dsd"', '"train"'), "holds a run of `twostroke train`"),
         (text.replace("command", "comand"), "no option 'comand'"),
     ]:

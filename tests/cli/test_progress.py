@@ -6,7 +6,7 @@ from rich.console import Console
 
 from tests.toy import toy_record
 from twostroke.alternation import Phase
-from twostroke.cli.progress import RunBars
+from twostroke.cli.progress import RunBars, reading
 from twostroke.training import Progress
 
 
@@ -79,3 +79,16 @@ def test_work_before_training_has_a_bar_of_its_own():
         assert bars._bar.tasks[0].total == 8
         assert "left" in bars._bar.tasks[0].fields["text"]
     assert text.getvalue() == ""
+
+
+def test_reading_is_a_bar_or_a_line_where_there_is_no_terminal(monkeypatch):
+    for terminal in (True, False):
+        for patience in (0.0, 60.0):
+            monkeypatch.setattr("twostroke.cli.progress._PATIENCE", patience)
+            console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+            with reading(console) as told:
+                for done in (1000, 2000):
+                    told("reading pictures", done, 3000)
+            text = console.file.getvalue()
+            assert (text == "reading pictures: 1,000 of 3,000\n") == (not terminal and not patience)
+            assert ("2000/3000" in text) == terminal

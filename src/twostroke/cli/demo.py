@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +59,7 @@ def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 
         epochs: Epochs of each arm.
         seed: Of initial weights and order.
     """
+    begun = time.perf_counter()
     settings = SETTINGS.but(epochs=epochs, seed=seed)
     data = load("mnist-12k")
     folder = RunFolder.create(
@@ -110,6 +113,8 @@ def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 
     write_page(folder.report_file, "twostroke demo", [note], parts)
     for name, history in (histories | students).items():
         history.save(folder.path / f"{name.lower().replace(' ', '-')}.csv")
+    told_time = _time(histories, students, time.perf_counter() - begun)
+    console.print(told_time, highlight=False, markup=False)
     console.print(f"\nreport: {folder.report_file}", highlight=False, soft_wrap=True)
     return 0
 
@@ -150,6 +155,22 @@ def _trained(kind: Alternation, settings: Settings, data: Data, bars: RunBars) -
     if result.status is Status.INTERRUPTED:  # half an arm cannot be compared
         raise KeyboardInterrupt
     return result
+
+
+def _time(arms: dict[str, History], students: dict[str, History], whole: float) -> str:
+    """Where the time went."""
+    both = [*arms.values(), *students.values()]
+    parts = {
+        "training": sum(history.seconds for history in arms.values()),
+        "the fresh networks": sum(history.seconds for history in students.values()),
+        "evaluation": sum(sum(history.column("eval_seconds")) for history in both),
+    }
+    parts["the rest"] = max(0.0, whole - sum(parts.values()))
+    told = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in parts.items())
+    faster = (
+        "" if importlib.util.find_spec("numba") else "; pip install 'twostroke[fast]' saves some"
+    )
+    return f"\ntime: {whole:.0f} s ({told}){faster}"
 
 
 EXPLANATION = """

@@ -121,7 +121,7 @@ def distill(what: DistillConfig) -> int:
     if fresh:
         run.check_vacant(config)
     console = Console()
-    lesson = prepared(what, seed=what.settings.seed, device=what.settings.device)
+    lesson = prepared(what, console, seed=what.settings.seed, device=what.settings.device)
     teacher, source, test = lesson.teacher, lesson.images, lesson.test
     made = _student(what, teacher, source)
     if fresh:

@@ -14,13 +14,14 @@ from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin,
 
 import tyro
 from cattrs import Converter
+from rich.console import Console
 from tyro.constructors import (
     ConstructorRegistry,
     PrimitiveConstructorSpec,
     PrimitiveTypeInfo,
 )
 
-from ..data import Data, load
+from ..data import Data, Preparation, load
 from ..errors import SettingsError, TwostrokeError, unknown
 from ..runs import RunFolder, changes, read_toml
 from . import spelling
@@ -53,23 +54,38 @@ class DataOptions:
     """Which images, and how they are prepared."""
 
     data: str = "mnist-12k"
-    """Data set: a name, folder:PATH (PATH/train/CLASS/*.jpg, PATH/val/...) or npz:PATH."""
+    """Data set: a name, npz:PATH, or folder:PATH with pictures in PATH/train/CLASS/ and PATH/val/CLASS/."""
     data_root: Path | None = None
     """Where named data sets lie or are downloaded to."""
+    image_size: int | None = None
+    """Pictures of a folder are resized and cut to so many pixels; left out, as the weights want it, or not at
+    all."""
+    split: float | None = None
+    """Share of each class of a folder to test on, as in 0.2, where there is no folder val."""
+    split_seed: int = 0
+    """Which pictures are drawn for that."""
     augmentation: str = "none"
-    """Replayable: none, shift, flip-shift, or resized-crop (imagenet only, as published)."""
+    """Replayable: none, shift, flip-shift, or resized-crop (pictures of a folder, and imagenet)."""
     preprocess: str = "none"
     """none is per-channel normalisation; raw, unit, gcn, gcn-zca (CIFAR as published; gcn-zca:BIAS sets the
     filter bias, 0.1), lcn (SVHN)."""
 
-    def load(self) -> Data:
-        """The data; raises as `data.load` does."""
-        return load(
-            self.data,
-            root=self.data_root,
-            augmentation=None if self.augmentation == "none" else self.augmentation,
-            preprocess=self.preprocess,
-        )
+    def load(self, console: Console, prepared: Preparation | None = None) -> Data:
+        """The data, with a bar while pictures are read; raises as `data.load` does."""
+        from .progress import reading
+
+        with reading(console) as told:
+            return load(
+                self.data,
+                root=self.data_root,
+                augmentation=self.augmentation,
+                preprocess=self.preprocess,
+                image_size=self.image_size,
+                split=self.split,
+                split_seed=self.split_seed,
+                prepared=prepared,
+                told=told,
+            )
 
 
 # -- the command line ----------------------------------------------------------------------------

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from .._amounts import duration
 from ..runs import EpochRecord
@@ -15,6 +25,40 @@ from ..training import Listener
 from ..training import Progress as Where
 
 ALARM = 10  # times the training loss, or 10 in itself, above which a loss needs a word
+_PATIENCE = 2.0  # seconds of silence
+
+
+@contextmanager
+def reading(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each kind of work before training, such as reading pictures; it is gone when that is done.
+
+    What is given is told what is being done, how many are done, and of how many. Where there is no terminal,
+    a line says it of work that takes longer than two seconds.
+    """
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bars:
+        begun: dict[str, tuple[TaskID, float]] = {}
+        said: set[str] = set()
+
+        def told(what: str, done: int, count: int) -> None:
+            if what not in begun:
+                begun[what] = bars.add_task(what, total=count), time.monotonic()
+            task, start = begun[what]
+            bars.update(task, completed=done)
+            late = time.monotonic() - start > _PATIENCE
+            if late and what not in said and not console.is_terminal:
+                said.add(what)
+                console.print(f"{what}: {done:,} of {count:,}", highlight=False)
+
+        yield told
 
 
 class RunBars(Listener):

@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from rich.console import Console
+from torch import nn
 
 from ..alternation import Alternation, BatchWise, InstanceWise, Live
+from ..data import Data
 from ..errors import SettingsError
-from ..models import create_model
 from ..models.catalog import origin
 from ..runs import About, Checkpoint, RunFolder
 from ..training import Settings, fit
 from .options import DataOptions, Flat, RunOptions, plain
 from .running import carry_out, seed_weights
+from .weights import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,10 @@ class TrainConfig(DataOptions, RunOptions):
 
     model: str = "allcnn-mini"
     """Model; `twostroke models` lists them."""
+    weights: str | None = None
+    """Begin with trained weights: torchvision or timm (published ones of the model), the folder of a run, or a
+    file of safetensors. Images are prepared as these want them; layers that do not fit are drawn anew. A low
+    --lr, such as 0.01, keeps what they know."""
     alternation: Literal["none", "instance", "batch"] = "none"
     """none is ordinary training, instance one mask an example, batch one mask a mini-batch."""
     settings: Annotated[Settings, Flat] = field(default_factory=Settings)
@@ -58,23 +64,38 @@ def train(what: TrainConfig) -> int:
     origin(what.model)  # a slip in a name is told before data are fetched
     processes = settings.processes()
     console = Console(quiet=not processes.main)
+
+    def begin() -> tuple[Data, nn.Module]:
+        data = what.load(console, start.prepared)
+        seed_weights(settings.seed)
+        return data, start.network(what.model, data)
+
     place = what.out if what.resume is None else what.resume
     assert place is not None
     run, config = RunFolder(place), {"command": "train"} | plain(what)
+    resume = run.begun
     with processes.together():
+        start = Start.of(
+            what.weights,
+            what.model,
+            data=what.data,
+            preprocess=what.preprocess,
+            begun=run.path if resume else None,
+        )
         processes.device(settings.device) or settings.torch_device()
         if fresh and processes.main:
             run.check_vacant(config)
         if processes.first_here:  # downloads what is to be downloaded
-            data = what.load()
+            data, model = begin()
     with processes.together():
         if not processes.first_here:
-            data = what.load()
-        seed_weights(settings.seed)
-        model = create_model(what.model, classes=len(data.classes), in_channels=data.train.shape[0])
+            data, model = begin()
         if processes.main:
-            RunFolder.create(place, config) if fresh else run.configure(config)
-    resume = run.begun
+            if fresh:
+                RunFolder.create(place, config)
+                start.keep(place)
+            else:
+                run.configure(config)
     if not resume:  # killed before its first checkpoint: from the beginning, then
         with processes.together():
             if processes.main:
@@ -87,12 +108,16 @@ def train(what: TrainConfig) -> int:
     )
     console.print(
         f"{what.model} on {data.name} ({data.note}), {kind.name}, {epochs}"
-        + (f", {processes.count} processes" if processes.count > 1 else ""),
+        + (f", {processes.count} processes" if processes.count > 1 else "")
+        + (", in bfloat16" if settings.precision == "bf16" else ""),
         highlight=False,
     )
+    for note in start.told():
+        console.print(note, highlight=False, soft_wrap=True)
 
     def discard() -> None:
         if processes.main and fresh and not run.begun:
+            start.discard(place)
             run.discard()
 
     _, code = carry_out(

@@ -20,7 +20,7 @@ from .order import Order
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +32,32 @@ class Machine:
     device: str = "auto"
     """cpu, cuda, cuda:1; auto takes the GPU where there is one."""
     precision: Precision = "fp32"
-    """bf16 computes in bfloat16 where that is safe (autocast)."""
+    """bf16 computes in bfloat16 where that is safe (autocast). auto is that, channels-last, where GPU or CPU
+    have instructions for it, else fp32; the run keeps what it chose."""
     channels_last: bool = False
     """Keep images channels-last in memory, which GPUs prefer."""
 
     def __post_init__(self) -> None:
-        if self.precision not in ("fp32", "bf16"):
-            raise SettingsError(f"precision is 'fp32' or 'bf16', not {self.precision!r}")
+        if self.precision not in ("fp32", "bf16", "auto"):
+            raise SettingsError(f"precision is 'fp32', 'bf16' or 'auto', not {self.precision!r}")
+        if (
+            self.precision == "auto"
+        ):  # now, and by what there is: a run stays the same wherever it goes on
+            fast = has_bfloat16(self.device)
+            object.__setattr__(self, "precision", "bf16" if fast else "fp32")
+            object.__setattr__(self, "channels_last", fast or self.channels_last)
 
     def torch_device(self) -> torch.device:
         """The device to train on; `SettingsError` when it is not there."""
         return device_named(self.device)
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether a device computes in bfloat16 by instructions of its own."""
+    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 @dataclass(frozen=True, kw_only=True)
