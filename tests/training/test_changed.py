@@ -119,7 +119,9 @@ def test_a_diverged_run_goes_on_from_its_last_good_epoch_with_a_lower_rate(tmp_p
     with pytest.raises(RunFolderError, match="this one has not"):  # any more
         run(0.01, resume=True)
     RunFolder(tmp_path).save_history(result.history)
-    assert History.load(tmp_path / "metrics.csv").epochs == result.history.epochs
+    loaded = History.load(tmp_path / "metrics.csv")
+    for name in ("note", "lr", "loss_live", "steps"):
+        assert loaded.column(name) == result.history.column(name)
 
 
 def test_a_function_as_schedule_is_not_compared_but_a_name_is(tmp_path):

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from ..data import ExampleSource
 from ..errors import SettingsError
 from ..processes import ONE, Processes
-from ..support import Share, Support
+from ..support import Share, Site, Support
 from .plateau import Plateau
 
 
@@ -136,7 +136,10 @@ class Alternator:
         """What a checkpoint must keep: plain values, and the stored support."""
         values = {"round": self.round, "phase": str(self.phase), "losses": list(self._losses)}
         # of the epoch under way
-        drift = None if self.drift is None else float(self.drift)
+        drift = None
+        if self.drift is not None:
+            counts = self.drift.counts.items()
+            drift = [[site.to_json(), n, self.drift.units[site]] for site, n in counts]
         return values | {"view": self.view, "drift": drift, "spent": self.stroke_seconds}, None
 
     def saved(self) -> None:
@@ -151,7 +154,10 @@ class Alternator:
         self.phase = Phase(values["phase"])
         self._losses = [float(loss) for loss in values["losses"]]
         self.view, self.stroke_seconds = int(values["view"]), float(values["spent"])
-        self.drift = None if values["drift"] is None else Share(values["drift"])
+        self.drift = None
+        if values["drift"] is not None:
+            rows = [(Site.from_json(site), n, units) for site, n, units in values["drift"]]
+            self.drift = Share.of({r[0]: r[1] for r in rows}, {r[0]: r[2] for r in rows})
 
     def _warm(self, warmup: int | Plateau, epoch: int) -> bool:
         return warmup.reached(self._losses) if isinstance(warmup, Plateau) else epoch >= warmup

@@ -47,7 +47,7 @@ def study(
         raise RunFolderError(f"{out} is there already: choose another --out or remove it")
     net, about = load_with_about(run)
     net.double()
-    found_data = data_of(run, data, data_root)
+    found_data = data_of(run, about, data, data_root)
     source, shown_of = as_taught(found_data.test, about), found_data.test
     chosen = torch.arange(min(examples, len(source)))
     x, y = source.batch(chosen)
