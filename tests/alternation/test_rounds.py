@@ -205,6 +205,7 @@ def test_batch_wise_holds_by_rule_after_its_warm_up():
     assert epoch(alternator, model, 0) == [Phase.LIVE] * 4
     assert epoch(alternator, model, 1) == [Phase.HELD] * 4
     x, _ = alternator.source.batch(ALL[:20])
+    alternator.begin_epoch(2)
     with alternator.step(ALL[:20]):
         masked = model(x)
     with ts.hold(model, ts.BatchEnergy(density=0.5), gated=True):

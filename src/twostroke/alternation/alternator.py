@@ -100,9 +100,19 @@ class Alternator:
         self.drift: Share | None = None  # last measured
         self.notes: list[str] = []  # what a user may want to know before training, a line each
         self._losses: list[float] = []
+        self._under_way: int | None = None  # the epoch
 
     def begin_epoch(self, epoch: int) -> None:
-        """An epoch begins, counted from 0; a support stroke may happen here."""
+        """An epoch begins, counted from 0; a support stroke may happen here.
+
+        Raises `SettingsError` where another one has not ended.
+        """
+        if self._under_way not in (None, epoch):
+            raise SettingsError(
+                f"epoch {epoch} begins, and epoch {self._under_way} has not ended: call "
+                "alternator.end_epoch(mean_loss) after its last step"
+            )
+        self._under_way = epoch
         self.view = epoch
         self.stroke_seconds = 0.0
         self.stroke_visits = 0
@@ -112,8 +122,23 @@ class Alternator:
         """The indices of this epoch's steps, in order: a hint, so that what they need can be fetched."""
 
     def step(self, indices: Tensor, progress: float = 0.0) -> AbstractContextManager[Any]:
-        """Context for the forward pass of one training step; `progress` through the epoch, 0 to 1."""
+        """Context for the forward pass of one training step; `progress` through the epoch, 0 to 1.
+
+        Raises `SettingsError` outside of an epoch, and for a progress out of range.
+        """
+        self._check_step(progress)
         return nullcontext()
+
+    def _check_step(self, progress: float) -> None:
+        if self._under_way is None:
+            raise SettingsError(
+                "a step outside of an epoch: call alternator.begin_epoch(epoch) before its first step"
+            )
+        if not 0 <= progress <= 1:
+            raise SettingsError(
+                f"progress is the share of the epoch that is done, from 0 to 1, not {progress}: give "
+                "step / steps"
+            )
 
     def penalty(self) -> Tensor | None:
         """Term to add to the loss of the step under way, or None."""
@@ -124,6 +149,7 @@ class Alternator:
 
     def end_epoch(self, loss: float) -> None:
         """The epoch is over; `loss` is its mean training loss."""
+        self._under_way = None
         self._losses.append(loss)
 
     def held_network(self, indices: Tensor) -> AbstractContextManager[Any] | None:

@@ -72,6 +72,7 @@ class BatchWiseAlternator(Alternator):
     @contextmanager
     def step(self, indices: Tensor, progress: float = 0.0) -> Iterator[None]:
         """Hold by rule once warm."""
+        self._check_step(progress)
         if self.phase is Phase.LIVE:
             yield
         else:

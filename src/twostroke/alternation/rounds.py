@@ -15,7 +15,7 @@ from ..data import announce, check_replayable
 from ..errors import SettingsError
 from ..store import Origin
 from ..support import Held, Share, Support, hold, record, recording, sites
-from ..support.modes import evaluating
+from ..support.modes import evaluating, frozen
 from .alternator import Alternator, Given, Phase
 from .fingerprint import data_fingerprint, model_fingerprint
 from .owned_masks import OwnedMasks
@@ -64,6 +64,7 @@ class InstanceWiseAlternator(Alternator):
         )
         # how many batches each batch norm had seen when its statistics were last looked at
         self._batches = batches_seen(model)
+        self._still = frozen(model)
         self._held: Held | None = None
         self._since: list[float] = []  # losses of the epochs of the weight stroke under way
         self._due = False  # a support stroke is due when the next epoch begins
@@ -113,7 +114,12 @@ class InstanceWiseAlternator(Alternator):
         if examples == 0:
             return
         now = batches_seen(self.model)
-        trained = [name for name, n in now.items() if n == 0 or n != self._batches[name]]
+        trained = [
+            name
+            for name, n in now.items()
+            if (n == 0 or n != self._batches[name])
+            and self.model.get_submodule(name) not in self._still
+        ]
         with self.autocast():
             done = estimate_statistics(
                 self.model,
@@ -145,6 +151,7 @@ class InstanceWiseAlternator(Alternator):
     @contextmanager
     def step(self, indices: Tensor, progress: float = 0.0) -> Iterator[None]:
         """Live, recording, or held; asks for the drift first when it is time to."""
+        self._check_step(progress)
         limited = self.kind.drift is not None  # without a limit the end of the epoch is enough
         if limited and self.phase is Phase.HELD and progress >= self._next_check:
             self._next_check += 1 / self.kind.checks

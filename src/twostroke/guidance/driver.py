@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._generators import generators_kept, seed_generators
 from ..alternation import Alternation
 from ..data import Data, Examples, ExampleSource
 from ..errors import DataError, SettingsError
@@ -26,6 +27,7 @@ _STEPS = 50
 _BATCH = 100
 
 
+@generators_kept()
 def distill(
     student: nn.Module,
     guide: Guide,
@@ -79,9 +81,8 @@ def distill(
     if pairs is None and weight:
         x = source.batch(torch.arange(min(2, len(source))), view=0, seed=guide.seed)[0]
         device = next((p.device for p in student.parameters()), torch.device("cpu"))
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(settings.seed)  # of connectors
-            pairs = pair(student, guide.sites, x.to(device))
+        seed_generators(settings.seed)  # of connectors
+        pairs = pair(student, guide.sites, x.to(device))
     pairs = pairs or Pairs([])
     _check_batch([student, pairs.connectors], settings, len(lesson))
     objective = Guided(

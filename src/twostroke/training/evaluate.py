@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._generators import generators_kept
 from ..data import ExampleSource, announce
 from ..support import PositiveThreshold, Rule, hold
 from ..support.modes import evaluating
@@ -24,6 +25,7 @@ class Evaluation(NamedTuple):
     error: float
 
 
+@generators_kept()
 def evaluate(
     model: nn.Module,
     source: ExampleSource,

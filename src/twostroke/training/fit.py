@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .._generators import generators_kept
 from ..alternation import Alternation, Live
 from ..data import as_data
 from ..errors import RunFolderError, SettingsError
@@ -58,8 +57,8 @@ def fit(
     Ctrl-C ends the run after the step under way with status INTERRUPTED. It ends with DIVERGED and the
     weights of the last good epoch where a loss is undefined, or an epoch's mean loss is more than five
     times that before training (or log(classes), which is chance, if that is more), or, under held
-    masks, the live loss is, and more than five times that with which the round began. PyTorch's
-    random generators are left as they were.
+    masks, the live loss is, and more than five times that with which the round began. The random
+    generators of PyTorch, NumPy and Python are seeded for each epoch, and left as they were.
 
     Raises before any training `SettingsError`, `DataError`, `UnholdableError` for a model that cannot be
     held, and `TooLargeError` where masks fit nowhere. A disk that is full or a damaged file ends a run with
@@ -72,7 +71,7 @@ def fit(
     processes = settings.processes()
     if listener is None or not processes.main:
         listener = Listener()
-    with _generators_kept():
+    with generators_kept(settings.torch_device()):
         with processes.together():
             if place is not None and not resume and (place / CHECKPOINT).exists():
                 raise RunFolderError(
@@ -166,11 +165,3 @@ def _on_target(history: History, settings: Settings) -> str:
 def _weights(model: nn.Module) -> Mapping[str, Any]:
     """A copy of the state to fall back on, with its metadata and whatever modules add to it."""
     return copy.deepcopy(model.state_dict())
-
-
-@contextmanager
-def _generators_kept() -> Iterator[None]:
-    """Put PyTorch's generators back at the end: a run seeds them, and the caller draws from them too."""
-    cuda = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices=list(cuda)):
-        yield

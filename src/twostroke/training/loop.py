@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from .._generators import seed_generators
 from ..alternation import Alternation, Alternator
 from ..data import Data, announce
 from ..errors import SettingsError
 from ..processes import Processes
 from ..runs import EpochRecord
-from ..support.modes import evaluating
+from ..support.modes import evaluating, frozen, train_but
 from .checks import check_batch, check_output
 from .evaluate import Loss
 from .listener import Listener, Progress
@@ -61,6 +62,8 @@ class Loop:
             here = data.to(self.device)
             self.train = here.train
             check_output(self.model, self.train, loss, settings.seed)
+            self.still = frozen(self.model)
+            train_but(self.model, self.still)
         self.beside = nn.ModuleDict(objective.modules).to(self.device)
         processes.same(self.model, self.beside)
         examples = len(self.train)
@@ -107,7 +110,7 @@ class Loop:
         settings, alternator, processes = self.settings, self.alternator, self.processes
         start = time.perf_counter()
         # dropout, apart from the other processes'
-        torch.manual_seed(epoch_seed(settings.seed + (processes.index << 32), epoch))
+        seed_generators(epoch_seed(settings.seed + (processes.index << 32), epoch))
         order = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
         alternator.begin_epoch(epoch)
         shuffled = epoch_order(settings.order, len(self.train), order)
@@ -153,7 +156,7 @@ class Loop:
         settings, alternator, processes = self.settings, self.alternator, self.processes
         total = torch.zeros((), device=self.device)
         check = max(1, self.steps // 8)
-        self.model.train()
+        train_but(self.model, self.still)
         self.beside.train()
         batches = [
             [part for part in batch.tensor_split(settings.accumulate) if len(part)]
