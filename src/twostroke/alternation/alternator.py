@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
@@ -140,6 +140,16 @@ class Alternator:
                 "step / steps"
             )
 
+    def rehearsal(
+        self,
+        x: Tensor,  # (batch, ...)
+    ) -> Iterator[tuple[str, AbstractContextManager[Any]]]:
+        """The kinds of step that may come, each by its name, with the context to run `x` in.
+
+        To be tried before training. Nothing is stored.
+        """
+        yield "live", nullcontext()
+
     def penalty(self) -> Tensor | None:
         """Term to add to the loss of the step under way, or None."""
         return None
@@ -158,7 +168,8 @@ class Alternator:
 
     def state(self) -> tuple[dict[str, Any], Support | None]:
         """What a checkpoint must keep between epochs: plain values, and the stored support."""
-        return {"round": self.round, "phase": str(self.phase), "losses": list(self._losses)}, None
+        values = {"round": self.round, "phase": str(self.phase), "losses": list(self._losses)}
+        return values | {"under_way": self._under_way}, None
 
     def saved(self) -> None:
         """What `state` gave last is safe on disk, and what it gave before is needed no longer."""
@@ -171,6 +182,7 @@ class Alternator:
         self.round = int(values["round"])
         self.phase = Phase(values["phase"])
         self._losses = [float(loss) for loss in values["losses"]]
+        self._under_way = values["under_way"]
 
     def _warm(self, warmup: int | Plateau, epoch: int) -> bool:
         return warmup.reached(self._losses) if isinstance(warmup, Plateau) else epoch >= warmup

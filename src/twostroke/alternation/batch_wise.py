@@ -79,6 +79,14 @@ class BatchWiseAlternator(Alternator):
             with hold(self.model, self.rule, gated=self.kind.gated):
                 yield
 
+    def rehearsal(
+        self,
+        x: Tensor,  # (batch, ...)
+    ) -> Iterator[tuple[str, AbstractContextManager[Any]]]:
+        """Live, and held by rule."""
+        yield from super().rehearsal(x)
+        yield "held", hold(self.model, self.rule, gated=self.kind.gated)
+
     def held_network(self, indices: Tensor) -> AbstractContextManager[Any] | None:
         """The network under the masks of these examples as one batch."""
         return (

@@ -142,8 +142,10 @@ class InstanceWiseAlternator(Alternator):
 
     def _record(self, indices: Tensor, view: int) -> Support:
         x, _ = self.source.batch(indices, view=view, seed=self.seed)
-        x = x.to(self.device)
         self.stroke_visits += len(indices) * (not self.processes.idle)
+        return self._recorded(x.to(self.device))
+
+    def _recorded(self, x: Tensor) -> Support:
         kind = self.kind
         with evaluating(self.model), self.autocast():
             return record(self.model, x, rule=kind.rule, pooling=kind.pooling, gated=kind.gated)
@@ -157,13 +159,8 @@ class InstanceWiseAlternator(Alternator):
             self._next_check += 1 / self.kind.checks
             self._check_drift()
         if self.phase is Phase.HELD:
-            kind = self.kind
-            with hold(
-                self.model, self.masks.read(indices), gated=kind.gated, penalty=kind.penalty > 0
-            ) as held:
-                self._held = held
+            with self._holding(self.masks.read(indices)):
                 yield
-            self._held = None
         elif self.phase is Phase.RECORDING:
             with recording(self.model, pooling=self.kind.pooling) as recorder:
                 yield
@@ -171,6 +168,24 @@ class InstanceWiseAlternator(Alternator):
                 self.masks.write(indices, recorder.support)
         else:
             yield
+
+    @contextmanager
+    def _holding(self, support: Support) -> Iterator[None]:
+        kind = self.kind
+        with hold(self.model, support, gated=kind.gated, penalty=kind.penalty > 0) as held:
+            self._held = held
+            yield
+        self._held = None
+
+    def rehearsal(
+        self,
+        x: Tensor,  # (batch, ...)
+    ) -> Iterator[tuple[str, AbstractContextManager[Any]]]:
+        """Live, recording where that is online, and held under the masks that a sweep would find."""
+        yield from super().rehearsal(x)
+        if self.kind.refresh == "online":
+            yield "recording", recording(self.model, pooling=self.kind.pooling)
+        yield "held", self._holding(self._recorded(x))
 
     def expect(self, batches: Iterable[Tensor]) -> None:
         """Masks of these batches are read ahead, where they come from a file."""

@@ -149,14 +149,14 @@ def one_pass(model: nn.Module, x: Inputs, handler: Handler, *, strict: bool) -> 
     with (
         torch.no_grad(),
         generators_kept(),
-        _statistics_kept(unwrap(model)),
+        buffers_kept(unwrap(model)),
         Intercept(model, handler, strict=strict),
     ):
         model(*x) if type(x) is tuple else model(x)
 
 
 @contextmanager
-def _statistics_kept(model: nn.Module) -> Iterator[None]:
+def buffers_kept(model: nn.Module) -> Iterator[None]:
     """Put what a forward pass in training mode changes (running statistics) back at the end."""
     kept = [
         (module, name, buffer, buffer.clone())

@@ -38,10 +38,12 @@ NONLINEAR = frozenset(_NAMES.split())
 # calls whose result is of another tensor's shape only, or that overwrite it, with noise or a constant; not
 # empty, which somebody fills
 _MADE = frozenset(
-    "full_like ones_like zeros_like rand_like randn_like randint_like new_full new_ones new_zeros".split()
+    {"full_like", "ones_like", "zeros_like", "rand_like", "randn_like", "randint_like"}
+    | {"new_full", "new_ones", "new_zeros"}
 )
 _FILLS = frozenset(
-    "bernoulli_ uniform_ normal_ random_ exponential_ geometric_ log_normal_ zero_ fill_".split()
+    {"bernoulli_", "uniform_", "normal_", "random_", "exponential_", "geometric_", "log_normal_"}
+    | {"zero_", "fill_"}
 )
 # as a model's very last operation these belong to the loss, not to the network
 HEADS = frozenset(("softmax", "log_softmax", "sigmoid", "tanh", "softplus", "log_sigmoid_forward"))

@@ -22,6 +22,7 @@ from .loop import Diverged, Loop
 from .objective import Objective
 from .result import FitResult, divergence
 from .settings import Settings
+from .trial import try_run
 
 
 def fit(
@@ -103,6 +104,7 @@ def _run(
     identity: dict[str, Any],
 ) -> FitResult:
     model, settings, processes = loop.model, loop.settings, loop.processes
+    try_run(loop)
     first = loop.first_loss()
     checkpoint = None
     if folder is not None:
@@ -141,6 +143,11 @@ def _run(
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
         detail = f"in epoch {len(history) + 1} of {settings.epochs}"
+    if loop.waits and len(history) and history[-1].round == 0:
+        notes.append(
+            "the loss never came to a plateau, where the warm-up ends: no support was held"
+        )
+        listener.note(notes[-1])
     average = None if loop.average is None else loop.average.module.eval()
     return FitResult(
         status=status,
