@@ -98,22 +98,32 @@ def _losses(loop: Loop) -> None:
     unknown = [loss for loss in {loop.measure.loss, objective.loss} if not known(loss)]
     count = len(loop.train)
     places = torch.arange(min(_SOME, count)) * count // min(_SOME, count)
-    every = torch.arange(len(places))
-    if len(places) < 2 or not (unknown or (loop.in_parts and not plain)):
+    own = loop.in_parts and not plain
+    if len(places) < 2 or not (unknown or own):
         return
+    if own and Adding.of(objective.loss).kind != "mean":
+        _refuse_parts("the loss within an objective of your own")
     with torch.no_grad(), evaluating(loop.model), evaluating(loop.beside):
         whole = loop.fetch(places, 0.0)
-        outputs = loop.model(whole.x) if unknown else whole.x
-        kinds = [_kind(lambda i, f=loss: f(outputs[i], whole.y[i]), every) for loss in unknown]  # type: ignore[misc]
+        outputs = _spread(loop.model(whole.x))
+        every = whole.y.argsort().cpu()  # parts of other classes, which weights tell apart
+
+        def of_objective(part: Tensor) -> Tensor:
+            hook = loop.model.register_forward_hook(lambda *_: outputs[part])
+            try:
+                return objective(loop.model, loop.fetch(places[part], 0.0))
+            finally:
+                hook.remove()
+
+        values = [lambda part, f=loss: f(outputs[part], whole.y[part]) for loss in unknown]
+        kinds = [_kind(value, every) for value in values]
         if "sum" in kinds:
             raise SettingsError(
                 "the loss is the sum over a batch: let it return the mean, or give one of PyTorch's with "
                 "reduction='sum', which is known as a sum"
             )
-        if loop.in_parts and not plain:
-            if Adding.of(objective.loss).kind != "mean":
-                _refuse_parts("the loss within an objective of your own")
-            kinds = [_kind(lambda i: objective(loop.model, loop.fetch(places[i], 0.0)), every)]
+        if own:
+            kinds = [_kind(of_objective, every)]
     if set(kinds) <= {"mean"}:
         return
     if loop.in_parts:
@@ -121,6 +131,17 @@ def _losses(loop: Loop) -> None:
     loop.alternator.notes.append(
         "the loss of a batch is no mean over its examples: losses that are told are means over batches"
     )
+
+
+def _spread(
+    outputs: Tensor,  # (examples, classes)
+) -> Tensor:
+    """Outputs that differ: of a fresh network all may be equal, and then any mean of losses is the same."""
+    draw = torch.Generator().manual_seed(0)
+    shares = bool(outputs.min() >= 0) and 0 < float(outputs.max()) <= 1  # must stay between 0 and 1
+    noise = torch.rand if shares else torch.randn
+    drawn = noise(outputs.shape, generator=draw).to(outputs)
+    return outputs * drawn if shares else outputs + 3 * drawn
 
 
 def _kind(value: Callable[[Tensor], Tensor], every: Tensor) -> str:
