@@ -22,7 +22,7 @@ from ..processes import Processes
 from ..runs import EpochRecord
 from ..support.modes import evaluating, frozen, train_but
 from .adding import Adding
-from .checks import check_batch, check_driven, check_output
+from .checks import check_batch, check_optimizer, check_output, check_scheduler
 from .evaluate import Loss
 from .listener import Listener, Progress
 from .measure import Measure
@@ -84,8 +84,10 @@ class Loop:
             parameters = [*self.model.parameters(), *self.beside.parameters()]
             self.parameters = [p for p in parameters if p.requires_grad]
             self.optimizer = settings.make_optimizer(self.parameters)
-            self.scheduler = settings.make_scheduler(self.optimizer, self.steps * settings.epochs)
-            check_driven(self.optimizer, self.scheduler, self.steps * settings.epochs)
+            check_optimizer(self.optimizer)
+            steps = self.steps * settings.epochs
+            self.scheduler = settings.make_scheduler(self.optimizer, steps)
+            check_scheduler(self.scheduler, self.optimizer, steps)
             self.alternator: Alternator = alternation.start(
                 self.model,
                 self.train,
