@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -64,8 +63,7 @@ def distill(
     them, whatever the number of images. `folder`, `resume` and `listener` are `fit`'s.
 
     Raises `SupportMismatchError` for images that the guide is not of, or a student that does not fit,
-    `SettingsError` where the last layer would learn nothing, for a batch of one with batch norm, and what
-    `fit` raises.
+    `SettingsError` where the last layer would learn nothing, and what `fit` raises.
     """
     source = as_source(images)
     guide.check(source)
@@ -84,7 +82,6 @@ def distill(
         seed_generators(settings.seed)  # of connectors
         pairs = pair(student, guide.sites, x.to(device))
     pairs = pairs or Pairs([])
-    _check_batch([student, pairs.connectors], settings, len(lesson))
     objective = Guided(
         guide,
         pairs,
@@ -135,19 +132,6 @@ def _epochs(settings: Settings, steps: int | None) -> tuple[int | None, Settings
         (n for n in range(1, steps + 1) if steps % n == 0), key=lambda n: abs(steps / n - _STEPS)
     )
     return steps // epochs * settings.batch_size, settings.but(epochs=epochs)
-
-
-def _check_batch(modules: Sequence[nn.Module], settings: Settings, examples: int) -> None:
-    """Raise `SettingsError` where batch norm would meet a single example."""
-    norms = any(
-        isinstance(m, nn.modules.batchnorm._BatchNorm) for one in modules for m in one.modules()
-    )
-    least = examples % settings.batch_size or settings.batch_size
-    if norms and least == 1:
-        raise SettingsError(
-            f"batch norm has no statistics of a batch of one, which {examples} examples in batches of "
-            f"{settings.batch_size} end with: set another batch_size, or give steps, which fill every batch"
-        )
 
 
 def _tested(test: object) -> ExampleSource | None:

@@ -71,8 +71,8 @@ class Loop:
             here = data.to(self.device)
             self.train = here.train
             check_output(self.model, self.train, loss, settings.seed)
-            self.still = frozen(self.model)
-            train_but(self.model, self.still)
+            train_but(self.model, frozen(self.model))
+            self.still = frozen(self.model)  # also what its own method `train` keeps so
         self.beside = nn.ModuleDict(objective.modules).to(self.device)
         processes.same(self.model, self.beside)
         examples = len(self.train)
