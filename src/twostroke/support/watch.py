@@ -165,7 +165,8 @@ def _tensors(values: Iterable[Any]) -> list[Tensor]:
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    address: int = tensor.untyped_storage()._cdata
+    return address
 
 
 def _some(paths: Iterable[str], most: int = 3) -> str:

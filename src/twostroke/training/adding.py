@@ -54,7 +54,7 @@ class Adding:
             summed: Any = copy.copy(loss)  # which shares the weights
             summed.reduction = "sum"
         else:
-            summed = functools.partial(loss, reduction="sum")
+            summed = functools.partial(function, **{**options, "reduction": "sum"})
         return cls("weighted", loss, summed, weight, ignored)
 
     def weigh(
