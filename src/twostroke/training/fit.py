@@ -45,7 +45,12 @@ def fit(
     `alternation` is `InstanceWise(...)`, `BatchWise(...)`, a kind of your own, or None for ordinary
     training. `settings` say how to train; single ones may be given by name: `fit(model, data, epochs=5,
     lr=0.2)`. `loss` is what evaluations report, and what a step descends on unless an `objective` says
-    otherwise.
+    otherwise: the mean over a batch, weighted or not, or with `reduction="sum"` the sum; figures are means.
+    Weights that it has of its own are trained too.
+
+    Modules that are in evaluation mode while others are not stay so, and so do those with parameters none
+    of which trains; batch norm keeps its statistics there. A run is tried before it trains: a step of each
+    kind on the smallest batch that will come, after which all is as before.
 
     Launched as several processes (`torchrun`, `accelerate launch`), each calls `fit` with the same
     arguments and gets the same result: the run is the one that a single process would make. Then the
