@@ -29,6 +29,7 @@ QUICK += ["--batch-size", 40]
 FROM_TRAINED = [*QUICK[:2], "--scale", "smoke", "--batch-size", 40]  # no dense phase
 
 
+@pytest.mark.usefixtures("pages")
 def test_a_run_ends_in_a_plain_model_and_a_table(capsys, digits, tmp_path):
     out = tmp_path / "a"
     code, text, _ = run(
@@ -38,6 +39,7 @@ def test_a_run_ends_in_a_plain_model_and_a_table(capsys, digits, tmp_path):
     assert "dense again" in text.replace("\n", " ") or "again" in text
     assert "off %" in text
     assert (out / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert "What it gets wrong" in (out / "report.html").read_text()
     create_model("allcnn-mini", in_channels=1, classes=4).load_state_dict(
         load_file(out / "model.safetensors")
     )

@@ -41,7 +41,8 @@ def test_train_fills_a_folder_that_repeats_the_run(capsys, digits, tmp_path, kin
         "config.toml",
         "metrics.csv",
         "model.safetensors",
-        "curves.png",
+        "answers.safetensors",
+        "sites.csv",
         "versions.json",
         "checkpoint.safetensors",
     }
@@ -50,18 +51,22 @@ def test_train_fills_a_folder_that_repeats_the_run(capsys, digits, tmp_path, kin
     assert (config["command"], config["alternation"], config["epochs"]) == ("train", kind, 2)
     phases = History.load(a / "metrics.csv").column("phase")
     assert phases == ["live", "live" if kind == "none" else "held"]
-    assert (a / "curves.png").read_bytes()[:4] == b"\x89PNG"
     code, _, _ = run(capsys, "train", "--config", a / "config.toml", "--out", b)
     assert code == 0
     assert same_weights(a, b)
 
 
+@pytest.mark.usefixtures("pages")
 def test_the_average_of_the_weights_is_kept_beside_them(capsys, digits, tmp_path):
     options = ["--data", digits, *QUICK, "--ema-decay", 0.9, "--max-grad-norm", 5]
     assert run(capsys, "train", *options, "--out", tmp_path / "a")[0] == 0
     model, mean = (load_file(tmp_path / "a" / f"{n}.safetensors") for n in ("model", "average"))
     assert model.keys() == mean.keys()
     assert any((model[name] != mean[name]).any() for name in model)
+    page = (tmp_path / "a" / "report.html").read_text()
+    assert f"allcnn-mini on {digits}" in page
+    assert "test, average of the weights" in page
+    assert "of 120 test examples" in page
 
 
 @pytest.mark.parametrize(
@@ -81,6 +86,7 @@ def test_the_average_of_the_weights_is_kept_beside_them(capsys, digits, tmp_path
         (["--augmentation", "flipshift"], "flip-shift"),
         (["--resume", "nowhere"], "nowhere"),
         (["--config", "nowhere.toml"], "nowhere.toml"),
+        (["--track", "tensorbord"], "did you mean 'tensorboard'?"),
     ],
 )
 def test_bad_input_names_culprit_and_fix_and_leaves_no_folder(

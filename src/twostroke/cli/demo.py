@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,8 @@ from ..guidance import Guide, distill
 from ..models import create_model
 from ..outcome import Status
 from ..report import comparison, draw_curves
+from ..report.page import write_page
+from ..report.reports import side_by_side
 from ..runs import History, RunFolder
 from ..training import FAST, MASK_AT_TEST, FitResult, Settings, evaluate, fit
 from .progress import RunBars
@@ -84,30 +87,30 @@ def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 
         folder.discard()
         console.print("Stopped; nothing is kept of a demo.")
         return 130
+    arms_table = comparison(histories, mask_errors=masked)
     console.print()
-    console.print(comparison(histories, mask_errors=masked))
+    console.print(arms_table.table())
     deviation = 100 * math.sqrt(0.02 * 0.98 / len(data.test))
     told = {"tests": len(data.test), "one": deviation, "two": 2 * math.sqrt(2) * deviation}
-    console.print(EXPLANATION.format(**told), highlight=False)
-    note = f"{data.note}; allcnn-mini; seed {seed}; dots mark support strokes"
-    draw_curves(
-        histories, folder.curves_file, title="SGD and alternation on real digits", note=note
-    )
-    console.print(comparison(students, title=f"{GIVEN} digits without labels, {GIVEN_STEPS} steps"))
-    console.print(
-        f"\nThe teacher is the network trained by Muon, {known:.2f} %. It told {taught}.",
-        highlight=False,
-    )
-    given_file = folder.path / "given.png"
-    draw_curves(
-        students,
-        given_file,
-        title=f"A fresh network, {GIVEN} digits without labels",
-        note=f"{data.note}; allcnn-mini; seed {seed}; 5 steps an epoch; the teacher has {known:.2f} %",
-    )
+    explanation = EXPLANATION.format(**told)
+    console.print(explanation, highlight=False)
+    title, note = "SGD and alternation on real digits", f"{data.note}; allcnn-mini; seed {seed}"
+    draw_curves(histories, folder.curves_file, title=title, note=note)
+    students_title = f"{GIVEN} digits without labels, {GIVEN_STEPS} steps"
+    students_table = comparison(students, title=students_title)
+    console.print(students_table.table())
+    teaching = f"The teacher is the network trained by Muon, {known:.2f} %. It told {taught}."
+    console.print(f"\n{teaching}", highlight=False)
+    parts = [
+        side_by_side(title, histories, text=explanation, sheets=[arms_table]),
+        side_by_side(
+            students_title, students, text=teaching, sheets=[replace(students_table, title="")]
+        ),
+    ]
+    write_page(folder.report_file, "twostroke demo", [note], parts)
     for name, history in (histories | students).items():
         history.save(folder.path / f"{name.lower().replace(' ', '-')}.csv")
-    console.print(f"\ncurves: {folder.curves_file}, {given_file}", highlight=False, soft_wrap=True)
+    console.print(f"\nreport: {folder.report_file}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -21,7 +21,7 @@ from ..outcome import Status
 from ..processes import launched
 from ..runs import RunFolder
 from ..sparsity import Masked
-from ..training import FitResult, Settings
+from ..training import FitResult, Listener, Settings
 from .lessons import LessonOptions, prepared
 from .options import Flat, RunOptions, plain
 from .progress import RunBars
@@ -132,7 +132,7 @@ def distill(what: DistillConfig) -> int:
     )
     file = place / "guide.safetensors"
 
-    def guide_of(bars: RunBars) -> Guide:
+    def guide_of(bars: Listener) -> Guide:
         if lesson.guide is not None:
             return lesson.guide
         if file.exists():  # of this run before it was stopped
@@ -144,7 +144,7 @@ def distill(what: DistillConfig) -> int:
         made.save(file)
         return made
 
-    def work(bars: RunBars, net: nn.Module, weight: float, folder: Path | None) -> FitResult:
+    def work(bars: Listener, net: nn.Module, weight: float, folder: Path | None) -> FitResult:
         return distilled(
             net,
             guide_of(bars),
@@ -171,8 +171,9 @@ def distill(what: DistillConfig) -> int:
         run,
         console,
         command="distill",
-        name=what.name,
-        title=f"{teacher.about.model} → {what.name}",
+        test=test,
+        note=f"{teacher.about.model} teaches {what.name} on {len(source):,} images.",
+        track=what.track,
         about=replace(teacher.about, model=made.recipe.model, student=_changes(what)),
         what="live test error" if test is not None else "differs from the teacher on its images:",
         discard=discard,

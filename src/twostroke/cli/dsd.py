@@ -163,8 +163,9 @@ def dsd(what: DsdConfig) -> int:
         run,
         console,
         command="dsd",
-        name=f"{what.model}, {what.mask}",
-        title=f"dense-sparse-dense: {what.model}, {what.mask}",
+        test=examples.test,
+        note=examples.note,
+        track=what.track,
         about=About.of(what.model, examples, preprocess=what.preprocess),
         discard=discard,
     )

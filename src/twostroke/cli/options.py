@@ -39,6 +39,9 @@ class RunOptions:
     """TOML file with any of the options below, such as config.toml of another run."""
     resume: Path | None = None
     """Folder of a run that was stopped: go on with it, with its own settings."""
+    track: tuple[str, ...] = ()
+    """Also send the numbers of each epoch to trackers: tensorboard (files in the run's folder), wandb, mlflow
+    or another that Accelerate knows (pip install 'twostroke[track]')."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +136,10 @@ def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = Tr
         _check_same(given, default)
     elif given.out is None:
         raise SettingsError("say where the run is to go: --out runs/NAME")
+    if given.track:
+        from ..report.trackers import check_trackers
+
+        check_trackers(given.track)
     return given
 
 

@@ -1,9 +1,10 @@
 """A run's folder: what was asked for, what came out, and with which versions.
 
-`config.toml` repeats the run; `metrics.csv` has a line an epoch; `model.safetensors` the last weights,
-`average.safetensors` their average where one was kept; `versions.json` the software and the machine;
+`config.toml` repeats the run; `metrics.csv` has a line an epoch, `sites.csv` a line an epoch and site;
+`model.safetensors` the last weights, `average.safetensors` their average where one was kept;
+`answers.safetensors` what the model says of the test set; `versions.json` the software and the machine;
 `checkpoint.safetensors` and `support-N.safetensors` or `support-N.store` what is needed to go on;
-`curves.png` the picture.
+`curves.png` the picture, and `report.html` all of it to look at.
 """
 
 from __future__ import annotations
@@ -110,6 +111,16 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
+    def sites_file(self) -> Path:
+        """One line an epoch and site, where there are sites."""
+        return self.path / "sites.csv"
+
+    @property
+    def answers_file(self) -> Path:
+        """What the last weights say of the test set."""
+        return self.path / "answers.safetensors"
+
+    @property
     def model_file(self) -> Path:
         """Last weights."""
         return self.path / "model.safetensors"
@@ -124,6 +135,11 @@ class RunFolder:
         """Picture."""
         return self.path / "curves.png"
 
+    @property
+    def report_file(self) -> Path:
+        """Page to look at."""
+        return self.path / "report.html"
+
     def config(self) -> dict[str, Any]:
         """The configuration; `RunFolderError` when this is no run's folder."""
         return read_toml(self.config_file)
@@ -132,12 +148,17 @@ class RunFolder:
         """The epochs that were run."""
         if not self.path.is_dir():
             raise RunFolderError(f"{self.path}: there is no such folder")
-        return History.load(self.metrics_file)
+        history = History.load(self.metrics_file)
+        if self.sites_file.exists():
+            history.load_sites(self.sites_file)
+        return history
 
     def save_history(self, history: History) -> None:
         """Write the metrics."""
         try:
             history.save(self.metrics_file)
+            if any(record.density_by_site for record in history):
+                history.save_sites(self.sites_file)
         except OSError as error:
             raise RunFolderError(f"{self.metrics_file} could not be written: {error}") from error
 

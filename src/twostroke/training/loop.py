@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .._generators import seed_generators
-from ..alternation import Alternation, Alternator, Plateau
+from ..alternation import Alternation, Alternator, Phase, Plateau
 from ..data import Data, announce
 from ..errors import SettingsError
 from ..processes import Processes
@@ -25,7 +25,7 @@ from .adding import Adding
 from .checks import check_batch, check_optimizer, check_output, check_scheduler
 from .evaluate import Loss
 from .listener import Listener, Progress
-from .measure import Measure
+from .measure import Measure, by_site
 from .objective import Batch, Objective
 from .order import epoch_order
 from .settings import Settings
@@ -110,6 +110,7 @@ class Loop:
                 f"a warm-up of {warmup} epochs is all of a run of {settings.epochs}: no support will be held"
             )
         self.taken = 0  # optimiser steps
+        self.held_steps = 0  # of the epoch under way
         self.average: AveragedModel | None = None
         if settings.ema_decay is not None:
             ema = get_ema_multi_avg_fn(settings.ema_decay)
@@ -162,10 +163,13 @@ class Loop:
             loss_average=average.loss if average else None,
             error_average=average.error if average else None,
             drift=None if alternator.drift is None else float(alternator.drift),
-            density=density,
+            density=float(density),
             seconds=trained - start,
             stroke_seconds=alternator.stroke_seconds,
             eval_seconds=time.perf_counter() - trained,
+            held_steps=self.held_steps,
+            density_by_site=by_site(density),
+            drift_by_site=by_site(alternator.drift),
         )
 
     def batches(self, epoch: int) -> list[list[Tensor]]:
@@ -203,6 +207,7 @@ class Loop:
         mine = [one for parts in batches for part in parts if len(one := self.mine(part))]
         announce(self.train, mine, view=alternator.view, seed=settings.seed)
         alternator.expect(mine)
+        self.held_steps = 0
         for step, parts in enumerate(batches):
             size, over = sum(map(len, parts)), self._divisor(parts)
             self.optimizer.zero_grad()
@@ -214,6 +219,7 @@ class Loop:
                 nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
             self.optimizer.step()
             self.taken += 1
+            self.held_steps += alternator.phase is Phase.HELD
             self.scheduler.step()
             alternator.after_step()
             if self.average is not None:
