@@ -35,6 +35,7 @@ def toy_record(**changes: object) -> EpochRecord:
         "steps": 30,
         "visits": 100,
         "stroke_visits": 0,
+        "note": "",
     }
     return EpochRecord(**(values | changes))  # type: ignore[arg-type]
 

@@ -204,7 +204,10 @@ def test_resume_takes_the_runs_options_and_checks_the_file(capsys, digits, tmp_p
     run(capsys, "dsd", "--data", digits, *QUICK, "--out", a)
     code, _, err = run(capsys, "dsd", "--resume", a, "--price", 3)
     assert code == 2
-    assert "and price was left out there: give no other option beside --resume" in err
+    assert "price = left out, not 3.0: go on with the settings that it was started with" in err
+    code, _, err = run(capsys, "dsd", "--resume", a, "--epochs", 1, 1, 2)
+    assert code == 2
+    assert "epochs = [1, 1, 1], not [1, 1, 2]" in err
     assert run(capsys, "dsd", "--resume", a, *QUICK)[0] == 0  # which are the run's own
     file = a / "config.toml"
     text = file.read_text()
@@ -251,7 +254,7 @@ def test_stopped_outside_training_and_in_the_first_epoch(capsys, digits, tmp_pat
     from twostroke.cli.progress import RunBars
 
     def stop(*_, **__):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
 
     for name, (place, attribute) in {
         "masks": (Magnitude, "find"),
@@ -264,7 +267,16 @@ def test_stopped_outside_training_and_in_the_first_epoch(capsys, digits, tmp_pat
         assert code == 130
         assert f"go on with: twostroke dsd --resume {tmp_path / name}" in text
         assert "nan" not in text
+    # either command goes on with it
     assert run(capsys, "dsd", "--resume", tmp_path / "before")[0] == 0
+    code, text, _ = run(capsys, "dsd", "--data", digits, *QUICK, "--out", tmp_path / "step")
+    assert code == 0
+    assert "goes on in epoch 1, after 1 of 3 steps" in text.replace("\n", " ")
+    first, second = (load_file(tmp_path / n / "model.safetensors") for n in ("before", "step"))
+    assert all(torch.equal(first[name], value) for name, value in second.items())
+    code, _, err = run(capsys, "train", "--resume", tmp_path / "step")
+    assert code == 2
+    assert f"go on with it by `twostroke dsd --resume {tmp_path / 'step'}`" in err
 
 
 def test_many_layers_are_summed_up(tmp_path):

@@ -80,10 +80,12 @@ class Alternator:
 
     stores: a process must meet those examples only whose supports it has.
     whole_batch: a batch must not be run in parts.
+    pausable: between the steps of an epoch, too, `state` says all; a checkpoint may come there.
     """
 
     stores = False
     whole_batch = False
+    pausable = False
 
     def __init__(self, given: Given) -> None:
         self.model = given.model
@@ -167,8 +169,11 @@ class Alternator:
         return None
 
     def state(self) -> tuple[dict[str, Any], Support | None]:
-        """What a checkpoint must keep between epochs: plain values, and the stored support."""
+        """What a checkpoint must keep: plain values, and the stored support."""
         values = {"round": self.round, "phase": str(self.phase), "losses": list(self._losses)}
+        # of the epoch under way
+        drift = None if self.drift is None else float(self.drift)
+        values |= {"view": self.view, "drift": drift, "spent": self.stroke_seconds}
         return values | {"under_way": self._under_way}, None
 
     def saved(self) -> None:
@@ -183,6 +188,8 @@ class Alternator:
         self.phase = Phase(values["phase"])
         self._losses = [float(loss) for loss in values["losses"]]
         self._under_way = values["under_way"]
+        self.view, self.stroke_seconds = int(values["view"]), float(values["spent"])
+        self.drift = None if values["drift"] is None else Share(values["drift"])
 
     def _warm(self, warmup: int | Plateau, epoch: int) -> bool:
         return warmup.reached(self._losses) if isinstance(warmup, Plateau) else epoch >= warmup
@@ -205,4 +212,6 @@ class Live(Alternation):
 
     def machine(self, given: Given) -> Alternator:
         """One that never holds anything."""
-        return Alternator(given)
+        live = Alternator(given)
+        live.pausable = True
+        return live

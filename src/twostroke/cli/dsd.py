@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from rich.console import Console
 
@@ -48,6 +48,8 @@ class DsdConfig(DataOptions, RunOptions):
     nets). Run the control, --mask none, beside it: the same epochs without any mask. What comes out is a plain
     model, in model.safetensors.
     """
+
+    FIXED: ClassVar = ("epochs",)
 
     model: str = "resnet18"
     """Any convolutional net; `twostroke models` lists them."""
@@ -117,10 +119,10 @@ def dsd(what: DsdConfig) -> int:
     machine, mask = what.machine, what.weight_mask()
     place = what.out if what.resume is None else what.resume
     assert place is not None
-    run = RunFolder(place)
+    run, config = RunFolder(place), {"command": "dsd"} | plain(what)
     if what.resume is None:
-        run.check_vacant()
-    under_way = what.resume is not None and begun(run.path / "phases")
+        run.check_vacant(config)
+    under_way = begun(run.path / "phases")
     origin(what.model)  # a slip in a name is told before data are fetched
     notes = (
         [] if under_way else check_origin(what.weights, data=what.data, preprocess=what.preprocess)
@@ -133,7 +135,9 @@ def dsd(what: DsdConfig) -> int:
     seed_weights(machine.seed)
     net = network(what.model, what.weights, examples, begun=under_way)
     if what.resume is None:
-        RunFolder.create(place, {"command": "dsd"} | plain(what))
+        RunFolder.create(place, config)
+    else:
+        run.configure(config)
     console = Console()
     console.print(
         f"{what.model} on {examples.name} ({examples.note}); mask {what.mask}; epochs "

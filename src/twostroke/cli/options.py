@@ -7,10 +7,10 @@ dataclasses themselves. A field that is `Flat` has no prefix, neither as an opti
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from cattrs import Converter
@@ -22,7 +22,7 @@ from tyro.constructors import (
 
 from ..data import Data, load
 from ..errors import SettingsError, TwostrokeError, unknown
-from ..runs import RunFolder, read_toml
+from ..runs import RunFolder, changes, read_toml
 from . import spelling
 
 Kind = TypeVar("Kind", bound="RunOptions")
@@ -38,10 +38,14 @@ class RunOptions:
     config: Path | None = None
     """TOML file with any of the options below, such as config.toml of another run."""
     resume: Path | None = None
-    """Folder of a run that was stopped: go on with it, with its own settings."""
+    """Folder of a run that was stopped: go on with it, with its own settings. What may change is how long it is
+    and where it computes (--epochs, --device, ...); after divergence also --lr and --max-grad-norm."""
     track: tuple[str, ...] = ()
     """Also send the numbers of each epoch to trackers: tensorboard (files in the run's folder), wandb, mlflow
     or another that Accelerate knows (pip install 'twostroke[track]')."""
+
+    FIXED: ClassVar[Sequence[str]] = ()  # what may not change in this command
+    UNUSED: ClassVar[Mapping[str, str]] = {}  # options that mean nothing in it, and what does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +123,12 @@ def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = True) -> Kind:
     """Options of a command: those given, over those of the file or run that they name, over the defaults.
 
-    Raises `SettingsError` for a file that does not fit, and beside --resume for --out, --config, and options
-    that differ from those of the run.
+    Raises `SettingsError` for a file that does not fit, and beside --resume for --out and --config;
+    `RunFolderError` for options that differ from those of the run and may not.
     """
+    for name, why in kind.UNUSED.items():
+        if _value_of(arguments, name) is not None:
+            raise SettingsError(why)
     resume, file = _value_of(arguments, "resume"), _value_of(arguments, "config")
     default = kind()
     if resume is not None:
@@ -144,30 +151,21 @@ def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = Tr
 
 
 def _check_same(given: RunOptions, before: RunOptions) -> None:
-    """Raise `SettingsError` for an option beside --resume that would change the run."""
+    """Raise `TwostrokeError` for an option beside --resume that would make it another run."""
+    assert given.resume is not None
     for name in ("out", "config"):
         if getattr(given, name) != getattr(before, name):
             raise SettingsError(
                 f"--resume goes on with a run in its own folder, with its own settings: leave --{name} out"
             )
-    now, then = _dotted(plain(given)), _dotted(plain(before))
-    for name in sorted(now.keys() | then.keys()):
-        if now.get(name) != then.get(name):
-            raise SettingsError(
-                f"--resume goes on with a run as it was, and {name} was {then.get(name, 'left out')} there: "
-                "give no other option beside --resume, or begin a run of its own with --config and --out"
-            )
-
-
-def _dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Options by the names of the command line, as in instance.gap."""
-    told: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            told |= _dotted(value, f"{prefix}{name}.")
-        else:
-            told[prefix + name] = value
-    return told
+    run = RunFolder(given.resume)
+    changes(
+        run.path,
+        plain(before),
+        plain(given),
+        diverged=run.diverged or not run.begun,
+        fixed=given.FIXED,
+    )
 
 
 def _value_of(arguments: Sequence[str], option: str) -> str | None:
@@ -214,7 +212,8 @@ def from_toml(path: Path, kind: type[Kind], *, command: str | None = None) -> Ki
     of = values.pop("command", command)
     if command is not None and of != command:
         raise SettingsError(
-            f"{path.parent} holds a run of `twostroke {of}`: go on with it by `twostroke {of} --resume`"
+            f"{path.parent} holds a run of `twostroke {of}`: go on with it by `twostroke {of} --resume "
+            f"{path.parent}`"
         )
     return _structured(values, kind(), path)  # type: ignore[no-any-return]
 

@@ -89,13 +89,15 @@ def carry_out(
     finish: Callable[[nn.Module], nn.Module] = lambda model: model,
     main: bool = True,
     discard: Callable[[], None] | None = None,
+    remedy: str | None = None,
 ) -> tuple[Kind | None, int]:
     """Train, keep what came out in the run's folder, and say how it ended; gives the exit code too.
 
     `test` is what the model answers for the report, `note` says what data these are, `track` names trackers.
     `what` says of what the last error is, `alternates` that steps are to be held. `finish` makes a plain model
-    of what was trained. `discard` undoes the folder of a run that is refused before it begins. Of several
-    processes only the `main` one writes. The result is None where Ctrl-C came before there was any.
+    of what was trained. `discard` undoes the folder of a run that is refused before it begins. `remedy` is an
+    option that may mend divergence. Of several processes only the `main` one writes. The result is None where
+    Ctrl-C came before there was any.
     """
     result: Kind | None = None
     told = settings(run.config()) if track else {}
@@ -147,6 +149,8 @@ def carry_out(
     if stopped:
         _say(console, f"go on with: twostroke {command} --resume {run.path}")
         return result, 130
+    if result.status is Status.DIVERGED and remedy is not None:
+        _say(console, f"try: twostroke {command} --resume {run.path} {remedy}")
     return result, int(result.status is Status.DIVERGED)
 
 

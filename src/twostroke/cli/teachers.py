@@ -13,7 +13,7 @@ from ..data import Augmentation, Examples, ExampleSource, Pictures, noise, photo
 from ..data.pictures import MEAN, STD
 from ..errors import DataError, SettingsError
 from ..models import create_model
-from ..runs import About, RunFolder, load_weights, read_tensors
+from ..runs import About, RunFolder, load_weights, read_weights
 
 NOISE = Path("noise")  # instead of a folder of pictures
 _DRAWN = 1000  # so many, where no number is given
@@ -61,7 +61,7 @@ def teacher_of(name: str) -> Teacher:
 def _made(file: Path) -> tuple[nn.Module, About]:
     """The network that a file of weights tells of, with these weights."""
     about = About.read(file)
-    weights, _ = read_tensors(file, unchecked=True)
+    weights, _ = read_weights(file, unchecked=True)
     if about.student:
         raise SettingsError(
             f"{file} is a student itself ({', '.join(name for name, _ in about.student)}): load it by "

@@ -21,9 +21,11 @@ from .running import carry_out, seed_weights
 class TrainConfig(DataOptions, RunOptions):
     """Train a model, by alternation or by an ordinary optimiser, and keep the run in a folder.
 
-    Ctrl-C stops after the step under way; `twostroke train --resume FOLDER` goes on from the last whole epoch,
-    and so it does after a crash or a kill. Exit codes: 0 finished, 1 diverged, 2 bad input, a damaged file or a
-    full disk, 3 a process was lost, 130 stopped by Ctrl-C or SIGTERM.
+    Ctrl-C stops after the step under way; `twostroke train --resume FOLDER` goes on from there, and after a
+    crash or a kill from the last checkpoint. With --epochs 30 it extends a finished run.
+
+    Exit codes: 0 finished, 1 diverged, 2 bad input, a damaged file or a full disk, 3 a process was lost, 130
+    stopped by Ctrl-C or SIGTERM.
 
     Several processes share the work: torchrun --nproc-per-node 8 -m twostroke train ..., or accelerate launch
     -m twostroke train ...
@@ -58,11 +60,11 @@ def train(what: TrainConfig) -> int:
     console = Console(quiet=not processes.main)
     place = what.out if what.resume is None else what.resume
     assert place is not None
-    run = RunFolder(place)
+    run, config = RunFolder(place), {"command": "train"} | plain(what)
     with processes.together():
         processes.device(settings.device) or settings.torch_device()
         if fresh and processes.main:
-            run.check_vacant()
+            run.check_vacant(config)
         if processes.first_here:  # downloads what is to be downloaded
             data = what.load()
     with processes.together():
@@ -70,10 +72,10 @@ def train(what: TrainConfig) -> int:
             data = what.load()
         seed_weights(settings.seed)
         model = create_model(what.model, classes=len(data.classes), in_channels=data.train.shape[0])
-        if fresh and processes.main:
-            RunFolder.create(place, {"command": "train"} | plain(what))
-    resume = not fresh and run.begun
-    if not fresh and not resume:  # killed before its first checkpoint: from the beginning, then
+        if processes.main:
+            RunFolder.create(place, config) if fresh else run.configure(config)
+    resume = run.begun
+    if not resume:  # killed before its first checkpoint: from the beginning, then
         with processes.together():
             if processes.main:
                 run.clear()
@@ -114,5 +116,6 @@ def train(what: TrainConfig) -> int:
         about=About.of(what.model, data, preprocess=what.preprocess),
         main=processes.main,
         discard=discard,
+        remedy=f"--lr {settings.peak / 10:g}",
     )
     return code

@@ -30,7 +30,8 @@ class EpochRecord:
     optimiser's so far; `visits` the examples that went forward and backward in this epoch, and
     `stroke_visits` those that went forward only, in support strokes and drift checks. `held_steps` are
     the steps of this epoch that were taken under held masks. `density_by_site` and `drift_by_site` are
-    the shares at each site, by its key.
+    the shares at each site, by its key. `note` says which settings were changed before the epoch, when its
+    run went on.
     """
 
     epoch: int
@@ -57,6 +58,7 @@ class EpochRecord:
     held_steps: int = 0
     density_by_site: dict[str, float] = field(default_factory=dict)
     drift_by_site: dict[str, float] = field(default_factory=dict)
+    note: str = ""
 
 
 SITES = ("epoch", "site", "density", "drift")

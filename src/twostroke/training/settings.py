@@ -85,6 +85,8 @@ class Settings(Machine):
     """Training examples on which held and live loss are watched, and density on the first 256."""
     sync_batch_norm: bool = False
     """Several GPUs: take batch norm's statistics over the whole batch."""
+    checkpoint_minutes: float | None = 5.0
+    """Minutes after which a checkpoint comes within an epoch, too; none: only after each epoch."""
     timeout: float = 600.0
     """Several processes: seconds that one waits for the others."""
 
@@ -100,6 +102,8 @@ class Settings(Machine):
         _between("warmup_share", self.warmup_share, 0, 1, "a share of the run in [0, 1)")
         _between("max_grad_norm", self.max_grad_norm, 0, math.inf, "a norm above 0", ends=False)
         _between("ema_decay", self.ema_decay, 0, 1, "a share from 0 up to, not including, 1")
+        minutes = self.checkpoint_minutes
+        _between("checkpoint_minutes", minutes, 0, math.inf, "a number of minutes, 0 or more")
         _between("timeout", self.timeout, 0, math.inf, "a number of seconds above 0", ends=False)
         if self.accumulate > self.batch_size:
             raise SettingsError(
@@ -133,10 +137,16 @@ class Settings(Machine):
         """The optimiser for some parameters."""
         if not isinstance(self.optimizer, str):
             return self.optimizer(parameters)
-        lr, decay = USUAL[self.optimizer]
-        lr = lr if self.lr is None else self.lr
+        lr, decay = self.peak, USUAL[self.optimizer][1]
         decay = decay if self.weight_decay is None else self.weight_decay
         return OPTIMIZERS[self.optimizer](parameters, lr, self.momentum, decay)
+
+    @property
+    def peak(self) -> float:
+        """The peak learning rate; an optimiser of one's own may have another."""
+        if self.lr is not None or not isinstance(self.optimizer, str):
+            return self.lr or 0.1
+        return USUAL[self.optimizer][0]
 
     def make_scheduler(self, optimizer: Optimizer, steps: int) -> LRScheduler:
         """The scheduler for a run of so many steps."""
