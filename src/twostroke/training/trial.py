@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -41,12 +42,19 @@ def try_run(loop: Loop) -> None:
 @contextmanager
 def _nothing_changed(loop: Loop) -> Iterator[None]:
     gradients = [p.grad for p in loop.parameters]
+    added = [
+        (module, copy.deepcopy(module.get_extra_state()))
+        for module in (*loop.model.modules(), *loop.beside.modules())
+        if type(module).get_extra_state is not nn.Module.get_extra_state
+    ]
     with generators_kept(), buffers_kept(loop.model), buffers_kept(loop.beside):
         try:
             yield
         finally:
             for p, gradient in zip(loop.parameters, gradients, strict=True):
                 p.grad = gradient
+            for module, state in added:
+                module.set_extra_state(state)
 
 
 def _steps(loop: Loop, size: int) -> None:
