@@ -83,7 +83,6 @@ def test_bad_input_is_refused_before_any_work(teacher, x):
         (toy_net(2), x.flip(0), {}, SupportMismatchError, "another order"),
         (toy_net(2), 5 * x, {}, SupportMismatchError, "preprocess"),
         (toy_net(2), [1, 2], {}, DataError, "list"),
-        (toy_net(2, norm=True), x, {"batch_size": 1}, SettingsError, "batch of one"),
         (toy_net(2), x, {"steps": 0}, SettingsError, "steps"),
         (toy_net(2), x, {"kd": 0}, SettingsError, "last layer"),
         (toy_net(2), x, {"test": 3}, DataError, "test is"),

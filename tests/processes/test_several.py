@@ -137,6 +137,7 @@ def test_what_one_process_refuses_all_refuse(reports):
     assert first["elsewhere"]["text"] == f"process 1: {second['elsewhere']['text']}"
     assert "set batch_size to 2 or more" in first["all"]["text"]
     assert "BatchEnergy or MajorityVote" in first["rule"]["text"]
+    assert "no mean over the examples of a batch" in first["loss"]["text"]
     assert "between GPUs only" in first["norm"]["text"]
     assert "'auto', 'cpu' or 'cuda'" in first["device"]["text"]
 

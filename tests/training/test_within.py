@@ -148,7 +148,7 @@ def test_a_damaged_one_in_the_first_epoch_is_named(tmp_path):
 def test_ctrl_c_waits_for_the_end_of_a_step(tmp_path, monkeypatch):
     whole = told(trained("live"))
     before = signal.getsignal(signal.SIGINT)
-    cast, calls = Loop._cast, []
+    cast, calls = Loop.cast, []
 
     def stopped(self):
         calls.append(None)
@@ -157,7 +157,7 @@ def test_ctrl_c_waits_for_the_end_of_a_step(tmp_path, monkeypatch):
         return cast(self)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Loop, "_cast", stopped)
+        patched.setattr(Loop, "cast", stopped)
         result = trained("live", tmp_path)
     assert result.status == "interrupted"
     assert "of which 5 of 8 steps are kept" in result.detail
@@ -166,7 +166,7 @@ def test_ctrl_c_waits_for_the_end_of_a_step(tmp_path, monkeypatch):
 
 
 def test_the_second_one_does_not_wait(tmp_path, monkeypatch):
-    cast = Loop._cast
+    cast = Loop.cast
 
     def stopped(self):
         os.kill(os.getpid(), signal.SIGINT)
@@ -174,11 +174,11 @@ def test_the_second_one_does_not_wait(tmp_path, monkeypatch):
         raise AssertionError("not reached")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Loop, "_cast", stopped)
+        patched.setattr(Loop, "cast", stopped)
         result = trained("live", tmp_path)
     assert (result.status, result.detail) == ("interrupted", "in epoch 1 of 3")
     assert not resumable(tmp_path)
-    assert Loop._cast is cast
+    assert Loop.cast is cast
 
 
 def test_beside_the_main_thread_signals_are_left_alone():

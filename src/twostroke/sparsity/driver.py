@@ -9,6 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._generators import generators_kept
 from ..alternation import Alternation, Live
 from ..alternation.fingerprint import model_fingerprint
 from ..alternation.statistics import estimate_statistics
@@ -18,6 +19,7 @@ from ..outcome import Status
 from ..processes import launched
 from ..runs import resumable
 from ..runs.changes import FREE
+from ..support.modes import frozen, train_but
 from ..training import Listener, Settings, evaluate, fit
 from ..training.checks import check_batch, check_output
 from .kept import examples_of, own, read_beginning, read_phase, write_beginning, write_phase
@@ -51,7 +53,8 @@ def dense_sparse_dense(
     folder: str | Path | None = None,
     **changes: Any,
 ) -> DenseSparseDenseResult:
-    """Dense-sparse-dense training (Han et al. 2017; Table 8 of the paper), of `model`, in place.
+    """Dense-sparse-dense training (Han et al. 2017; Table 8 of the paper), of `model`, in place;
+    it is left in evaluation mode.
 
     Three calls of `fit`: dense; then under masks of the weights, which are found once from the dense
     weights and applied again after every step; then dense again, where pruned weights start from zero.
@@ -89,32 +92,36 @@ def dense_sparse_dense(
         raise SettingsError(f"statistics is a number of examples, 1 or more, not {statistics}")
     weighted_layers(model)
     check_batch(settings.batch_size, len(data.train))
-    run = _Run(model, data, mask, settings, phases, statistics, listener or Listener(), folder)
     done: list[PhaseResult] = []
     sparse = Sparsity(0.0)
     sparse.by_layer = {}
     status, detail = Status.FINISHED, ""
-    for number, (epochs, lr) in enumerate(zip(phases.whole(), phases.lrs, strict=True)):
-        if epochs == 0:
-            continue
-        try:
-            result, detail = run.phase(number, epochs, lr)
-        except KeyboardInterrupt:  # in training `fit` takes it
-            status, detail = Status.INTERRUPTED, f"in the {PHASES[number]} phase, outside training"
-            break
-        done.append(result)
-        status = result.status
-        if number == 1:
-            sparse = Sparsity(result.sparsity)
-            sparse.by_layer = result.by_layer
-        if status is not Status.FINISHED:
-            detail = f"in the {PHASES[number]} phase, {detail}"
-            break
+    with generators_kept(settings.torch_device()):
+        run = _Run(model, data, mask, settings, phases, statistics, listener or Listener(), folder)
+        for number, (epochs, lr) in enumerate(zip(phases.whole(), phases.lrs, strict=True)):
+            if epochs == 0:
+                continue
+            try:
+                result, detail = run.phase(number, epochs, lr)
+            except KeyboardInterrupt:  # in training `fit` takes it
+                status, detail = (
+                    Status.INTERRUPTED,
+                    f"in the {PHASES[number]} phase, outside training",
+                )
+                break
+            done.append(result)
+            status = result.status
+            if number == 1:
+                sparse = Sparsity(result.sparsity)
+                sparse.by_layer = result.by_layer
+            if status is not Status.FINISHED:
+                detail = f"in the {PHASES[number]} phase, {detail}"
+                break
     return DenseSparseDenseResult(
         status=status,
         detail=detail,
         notes=run.notes,
-        model=model,
+        model=model.eval(),
         phases=done,
         sparse_sparsity=sparse,
     )
@@ -157,6 +164,7 @@ class _Run:
         self.mask_name = type(mask).__name__ if " at 0x" in shown else shown
         model.to(settings.torch_device())
         check_output(model, data.train, F.cross_entropy, settings.seed)
+        self.still = frozen(model)  # `fit` leaves the model in evaluation mode
         self.prunable: list[str] = []
         if isinstance(mask, Units):  # what cannot be held refuses now, not after the dense phase
             mask.density(model, _probe(data.train, model, 1, settings.seed))
@@ -213,6 +221,7 @@ class _Run:
         place = self._place(number)
         if (finished := read_phase(place, self.model)) is not None:
             return finished, ""
+        train_but(self.model, self.still)
         settings = self.settings.but(epochs=epochs, lr=lr, seed=self.settings.seed + 7919 * number)
         seed = settings.seed
         kept = read_beginning(place, self.model)

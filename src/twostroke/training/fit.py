@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .._generators import generators_kept
 from ..alternation import Alternation, Live
 from ..data import as_data
 from ..errors import RunFolderError, SettingsError
@@ -25,6 +25,7 @@ from .loop import Diverged, Loop
 from .objective import Objective
 from .result import FitResult, divergence
 from .settings import Settings
+from .trial import try_run
 
 
 def fit(
@@ -47,7 +48,12 @@ def fit(
     `alternation` is `InstanceWise(...)`, `BatchWise(...)`, a kind of your own, or None for ordinary
     training. `settings` say how to train; single ones may be given by name: `fit(model, data, epochs=5,
     lr=0.2)`. `loss` is what evaluations report, and what a step descends on unless an `objective` says
-    otherwise.
+    otherwise: the mean over a batch, weighted or not, or with `reduction="sum"` the sum; figures are means.
+    Weights that it has of its own are trained too.
+
+    Modules that are in evaluation mode while others are not stay so, and so do those with parameters none
+    of which trains; batch norm keeps its statistics there. A run is tried before it trains: a step of each
+    kind on the smallest batch that will come, after which all is as before.
 
     Launched as several processes (`torchrun`, `accelerate launch`), each calls `fit` with the same
     arguments and gets the same result: the run is the one that a single process would make. Then the
@@ -63,8 +69,8 @@ def fit(
     Ctrl-C ends the run after the step under way with status INTERRUPTED, and a checkpoint there. It ends
     with DIVERGED and the weights of the last good epoch where a loss is undefined, or an epoch's mean loss is
     more than five times that before training (or log(classes), which is chance, if that is more), or, under
-    held masks, the live loss is, and more than five times that with which the round began. PyTorch's random
-    generators are left as they were.
+    held masks, the live loss is, and more than five times that with which the round began. Random generators
+    (PyTorch, NumPy, Python) are seeded for each epoch, and left as they were.
 
     Raises before any training `SettingsError`, `DataError`, `UnholdableError` for a model that cannot be
     held, and `TooLargeError` where masks fit nowhere; after one step, which is taken back, `SettingsError`
@@ -83,7 +89,7 @@ def fit(
     processes = settings.processes()
     if listener is None or not processes.main:
         listener = Listener()
-    with _generators_kept():
+    with generators_kept(settings.torch_device()):
         with processes.together():
             if place is not None and not resume and resumable(place):
                 raise RunFolderError(
@@ -115,6 +121,7 @@ def _run(
     identity: dict[str, Any],
 ) -> FitResult:
     model, settings, processes = loop.model, loop.settings, loop.processes
+    try_run(loop)
     first = loop.first_loss()
     checkpoint = None
     if folder is not None:
@@ -176,6 +183,11 @@ def _run(
         for one, weights in zip(trained, good, strict=True):
             one.load_state_dict(weights)
         raise
+    if loop.waits and len(history) and history[-1].round == 0:
+        notes.append(
+            "the loss never came to a plateau, where the warm-up ends: no support was held"
+        )
+        listener.note(notes[-1])
     average = None if loop.average is None else loop.average.module.eval()
     return FitResult(
         status=status,
@@ -234,11 +246,3 @@ def _on_target(history: History, settings: Settings) -> str:
 def _weights(model: nn.Module) -> Mapping[str, Any]:
     """A copy of the state to fall back on, with its metadata and whatever modules add to it."""
     return copy.deepcopy(model.state_dict())
-
-
-@contextmanager
-def _generators_kept() -> Iterator[None]:
-    """Put PyTorch's generators back at the end: a run seeds them, and the caller draws from them too."""
-    cuda = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices=list(cuda)):
-        yield

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from ..._generators import generators_kept
 from ...errors import RunFolderError, TwostrokeError
 from ...models import create_model
 from ...models.catalog import check_options
@@ -44,6 +45,7 @@ class Student:
             self.model, classes=self.classes, in_channels=self.in_channels, **self.options
         )
 
+    @generators_kept()  # build() draws weights, to look at their sizes
     def save(self, path: str | PathLike[str], model: nn.Module) -> None:
         """Write `model`, which `narrow`, `prune` or `quantise` made from `build()`; few bits are packed.
 
@@ -60,6 +62,7 @@ class Student:
         return _parse(Path(path), metadata)[0]
 
 
+@generators_kept()
 def load_student(path: str | PathLike[str]) -> nn.Module:
     """The network of a student's file, in evaluation mode: a plain module that needs this package no more.
 
