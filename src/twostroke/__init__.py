@@ -14,7 +14,13 @@ The support may also be given by another, trained network:
     guide = twostroke.Guide.record(teacher, images)      # one bit a unit, and the teacher's outputs
     result = twostroke.distill(student, guide, images)   # a fresh or smaller network, without labels
 
-`theory`, `solvers`, `sparsity`, `store` and `runs` are rooms of their own: `twostroke.theory.linear_map`.
+What a run has trained is there to be used:
+
+    model = twostroke.load("runs/a")             # in evaluation mode, with .classes and .preprocess
+    scores = model(model.preprocess("cat.jpg")[None])
+
+`theory`, `solvers`, `sparsity`, `study`, `store` and `runs` are rooms of their own:
+`twostroke.theory.linear_map`.
 """
 
 from importlib import import_module

@@ -1,10 +1,11 @@
 """The public names, which the package shows as its own."""
 
-from . import data, errors, models, solvers, sparsity, theory
+from . import data, errors, models, solvers, sparsity, study, theory
 from .alternation import BatchWise, InstanceWise, Plateau
 from .guidance import Guide, distill, guided, pair
 from .outcome import Status
-from .runs import RunFolder
+from .runs import RunFolder, load
+from .study import record
 from .support import (
     BatchEnergy,
     Energy,
@@ -15,7 +16,6 @@ from .support import (
     Support,
     compile_held,
     hold,
-    record,
     recording,
     sites,
 )
@@ -46,6 +46,7 @@ __all__ = [
     "fit",
     "guided",
     "hold",
+    "load",
     "models",
     "pair",
     "record",
@@ -53,5 +54,6 @@ __all__ = [
     "sites",
     "solvers",
     "sparsity",
+    "study",
     "theory",
 ]

@@ -205,6 +205,7 @@ def test_batch_wise_holds_by_rule_after_its_warm_up():
     assert epoch(alternator, model, 0) == [Phase.LIVE] * 4
     assert epoch(alternator, model, 1) == [Phase.HELD] * 4
     x, _ = alternator.source.batch(ALL[:20])
+    alternator.begin_epoch(2)
     with alternator.step(ALL[:20]):
         masked = model(x)
     with ts.hold(model, ts.BatchEnergy(density=0.5), gated=True):
@@ -246,3 +247,28 @@ def test_state_goes_on_where_it_was(name):
         assert epoch(a, straight, number, lr=0.05) == epoch(c, second, number, lr=0.05)
     for p, q in zip(straight.parameters(), second.parameters(), strict=True):
         assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize("kind", [Live(), ts.BatchWise(), ts.InstanceWise(warmup=0)])
+def test_steps_outside_of_an_epoch_are_refused(kind):
+    model = toy_net()
+    alternator = start(kind, model)
+
+    def step(progress=0.0):
+        with alternator.step(ALL[:20], progress):
+            model(alternator.source.batch(ALL[:20])[0])
+
+    with pytest.raises(SettingsError, match="begin_epoch"):
+        step()
+    alternator.begin_epoch(0)
+    for progress in (0, 0.5, 1):
+        step(progress)
+    for progress in (50, -0.1, float("nan")):
+        with pytest.raises(SettingsError, match="step / steps"):
+            step(progress)
+    alternator.begin_epoch(0)  # once more, after it was broken off
+    with pytest.raises(SettingsError, match="epoch 0 has not ended"):
+        alternator.begin_epoch(1)
+    alternator.end_epoch(1.0)
+    with pytest.raises(SettingsError, match="begin_epoch"):
+        step()

@@ -14,7 +14,7 @@ def test_statistics_are_those_of_the_data():
     with torch.no_grad():
         model[0].weight.mul_(3)
     model.train()
-    model[1].eval()
+    model[3].eval()
     assert estimate_statistics(model, data.train, examples=160, batch_size=160)
     x, _ = data.train.batch(torch.arange(160))
     q = model[0](x)
@@ -22,7 +22,7 @@ def test_statistics_are_those_of_the_data():
     torch.testing.assert_close(model[1].running_var, q.var((0, 2, 3)))
     assert model[1].momentum == 0.1
     assert model.training
-    assert not model[1].training
+    assert not model[3].training
     assert not estimate_statistics(toy_net(), data.train)
 
 
@@ -82,6 +82,7 @@ def test_frozen_statistics_stay():
     model.train()
     with alternator.step(torch.arange(40)):
         model(data.train.batch(torch.arange(40))[0])
+    alternator.end_epoch(1.0)
     alternator._due = True
     alternator.begin_epoch(1)
     assert not torch.equal(model[1].running_var, frozen)

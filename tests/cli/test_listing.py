@@ -19,6 +19,8 @@ def test_sites_and_models(capsys):
     assert "torchvision" in out
     code, out, _ = run(capsys, "models", "--pattern", "allcnn*")
     assert {"allcnn-a", "allcnn-mini"} <= set(out.split())
+    code, out, _ = run(capsys, "models", "--pattern", "cnn-m")
+    assert out.split()[0] == "allcnn-mini"
     code, _, err = run(capsys, "sites", "vit_b_16", "--image-size", 224)
     assert code == 2
     assert "gelu" in err

@@ -1,11 +1,14 @@
 """Dispatch, help, and what is told before any work."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import twostroke
+from twostroke import cli
 from twostroke.cli.main import COMMANDS
 
 from .typed import run
@@ -24,6 +27,13 @@ def test_every_command_has_help(capsys, command):
     code, out, _ = run(capsys, command, "--help")
     assert code == 0
     assert f"usage: twostroke {command}" in out
+
+
+def test_brackets_are_never_taken_for_markup():
+    """A class, a file or an extra may have brackets in its name."""
+    for file in Path(cli.__file__).parent.glob("*.py"):
+        for call in re.findall(r"\bConsole\((.*?)\)", file.read_text()):
+            assert "markup=False" in call, file
 
 
 def test_version(capsys):

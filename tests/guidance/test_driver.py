@@ -83,7 +83,6 @@ def test_bad_input_is_refused_before_any_work(teacher, x):
         (toy_net(2), x.flip(0), {}, SupportMismatchError, "another order"),
         (toy_net(2), 5 * x, {}, SupportMismatchError, "preprocess"),
         (toy_net(2), [1, 2], {}, DataError, "list"),
-        (toy_net(2, norm=True), x, {"batch_size": 1}, SettingsError, "batch of one"),
         (toy_net(2), x, {"steps": 0}, SettingsError, "steps"),
         (toy_net(2), x, {"kd": 0}, SettingsError, "last layer"),
         (toy_net(2), x, {"test": 3}, DataError, "test is"),
@@ -131,8 +130,8 @@ def test_a_fresh_net_comes_to_answer_as_its_teacher():
 
 def test_an_interrupted_run_goes_on_exactly_connectors_included(teacher, x, tmp_path):
     class Impatient(Listener):
-        def epoch(self, record):
-            if record.epoch == 1:
+        def step(self, where):
+            if (where.epoch, where.step) == (1, 2):
                 raise KeyboardInterrupt
 
     guide = Guide.record(teacher, x)

@@ -9,7 +9,6 @@ from torch import nn
 from twostroke.errors import SettingsError, UnknownNameError, WeightsError
 from twostroke.models import MODELS, NIN, AllCNN, Mini, create_model, list_models
 from twostroke.models.catalog import origin
-from twostroke.models.outside import layers_that_do_not_fit
 
 
 def built(name, **options):
@@ -85,11 +84,12 @@ def test_an_option_that_ours_does_not_have():
 
 
 @pytest.mark.parametrize("name", ["allcnn-mini", "resnet18", "timm/resnet18"])
-def test_names_that_other_packages_give_to_sizes_are_told_ours(name):
-    with pytest.raises(SettingsError, match="num_classes has the name classes here: classes=7"):
-        create_model(name, num_classes=7)
-    with pytest.raises(SettingsError, match="in_channels=1"):
-        create_model(name, in_chans=1)
+def test_sizes_may_have_the_names_that_other_packages_give_them(name):
+    theirs = create_model(name, num_classes=7, in_chans=1).state_dict()
+    ours = create_model(name, classes=7, in_channels=1).state_dict()
+    assert {k: v.shape for k, v in theirs.items()} == {k: v.shape for k, v in ours.items()}
+    with pytest.raises(SettingsError, match="num_classes means classes"):
+        create_model(name, num_classes=7, classes=7)
 
 
 def test_ours_have_no_weights():
@@ -197,15 +197,6 @@ def test_weights_that_cannot_be_had_name_address_file_and_fix(monkeypatch, tmp_p
     file.write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(WeightsError, match=r"resnet18-f37072fd.pth does not hold .* remove it"):
         create_model("resnet18", weights="IMAGENET1K_V1", classes=4)
-
-
-def test_what_published_weights_do_not_fit():
-    assert layers_that_do_not_fit("resnet18", "DEFAULT", classes=1000, in_channels=3) == []
-    first, last = layers_that_do_not_fit("resnet18", "IMAGENET1K_V1", classes=4, in_channels=1)
-    assert (first, last) == (
-        "the first layer (for 1 channels, not 3)",
-        "the last layer (for 4 classes, not 1000)",
-    )
 
 
 def test_origins():

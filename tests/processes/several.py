@@ -19,6 +19,7 @@ from tests.toy import toy_data, toy_net
 from twostroke.data import Data, FlipShift
 
 QUICK = {"epochs": 4, "batch_size": 30, "lr": 0.1, "probe": 41}
+WEIGHT = torch.tensor([0.2, 1.0, 3.0, 0.7])
 INSTANCE = ts.InstanceWise(warmup=1, gap=1, probe=33)
 
 # each must come out as it does in one process: kind, settings
@@ -40,6 +41,13 @@ CASES = {
         ts.InstanceWise(warmup=1, gap=1, refresh="online"),
         {"batch_size": 3, "lr": 0.02, "probe": 2},
     ),
+    # of batches of three, some parts have no label that counts
+    "weighted": (
+        ts.InstanceWise(warmup=1, gap=1, penalty=0.1),
+        {"loss": nn.CrossEntropyLoss(WEIGHT, ignore_index=2, label_smoothing=0.1), "batch_size": 10}
+        | {"lr": 0.02},
+    ),
+    "sum": (INSTANCE, {"loss": nn.CrossEntropyLoss(WEIGHT, reduction="sum"), "lr": 0.002}),
     "idle batch": (ts.BatchWise(), {"batch_size": 3, "lr": 0.02, "probe": 1}),
 }
 STEADY = {"epochs": 4, "schedule": "constant", "lr": 0.05}
@@ -151,6 +159,14 @@ def main() -> None:
         "all": refused(lambda: ts.fit(toy_net(), data, **quick, batch_size=1)),
         "rule": refused(
             lambda: ts.fit(toy_net(), data, alternation=ts.BatchWise(rule=_Own()), **quick)
+        ),
+        "loss": refused(
+            lambda: ts.fit(
+                toy_net(),
+                data,
+                loss=lambda o, y: nn.functional.cross_entropy(o, y, WEIGHT),
+                **quick,
+            )
         ),
         "norm": refused(lambda: ts.fit(toy_net(), data, **quick, sync_batch_norm=True)),
         "device": refused(lambda: ts.fit(toy_net(), data, epochs=1, device="cuda:1")),

@@ -14,7 +14,6 @@ from torch.nn.modules import module as hooks
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from twostroke.support.eagerly import expect_hooks
 from twostroke.support.intercept import _active
 
 
@@ -38,7 +37,6 @@ def what_is_in_place() -> list[Any]:
 def everything_as_before(*models: nn.Module) -> Iterator[None]:
     """Nothing stays behind, neither globally nor on the models."""
     torch._dynamo.list_backends()  # loaded, so that its stance is looked after too
-    expect_hooks()  # the one thing that is meant to stay
     before = what_is_in_place()
     states = [{k: v.clone() for k, v in m.state_dict().items()} for m in models]
     attributes = [[sorted(vars(part)) for part in m.modules()] for m in models]

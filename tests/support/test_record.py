@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -237,12 +237,10 @@ def test_recording_in_inference_mode_serves_training_later() -> None:
         run(net, x)
 
 
-def test_dropout_draws_as_in_any_forward_pass() -> None:
+def test_dropout_draws_what_the_next_forward_pass_draws() -> None:
     net = nn.Sequential(nn.Dropout(0.5), nn.ReLU()).train()
     x = torch.ones(2, 400)
-    torch.manual_seed(3)
     support = ts.record(net, x)
-    torch.manual_seed(3)
     assert torch.equal(support["1"], net(x) > 0)
     assert 0.3 < float(support.density()) < 0.7
 
@@ -365,3 +363,24 @@ def test_calling_forward_of_a_part_within_the_model_is_seen() -> None:
             return self.relu.forward(x) + self.relu(x - 1)
 
     assert [s.key for s in ts.sites(Direct(), normal(2, 4))] == ["#0", "relu#0"]
+
+
+def test_only_a_plain_tuple_is_several_inputs() -> None:
+    class Pair(NamedTuple):
+        first: Tensor
+        second: Tensor
+
+    class Takes(nn.Module):
+        def forward(self, x: Any, y: Any = None) -> Tensor:
+            return torch.relu(x.first - x.second if y is None else x - y)
+
+    x, y = torch.randn(4, 3), torch.randn(4, 3)
+    assert ts.record(Takes(), Pair(x, y)) == ts.record(Takes(), (x, y))
+
+    class Packed(nn.Module):
+        def forward(self, x: Any) -> Tensor:
+            return torch.relu(nn.utils.rnn.unpack_sequence(x)[0])
+
+    sequence = nn.utils.rnn.pack_sequence([x])
+    assert torch.equal(ts.record(Packed(), sequence)["#0"], x > 0)
+    assert ts.sites(Packed(), sequence)[0].shape == (3,)

@@ -119,6 +119,16 @@ REFUSED: dict[str, tuple[str, Callable[[], nn.Module]]] = {
     "rest of a division": ("remainder in 2", lambda: Call(lambda x: x.remainder(0.5))),
     "arcsine": ("asinh in 2", lambda: Call(torch.asinh)),
     "sign of another": ("copysign in 2", lambda: Call(lambda x: x.copysign(x + 1))),
+    "beside what is made": ("lt in 2", lambda: Call(lambda x: x * (torch.zeros_like(x) < x))),
+    "added to what is made": ("gt in 2", lambda: Call(lambda x: x * (torch.ones_like(x) + x > 1))),
+    "a constant that was overwritten": (
+        "gt in 2",
+        lambda: Call(lambda x: x * (torch.zeros_like(x).add_(x) > 0.3)),
+    ),
+    "beside a constant": (
+        "sigmoid in 2",
+        lambda: Call(lambda x: torch.stack([torch.zeros_like(x), x]).sigmoid().sum(0)),
+    ),
     "quantised": (
         "fake_quantize_per_tensor_affine",
         lambda: Call(lambda x: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, -8, 7)),
@@ -202,6 +212,11 @@ def test_the_model_itself_is_a_place() -> None:
         Call(lambda x: x * (torch.arange(4) > 1)),
         Call(lambda x: F.pad(x[:, :2], (1, 1))),
         Call(lambda x: F.avg_pool1d(F.interpolate(x[:, None], 8), 2)[:, 0]),
+        Call(lambda x: x * (torch.rand_like(x) < 0.8)),
+        Call(lambda x: x * (torch.rand(x.shape) + torch.tensor(0.8) > 1)),
+        Call(lambda x: x * (torch.empty_like(x).uniform_() < 0.5)),
+        Call(lambda x: x * x.new_empty(len(x), 1).bernoulli_(0.8).abs()),
+        Call(lambda x: x + torch.randn_like(x).mul(0.1).view(-1).view_as(x).tanh()),
     ],
 )
 @pytest.mark.parametrize("train", [False, True])

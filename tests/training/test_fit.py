@@ -181,6 +181,8 @@ def test_resume_is_exact(kind, optimizer, tmp_path):
         ({"batch_size": 161}, SettingsError, "161 is larger than the 160"),
         ({"eposh": 3}, SettingsError, "did you mean 'epochs'"),
         ({"lr": -1.0}, SettingsError, "learning rate"),
+        ({"alternation": "instance"}, SettingsError, r"InstanceWise\(warmup=2\).*not 'instance'"),
+        ({"alternation": ts.InstanceWise}, SettingsError, "an object with its settings"),
     ],
 )
 def test_bad_settings(changes, error, message):

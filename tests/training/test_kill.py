@@ -17,13 +17,13 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="killing needs a
 
 # in this order, each in the run that the one before left behind: (what, where, which call, after it?)
 MOMENTS = {
-    "in the warm-up": (Loop, "_cast", 3, False),
+    "in the warm-up": (Loop, "cast", 7, False),
     "before the first checkpoint": (files, "save_file", 1, False),
     "with the first checkpoint written, not in place": (files, "save_file", 1, True),
     "in the first support stroke": (rounds.RoundWriter, "write", 1, True),
     "before a round is in place": (rounds, "put", 1, False),
     "before the checkpoint of a round in place": (rounds, "put", 1, True),
-    "in a weight stroke": (Loop, "_cast", 14, False),
+    "in a weight stroke": (Loop, "cast", 18, False),
     "with a checkpoint in place and the old round not deleted": (FileStore, "settle", 2, False),
     "while a checkpoint takes its place": (_files, "put", 1, False),
 }

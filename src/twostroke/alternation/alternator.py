@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from ..data import ExampleSource
 from ..errors import SettingsError
 from ..processes import ONE, Processes
-from ..support import Share, Support
+from ..support import Share, Site, Support
 from .plateau import Plateau
 
 
@@ -80,10 +80,12 @@ class Alternator:
 
     stores: a process must meet those examples only whose supports it has.
     whole_batch: a batch must not be run in parts.
+    pausable: between the steps of an epoch, too, `state` says all; a checkpoint may come there.
     """
 
     stores = False
     whole_batch = False
+    pausable = False
 
     def __init__(self, given: Given) -> None:
         self.model = given.model
@@ -100,9 +102,19 @@ class Alternator:
         self.drift: Share | None = None  # last measured
         self.notes: list[str] = []  # what a user may want to know before training, a line each
         self._losses: list[float] = []
+        self._under_way: int | None = None  # the epoch
 
     def begin_epoch(self, epoch: int) -> None:
-        """An epoch begins, counted from 0; a support stroke may happen here."""
+        """An epoch begins, counted from 0; a support stroke may happen here.
+
+        Raises `SettingsError` where another one has not ended.
+        """
+        if self._under_way not in (None, epoch):
+            raise SettingsError(
+                f"epoch {epoch} begins, and epoch {self._under_way} has not ended: call "
+                "alternator.end_epoch(mean_loss) after its last step"
+            )
+        self._under_way = epoch
         self.view = epoch
         self.stroke_seconds = 0.0
         self.stroke_visits = 0
@@ -112,8 +124,33 @@ class Alternator:
         """The indices of this epoch's steps, in order: a hint, so that what they need can be fetched."""
 
     def step(self, indices: Tensor, progress: float = 0.0) -> AbstractContextManager[Any]:
-        """Context for the forward pass of one training step; `progress` through the epoch, 0 to 1."""
+        """Context for the forward pass of one training step; `progress` through the epoch, 0 to 1.
+
+        Raises `SettingsError` outside of an epoch, and for a progress out of range.
+        """
+        self._check_step(progress)
         return nullcontext()
+
+    def _check_step(self, progress: float) -> None:
+        if self._under_way is None:
+            raise SettingsError(
+                "a step outside of an epoch: call alternator.begin_epoch(epoch) before its first step"
+            )
+        if not 0 <= progress <= 1:
+            raise SettingsError(
+                f"progress is the share of the epoch that is done, from 0 to 1, not {progress}: give "
+                "step / steps"
+            )
+
+    def rehearsal(
+        self,
+        x: Tensor,  # (batch, ...)
+    ) -> Iterator[tuple[str, AbstractContextManager[Any]]]:
+        """The kinds of step that may come, each by its name, with the context to run `x` in.
+
+        To be tried before training. Nothing is stored.
+        """
+        yield "live", nullcontext()
 
     def penalty(self) -> Tensor | None:
         """Term to add to the loss of the step under way, or None."""
@@ -124,6 +161,7 @@ class Alternator:
 
     def end_epoch(self, loss: float) -> None:
         """The epoch is over; `loss` is its mean training loss."""
+        self._under_way = None
         self._losses.append(loss)
 
     def held_network(self, indices: Tensor) -> AbstractContextManager[Any] | None:
@@ -131,8 +169,15 @@ class Alternator:
         return None
 
     def state(self) -> tuple[dict[str, Any], Support | None]:
-        """What a checkpoint must keep between epochs: plain values, and the stored support."""
-        return {"round": self.round, "phase": str(self.phase), "losses": list(self._losses)}, None
+        """What a checkpoint must keep: plain values, and the stored support."""
+        values = {"round": self.round, "phase": str(self.phase), "losses": list(self._losses)}
+        # of the epoch under way
+        drift = None
+        if self.drift is not None:
+            counts = self.drift.counts.items()
+            drift = [[site.to_json(), n, self.drift.units[site]] for site, n in counts]
+        values |= {"view": self.view, "drift": drift, "spent": self.stroke_seconds}
+        return values | {"under_way": self._under_way}, None
 
     def saved(self) -> None:
         """What `state` gave last is safe on disk, and what it gave before is needed no longer."""
@@ -145,6 +190,12 @@ class Alternator:
         self.round = int(values["round"])
         self.phase = Phase(values["phase"])
         self._losses = [float(loss) for loss in values["losses"]]
+        self._under_way = values["under_way"]
+        self.view, self.stroke_seconds = int(values["view"]), float(values["spent"])
+        self.drift = None
+        if values["drift"] is not None:
+            rows = [(Site.from_json(site), n, units) for site, n, units in values["drift"]]
+            self.drift = Share.of({r[0]: r[1] for r in rows}, {r[0]: r[2] for r in rows})
 
     def _warm(self, warmup: int | Plateau, epoch: int) -> bool:
         return warmup.reached(self._losses) if isinstance(warmup, Plateau) else epoch >= warmup
@@ -167,4 +218,6 @@ class Live(Alternation):
 
     def machine(self, given: Given) -> Alternator:
         """One that never holds anything."""
-        return Alternator(given)
+        live = Alternator(given)
+        live.pausable = True
+        return live

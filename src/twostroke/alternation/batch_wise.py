@@ -57,6 +57,7 @@ class BatchWiseAlternator(Alternator):
     """
 
     whole_batch = True
+    pausable = True
 
     def __init__(self, given: Given, kind: BatchWise) -> None:
         super().__init__(given)
@@ -72,11 +73,20 @@ class BatchWiseAlternator(Alternator):
     @contextmanager
     def step(self, indices: Tensor, progress: float = 0.0) -> Iterator[None]:
         """Hold by rule once warm."""
+        self._check_step(progress)
         if self.phase is Phase.LIVE:
             yield
         else:
             with hold(self.model, self.rule, gated=self.kind.gated):
                 yield
+
+    def rehearsal(
+        self,
+        x: Tensor,  # (batch, ...)
+    ) -> Iterator[tuple[str, AbstractContextManager[Any]]]:
+        """Live, and held by rule."""
+        yield from super().rehearsal(x)
+        yield "held", hold(self.model, self.rule, gated=self.kind.gated)
 
     def held_network(self, indices: Tensor) -> AbstractContextManager[Any] | None:
         """The network under the masks of these examples as one batch."""

@@ -15,7 +15,7 @@ from ..data import announce, check_replayable
 from ..errors import SettingsError
 from ..store import Origin
 from ..support import Held, Share, Support, hold, record, recording, sites
-from ..support.modes import evaluating
+from ..support.modes import evaluating, frozen
 from .alternator import Alternator, Given, Phase
 from .fingerprint import data_fingerprint, model_fingerprint
 from .owned_masks import OwnedMasks
@@ -64,11 +64,17 @@ class InstanceWiseAlternator(Alternator):
         )
         # how many batches each batch norm had seen when its statistics were last looked at
         self._batches = batches_seen(model)
+        self._still = frozen(model)
         self._held: Held | None = None
         self._since: list[float] = []  # losses of the epochs of the weight stroke under way
         self._due = False  # a support stroke is due when the next epoch begins
         self._round_view = 0  # of the augmented examples that the masks belong to
         self._next_check = 0.0
+
+    @property
+    def pausable(self) -> bool:  # type: ignore[override]
+        """Not while an epoch is recorded: its masks are whole at its end only."""
+        return self.phase is not Phase.RECORDING
 
     # -- strokes -----------------------------------------------------------------------------
 
@@ -113,7 +119,12 @@ class InstanceWiseAlternator(Alternator):
         if examples == 0:
             return
         now = batches_seen(self.model)
-        trained = [name for name, n in now.items() if n == 0 or n != self._batches[name]]
+        trained = [
+            name
+            for name, n in now.items()
+            if (n == 0 or n != self._batches[name])
+            and self.model.get_submodule(name) not in self._still
+        ]
         with self.autocast():
             done = estimate_statistics(
                 self.model,
@@ -136,8 +147,10 @@ class InstanceWiseAlternator(Alternator):
 
     def _record(self, indices: Tensor, view: int) -> Support:
         x, _ = self.source.batch(indices, view=view, seed=self.seed)
-        x = x.to(self.device)
         self.stroke_visits += len(indices) * (not self.processes.idle)
+        return self._recorded(x.to(self.device))
+
+    def _recorded(self, x: Tensor) -> Support:
         kind = self.kind
         with evaluating(self.model), self.autocast():
             return record(self.model, x, rule=kind.rule, pooling=kind.pooling, gated=kind.gated)
@@ -145,18 +158,14 @@ class InstanceWiseAlternator(Alternator):
     @contextmanager
     def step(self, indices: Tensor, progress: float = 0.0) -> Iterator[None]:
         """Live, recording, or held; asks for the drift first when it is time to."""
+        self._check_step(progress)
         limited = self.kind.drift is not None  # without a limit the end of the epoch is enough
         if limited and self.phase is Phase.HELD and progress >= self._next_check:
             self._next_check += 1 / self.kind.checks
             self._check_drift()
         if self.phase is Phase.HELD:
-            kind = self.kind
-            with hold(
-                self.model, self.masks.read(indices), gated=kind.gated, penalty=kind.penalty > 0
-            ) as held:
-                self._held = held
+            with self._holding(self.masks.read(indices)):
                 yield
-            self._held = None
         elif self.phase is Phase.RECORDING:
             with recording(self.model, pooling=self.kind.pooling) as recorder:
                 yield
@@ -164,6 +173,24 @@ class InstanceWiseAlternator(Alternator):
                 self.masks.write(indices, recorder.support)
         else:
             yield
+
+    @contextmanager
+    def _holding(self, support: Support) -> Iterator[None]:
+        kind = self.kind
+        with hold(self.model, support, gated=kind.gated, penalty=kind.penalty > 0) as held:
+            self._held = held
+            yield
+        self._held = None
+
+    def rehearsal(
+        self,
+        x: Tensor,  # (batch, ...)
+    ) -> Iterator[tuple[str, AbstractContextManager[Any]]]:
+        """Live, recording where that is online, and held under the masks that a sweep would find."""
+        yield from super().rehearsal(x)
+        if self.kind.refresh == "online":
+            yield "recording", recording(self.model, pooling=self.kind.pooling)
+        yield "held", self._holding(self._recorded(x))
 
     def expect(self, batches: Iterable[Tensor]) -> None:
         """Masks of these batches are read ahead, where they come from a file."""
@@ -210,6 +237,7 @@ class InstanceWiseAlternator(Alternator):
         """Adds the stroke under way, and the stored masks or, in a file's case, what they are."""
         values, _ = super().state()
         values |= {"since": list(self._since), "due": self._due, "batches": self._batches}
+        values["next_check"] = self._next_check
         if self.round == 0:
             return values, None
         values["round_view"] = self._round_view
@@ -229,6 +257,7 @@ class InstanceWiseAlternator(Alternator):
         super().restore(values, support)
         self._since = [float(loss) for loss in values["since"]]
         self._due = bool(values["due"])
+        self._next_check = float(values["next_check"])
         self._batches = {str(name): int(count) for name, count in values["batches"].items()}
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..data import ExampleSource, draw_some
-from ..support.modes import evaluating
+from ..support.modes import evaluating, frozen, train_but
 
 
 def batches_seen(model: nn.Module) -> dict[str, int]:
@@ -36,12 +36,15 @@ def estimate_statistics(
     """Replace running means and variances by those over `examples` training examples.
 
     The rest of the model is in training mode, as when they come to be in training; all modes are put
-    back, and the number of batches goes on. `only` the modules of batch norm with these names, where not
-    all: the others are in evaluation mode. Returns whether there was anything to do. An interruption
-    leaves the statistics as they were.
+    back, and the number of batches goes on. What is `frozen` keeps its statistics. `only` the modules of
+    batch norm with these names, where not all: the others are in evaluation mode. Returns whether there was
+    anything to do. An interruption leaves the statistics as they were.
     """
     norms = {name: cast(_BatchNorm, model.get_submodule(name)) for name in batches_seen(model)}
-    chosen = [norm for name, norm in norms.items() if only is None or name in only]
+    still = frozen(model)
+    chosen = [
+        norm for name, norm in norms.items() if norm not in still and (only is None or name in only)
+    ]
     if not chosen:
         return False
     device = next(model.parameters()).device
@@ -49,9 +52,9 @@ def estimate_statistics(
     parts = drawn.tensor_split(max(1, round(len(drawn) / batch_size)))  # none of a single example
     before = [(norm.momentum, deepcopy(norm.state_dict())) for norm in chosen]
     with evaluating(model), torch.no_grad():
-        model.train()
-        for name, norm in norms.items():
-            norm.train(only is None or name in only)
+        train_but(model, still)
+        for norm in norms.values():
+            norm.train(norm in chosen)
         for norm in chosen:
             norm.reset_running_stats()
             norm.momentum = None  # the mean over all batches

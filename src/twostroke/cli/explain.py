@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 
-from ..errors import RunFolderError, SettingsError
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from ..data import Data
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
+from ..errors import DataError, RunFolderError, SettingsError
+from .options import check_picture
 
 
 def explain(
@@ -34,15 +28,14 @@ def explain(
     piece that the image lies on, not of what another image would get. Computed in float64.
 
     Args:
-        run: Folder that `twostroke train` wrote: its model, weights, data and preprocessing.
-        image: A file (png, jpg, ...), cut to its centre and brought to the size of the data.
+        run: Folder of a run, or a file of its weights, such as average.safetensors.
+        image: A file (png, jpg, ...), cut to its middle and brought to the size that the network takes.
         index: Explain this example of the data's test set, counted from 0, instead of a file.
         target: The class whose logit is explained, by name or number; by default the network's answer.
         data_root: Where named data sets lie or are downloaded to; by default the run's.
         out: Where to write the picture (png, jpg, pdf, svg); a file that is there is not replaced.
     """
-    if out.suffix.lower() not in SUFFIXES:
-        raise SettingsError(f"--out {out}: a picture's name ends in one of {', '.join(SUFFIXES)}")
+    check_picture(out)
     if out.exists():
         raise RunFolderError(f"{out} is there already: choose another --out or remove it")
     if (image is None) == (index is None):
@@ -52,48 +45,26 @@ def explain(
         )
     from ..report.explanation import explanation
     from ..report.subject import from_example, from_file
+    from ..runs.ready import load_with_about
+    from .run_data import data_of
+    from .teachers import as_taught
 
-    name, net, data, taken = trained(run, data_root)
+    net, about = load_with_about(run)
     if index is not None:
-        subject = from_example(data, index, taken)
+        data = data_of(run, about, data_root=data_root)
+        subject = from_example(data, index, as_taught(data.test, about))
     else:
         assert image is not None
-        if taken is not None:
-            raise SettingsError(
-                f"the run in {run} takes images that are preprocessed as its data set's are, and a file "
-                "is not: explain an example of the data, --index 0"
-            )
-        subject = from_file(image, data)
-    found = explanation(net, subject, data.classes, target)
-    console = Console()
-    console.print(found.sheet(name).table())
+        if not image.is_file():
+            raise DataError(f"{image}: this file does not exist")
+        subject = from_file(image, about.to_tensor())
+    found = explanation(net.double(), subject, about.classes, target)
+    console = Console(markup=False)
+    console.print(found.sheet(about.model).table())
     console.print(found.ranked(), highlight=False)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        found.draw(out, name)
+        found.draw(out, about.model)
     except OSError as error:
         raise RunFolderError(f"{out} could not be written: {error}") from error
     console.print(f"picture: {out}", highlight=False, soft_wrap=True)
-
-
-def trained(run: Path, root: Path | None) -> tuple[str, nn.Module, Data, Data | None]:
-    """A run's model by name and in float64, its data, and these preprocessed where the run does that."""
-    from ..data import default_root, load, preprocess
-    from ..models import create_model
-    from ..runs import RunFolder
-
-    folder = RunFolder(run)
-    if not run.is_dir():
-        raise RunFolderError(f"{run}: this folder does not exist")
-    config = folder.config()
-    if not {"model", "data"} <= config.keys():
-        raise RunFolderError(f"{run} was not written by `twostroke train`")
-    root = root or (Path(config["data_root"]) if "data_root" in config else None)
-    data = load(config["data"], root=root)
-    kind = config.get("preprocess", "none")
-    taken = None
-    if kind != "none":
-        taken = preprocess(data, kind, cache=(root or default_root()) / "preprocessed")
-    net = create_model(config["model"], classes=len(data.classes), in_channels=data.train.shape[0])
-    folder.load_model(net)
-    return config["model"], net.double().eval(), data, taken

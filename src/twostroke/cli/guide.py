@@ -61,8 +61,8 @@ def guide(
         places=places,
     )
     what.check()
-    console = Console()
-    lesson = prepared(what, seed=seed, device=device)
+    console = Console(markup=False)
+    lesson = prepared(what, console, seed=seed, device=device)
     assert lesson.teacher.net is not None
     with RunBars(console, "teacher") as bars:
         made = Guide.record(

@@ -72,7 +72,7 @@ def sites(
     table.add_section()
     units, row = sum(s.units for s in found), row_bytes(found)
     table.add_row(f"{len(found)} sites", "", "", f"{units:,}", f"{row:,}")
-    console = Console()
+    console = Console(markup=False)
     console.print(table)
     if examples is not None:
         console.print(stored(row, examples, epochs), highlight=False)
@@ -99,15 +99,16 @@ def models(
     """List the models that can be named.
 
     Args:
-        pattern: Only names that match, like 'res*' or 'torchvision/*'.
+        pattern: Only names with this in them, like resnet, or that match it, like 'res*' or 'torchvision/*'.
         all: List torchvision's and timm's too; without it they are only counted.
     """
     from ..errors import UnknownNameError
     from ..models import MODELS, list_models
 
-    console = Console()
+    console = Console(markup=False)
     if pattern or all:
-        names = list_models(pattern or "*")
+        plain = not any(sign in pattern for sign in "*?[")
+        names = list_models(f"*{pattern}*" if plain else pattern)
         if not names:
             raise UnknownNameError(
                 f"no model matches {pattern!r}; twostroke models --all lists them"

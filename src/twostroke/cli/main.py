@@ -39,9 +39,13 @@ COMMANDS = {
     ),
     "guide": Command("guide", "guide", "a file of given supports, to train from elsewhere"),
     "dsd": Command("dsd", "dsd", "dense-sparse-dense training", "DsdConfig"),
+    "predict": Command("predict", "predict", "what pictures show, by the model of a run"),
+    "evaluate": Command("evaluate", "evaluate", "the error of a run's model, class by class"),
+    "export": Command("export", "export", "a run's model as a file for other programs"),
     "compare": Command("compare", "compare", "a table and curves of finished runs"),
     "reproduce": Command("reproduce", "reproduce", "the paper's tables and figures by name"),
     "explain": Command("explain", "explain", "which pixels a logit comes from, exactly"),
+    "study": Command("study", "study", "what a network's units do on many examples, in pictures"),
     "sites": Command("listing", "sites", "what would be held in a model, and what it takes"),
     "models": Command("listing", "models", "models by name"),
     "rip": Command("theory", "rip", "the paper's condition on the lifted operator, measured"),
@@ -85,6 +89,9 @@ def _run(name: str, arguments: Sequence[str], loud: bool) -> Any:
         )
     import tyro
 
+    from .prose import flow
+
+    flow(function)
     return tyro.cli(function, prog=f"twostroke {name}", args=list(arguments), console_outputs=loud)
 
 

@@ -58,7 +58,7 @@ def reproduce(
         only: Only tasks whose names begin so, such as mnist or imagenet-resnet18.
         out: Folder for tables, pictures and finished runs.
     """
-    console = Console()
+    console = Console(markup=False)
     bars = _Bars(console)
     try:
         with stoppable():

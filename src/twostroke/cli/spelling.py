@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from ..alternation import Plateau
 from ..errors import SettingsError, unknown
@@ -34,7 +34,8 @@ def is_spelled(wanted: Any) -> bool:
 def metavar(wanted: Any) -> str:
     """What the help says of such a type."""
     parts = get_args(wanted) or (wanted,)
-    words = ["NAME"] if str in parts or any(get_origin(p) is Callable for p in parts) else []
+    names = [str(name) for part in parts if get_origin(part) is Literal for name in get_args(part)]
+    words = ["{" + ",".join(names) + "}"] * bool(names) + ["NAME"] * (str in parts)
     words += ["INT"] * (int in parts) + ["plateau[:patience=N]"] * (Plateau in parts)
     words += ["{" + ",".join(RULES) + "}[:density=SHARE]"] * (Rule in parts)
     words += ["none"] * (type(None) in parts)

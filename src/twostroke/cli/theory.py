@@ -57,7 +57,7 @@ def recover(
 
 def _run(experiment: Callable[[Tell], Findings], out: Path, command: str) -> None:
     """Do the work, write its files, print its tables."""
-    console, began = Console(), time.perf_counter()
+    console, began = Console(markup=False), time.perf_counter()
     with console.status(command) as status:
         found = experiment(
             status.update

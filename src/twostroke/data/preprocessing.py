@@ -168,13 +168,20 @@ def preprocess(
             f"{data.name} is read picture by picture, so it cannot be preprocessed by {name!r}: "
             "leave preprocessing at 'none', which normalises channel by channel"
         )
-    function = PREPROCESSING[kind]
+    function, whiten = PREPROCESSING[kind], None
     x, x_test = (_by_parts(part.images, function) for part in (train, test))
     if kind == "gcn-zca":
         whiten = _whitening(x, bias, cache)
         x, x_test = whiten(x), whiten(x_test)
     note = f"{data.note}, preprocessed by {name}"
-    return replace(data, train=_with(train, x), test=_with(test, x_test), note=note)
+    return replace(
+        data,
+        train=_with(train, x),
+        test=_with(test, x_test),
+        note=note,
+        whitening=whiten,
+        of_bytes=not train.images.is_floating_point(),
+    )
 
 
 PREPROCESSING: dict[str, Callable[[Tensor], Tensor]] = {

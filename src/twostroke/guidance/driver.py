@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .._generators import generators_kept, seed_generators
 from ..alternation import Alternation
 from ..data import Data, Examples, ExampleSource
 from ..errors import DataError, SettingsError
@@ -26,6 +25,7 @@ _STEPS = 50
 _BATCH = 100
 
 
+@generators_kept()
 def distill(
     student: nn.Module,
     guide: Guide,
@@ -62,8 +62,7 @@ def distill(
     them, whatever the number of images. `folder`, `resume` and `listener` are `fit`'s.
 
     Raises `SupportMismatchError` for images that the guide is not of, or a student that does not fit,
-    `SettingsError` where the last layer would learn nothing, for a batch of one with batch norm, and what
-    `fit` raises.
+    `SettingsError` where the last layer would learn nothing, and what `fit` raises.
     """
     source = as_source(images)
     guide.check(source)
@@ -79,11 +78,9 @@ def distill(
     if pairs is None and weight:
         x = source.batch(torch.arange(min(2, len(source))), view=0, seed=guide.seed)[0]
         device = next((p.device for p in student.parameters()), torch.device("cpu"))
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(settings.seed)  # of connectors
-            pairs = pair(student, guide.sites, x.to(device))
+        seed_generators(settings.seed)  # of connectors
+        pairs = pair(student, guide.sites, x.to(device))
     pairs = pairs or Pairs([])
-    _check_batch([student, pairs.connectors], settings, len(lesson))
     objective = Guided(
         guide,
         pairs,
@@ -111,17 +108,9 @@ def distill(
             "pairs": str(pairs),
             "terms": [weight, kd, float(labels), share, *margins],
             "steps": steps,
-            "settings": _told(settings),
         },
         listener=listener,
     )
-
-
-def _told(settings: Settings) -> dict[str, Any]:
-    """What must be the same for a run to go on; where it computes may change."""
-    left_out = ("device", "timeout", "target_error")
-    plain = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in left_out}
-    return {name: value for name, value in plain.items() if not callable(value)}
 
 
 def _epochs(settings: Settings, steps: int | None) -> tuple[int | None, Settings]:
@@ -134,19 +123,6 @@ def _epochs(settings: Settings, steps: int | None) -> tuple[int | None, Settings
         (n for n in range(1, steps + 1) if steps % n == 0), key=lambda n: abs(steps / n - _STEPS)
     )
     return steps // epochs * settings.batch_size, settings.but(epochs=epochs)
-
-
-def _check_batch(modules: Sequence[nn.Module], settings: Settings, examples: int) -> None:
-    """Raise `SettingsError` where batch norm would meet a single example."""
-    norms = any(
-        isinstance(m, nn.modules.batchnorm._BatchNorm) for one in modules for m in one.modules()
-    )
-    least = examples % settings.batch_size or settings.batch_size
-    if norms and least == 1:
-        raise SettingsError(
-            f"batch norm has no statistics of a batch of one, which {examples} examples in batches of "
-            f"{settings.batch_size} end with: set another batch_size, or give steps, which fill every batch"
-        )
 
 
 def _tested(test: object) -> ExampleSource | None:

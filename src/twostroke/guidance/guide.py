@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .._amounts import size
+from .._generators import generators_kept
 from ..alternation import Phase
 from ..errors import DataError, SettingsError, SupportFileError, SupportMismatchError, TooLargeError
 from ..store.choose import free_space
@@ -128,6 +129,7 @@ class Guide:
     # -- making one --------------------------------------------------------------------------
 
     @classmethod
+    @generators_kept()
     def record(
         cls,
         teacher: nn.Module,

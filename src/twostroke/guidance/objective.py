@@ -85,7 +85,7 @@ class Guided(Objective):
         self.weight, self.labels = weight, labels
         self.kd = 0.0 if guide.outputs is None else kd
         self.temperature, self.share, self.margins = temperature, share, margins
-        self.modules: dict[str, nn.Module] = {"connectors": pairs.connectors}
+        self.modules = {**self.modules, "connectors": pairs.connectors}
         # of a student that knows nothing: its sides are right half of the time, its outputs are even
         classes = 1 if guide.outputs is None else guide.outputs.shape[1]
         self.first_extra = weight * (1 + margins[0] ** -2) + kd * temperature**2 * math.log(classes)

@@ -2,7 +2,7 @@
 
 `catalog` names to models · `allcnn` ALL-CNN A, B, C in four variants · `nin` Network in Network ·
 `mini` a small net for a CPU · `outside` torchvision's and timm's models · `blocks` what ours are
-made of.
+made of · `sizes` of a model that was made narrower.
 
 Imports torch only; torchvision and timm when one of their models is asked for.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -74,28 +74,41 @@ def create_model(
     `torchvision/NAME` and `timm/NAME` name the source. `list_models()` lists all.
 
     Left out, `classes` and `in_channels` are those that one of our models is published for, else 10
-    and 3. `weights` names published weights of a torchvision model (`classes` left out is then as
-    many as they have); without it, nothing is ever downloaded. All other `options` go to the
-    model's builder, such as `final_relu=True` to `AllCNN` or `pretrained=True` to timm.
+    and 3. torchvision's and timm's words for them, `num_classes` and `in_chans`, mean the same.
+    `weights` names published weights of a torchvision model (`classes` left out is then as many as
+    they have); without it, nothing is ever downloaded. All other `options` go to the model's builder,
+    such as `final_relu=True` to `AllCNN` or `pretrained=True` to timm.
 
-    Raises `SettingsError` if `classes` or `in_channels` is below 1 or has another package's name, the
-    model has no such weights, or one of our models does not know an option; `UnknownNameError` if no
-    model has this name, or it is timm's and timm is not installed; `WeightsError` if torchvision's
-    weights could not be downloaded, or their file is damaged.
+    Raises `SettingsError` if `classes` or `in_channels` is below 1 or given by both words, the model has no
+    such weights, or one of our models does not know an option; `UnknownNameError` if no model has this
+    name, or it is timm's and timm is not installed; `WeightsError` if torchvision's weights could not be
+    downloaded, or their file is damaged.
     """
-    for theirs, ours in (("num_classes", "classes"), ("in_chans", "in_channels")):
-        if theirs in options:
-            raise SettingsError(f"{theirs} has the name {ours} here: {ours}={options[theirs]!r}")
     sizes = {"classes": classes, "in_channels": in_channels}
+    for ours, theirs in (("classes", "num_classes"), ("in_channels", "in_chans")):
+        if theirs in options:
+            if sizes[ours] is not None:
+                raise SettingsError(f"{theirs} means {ours}: give one of them")
+            sizes[ours] = options.pop(theirs)
     require_positive(**{size: number for size, number in sizes.items() if number is not None})
     if name in MODELS:
         if weights is not None:
             raise SettingsError(f"{name} has no published weights; leave out weights={weights!r}")
-        return _build(name, classes, in_channels, options)
+        return _build(name, **sizes, options=options)
     source, bare = _find(name)
-    return SOURCES[source].build(
-        bare, classes=classes, in_channels=in_channels, weights=weights, **options
-    )
+    return SOURCES[source].build(bare, **sizes, weights=weights, **options)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for options from a file that may do more than build a model of some sizes.
+
+    They go to the model's builder, which for timm can download or open other files: a file may give numbers
+    and switches only, and none that asks for weights.
+    """
+    for name, value in options.items():
+        asks = any(word in name for word in ("pretrained", "checkpoint", "weights", "url", "cache"))
+        if (asks and name != "init_weights") or type(value) not in (bool, int, float):
+            raise ValueError(f"the option {name}={value!r:.40} is not allowed")
 
 
 def origin(name: str) -> tuple[str, str]:

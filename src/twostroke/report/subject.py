@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import Data
-from ..data.picture_files import opened
-from ..errors import DataError, SettingsError
+from ..data import Data, ExampleSource, PictureToTensor
+from ..errors import SettingsError
+
+_MEAN = "the mean pixel of the training images"
+_PREPARED = "a pixel that is 0 after preprocessing"
 
 
 @dataclass(frozen=True)
@@ -31,33 +33,15 @@ class Subject:
     truth: str | None = None
 
 
-def from_file(file: Path, data: Data) -> Subject:
-    """An image file, cut to its centre, and brought to the size and scale of the data's examples.
-
-    Raises `DataError` for a file that is not there or not a picture, `SettingsError` for data whose
-    channels no file has.
-    """
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    channels, height, width = data.train.shape
-    if channels not in (1, 3):
-        raise SettingsError(
-            f"the network takes {channels} channels, and a file has 1 or 3: use --index"
-        )
-    if not file.is_file():
-        raise DataError(f"{file}: this file does not exist")
-    with opened(file) as image:
-        picture = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-    if picture.size != (width, height):
-        picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
-    shown = torch.from_numpy(np.array(picture)).view(height, width, channels).permute(2, 0, 1) / 255
-    mean, std = _scale(data)
-    return Subject(file.name, shown, (shown - mean) / std, "the mean pixel of the training images")
+def from_file(file: Path, to_tensor: PictureToTensor) -> Subject:
+    """An image file as a network takes it; raises what `PictureToTensor` raises."""
+    pixels = to_tensor.pixels(file)
+    zero = _MEAN if to_tensor.preprocess == "none" else _PREPARED
+    return Subject(file.name, pixels / 255, to_tensor.batch(pixels[None])[0], zero)
 
 
-def from_example(data: Data, index: int, taken: Data | None = None) -> Subject:
-    """An example of the test set, shown as `data` has it, and read as `taken` has it, preprocessed.
+def from_example(data: Data, index: int, taken: ExampleSource) -> Subject:
+    """An example of the test set, shown as `data` has it, and read as `taken` has it, for the network.
 
     Raises `SettingsError` for an index that the test set does not have.
     """
@@ -66,17 +50,10 @@ def from_example(data: Data, index: int, taken: Data | None = None) -> Subject:
             f"--index {index}: the test set of {data.name} has the examples 0 to {len(data.test) - 1:,}"
         )
     one = torch.tensor([index])
-    x, y = data.test.batch(one)
-    mean, std = _scale(data)
-    shown, zero = x[0].cpu() * std + mean, "the mean pixel of the training images"
-    if taken is not None:
-        x, _ = taken.test.batch(one)
-        zero = "a pixel that is 0 after preprocessing"
+    shown, y = data.test.batch(one)
+    x, _ = taken.batch(one)
+    test: Any = data.test  # every set that has a name keeps them
+    mean, std = (t.cpu()[:, None, None] for t in (test.mean, test.std))
+    zero = _MEAN if getattr(taken, "mean", mean).any() else _PREPARED
     name = f"{data.name}, test example {index}"
-    return Subject(name, shown, x[0].cpu(), zero, data.classes[int(y[0])])
-
-
-def _scale(data: Data) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the training images, (channels, 1, 1) each."""
-    train: Any = data.train  # every set that has a name keeps them
-    return train.mean.cpu()[:, None, None], train.std.cpu()[:, None, None]
+    return Subject(name, shown[0].cpu() * std + mean, x[0].cpu(), zero, data.classes[int(y[0])])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .._generators import generators_kept
 from ..alternation.fingerprint import data_fingerprint
 from ..data import Data, default_root, load, preprocess
 from ..errors import DataError, RunFolderError, SettingsError, UnknownNameError, unknown
@@ -48,6 +49,7 @@ class Reproduction:
     results: dict[tuple[str, str], list[dict[str, Any]]]
 
 
+@generators_kept()
 def reproduce(
     name: str,
     *,

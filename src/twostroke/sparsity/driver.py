@@ -9,6 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._generators import generators_kept
 from ..alternation import Alternation, Live
 from ..alternation.fingerprint import model_fingerprint
 from ..alternation.statistics import estimate_statistics
@@ -16,7 +17,9 @@ from ..data import Data, ExampleSource, as_data
 from ..errors import SettingsError, unknown
 from ..outcome import Status
 from ..processes import launched
-from ..runs import CHECKPOINT
+from ..runs import resumable
+from ..runs.changes import FREE
+from ..support.modes import frozen, train_but
 from ..training import Listener, Settings, evaluate, fit
 from ..training.checks import check_batch, check_output
 from .kept import examples_of, own, read_beginning, read_phase, write_beginning, write_phase
@@ -50,7 +53,8 @@ def dense_sparse_dense(
     folder: str | Path | None = None,
     **changes: Any,
 ) -> DenseSparseDenseResult:
-    """Dense-sparse-dense training (Han et al. 2017; Table 8 of the paper), of `model`, in place.
+    """Dense-sparse-dense training (Han et al. 2017; Table 8 of the paper), of `model`, in place;
+    it is left in evaluation mode.
 
     Three calls of `fit`: dense; then under masks of the weights, which are found once from the dense
     weights and applied again after every step; then dense again, where pruned weights start from zero.
@@ -78,7 +82,7 @@ def dense_sparse_dense(
         raise SettingsError(
             f"phases is a Recipe, such as Recipe(epochs=(2, 1, 1)) or recipe('resnet18'), not {phases!r}"
         )
-    own = {"batch_size": phases.batch_size, "schedule": phases.schedule}
+    own: dict[str, Any] = {"batch_size": phases.batch_size, "schedule": phases.schedule}
     own |= {"weight_decay": phases.weight_decay, "warmup_share": 0.0}
     for name in ("epochs", "lr"):
         if name in changes:
@@ -88,32 +92,36 @@ def dense_sparse_dense(
         raise SettingsError(f"statistics is a number of examples, 1 or more, not {statistics}")
     weighted_layers(model)
     check_batch(settings.batch_size, len(data.train))
-    run = _Run(model, data, mask, settings, phases, statistics, listener or Listener(), folder)
     done: list[PhaseResult] = []
     sparse = Sparsity(0.0)
     sparse.by_layer = {}
     status, detail = Status.FINISHED, ""
-    for number, (epochs, lr) in enumerate(zip(phases.whole(), phases.lrs, strict=True)):
-        if epochs == 0:
-            continue
-        try:
-            result, detail = run.phase(number, epochs, lr)
-        except KeyboardInterrupt:  # in training `fit` takes it
-            status, detail = Status.INTERRUPTED, f"in the {PHASES[number]} phase, outside training"
-            break
-        done.append(result)
-        status = result.status
-        if number == 1:
-            sparse = Sparsity(result.sparsity)
-            sparse.by_layer = result.by_layer
-        if status is not Status.FINISHED:
-            detail = f"in the {PHASES[number]} phase, {detail}"
-            break
+    with generators_kept(settings.torch_device()):
+        run = _Run(model, data, mask, settings, phases, statistics, listener or Listener(), folder)
+        for number, (epochs, lr) in enumerate(zip(phases.whole(), phases.lrs, strict=True)):
+            if epochs == 0:
+                continue
+            try:
+                result, detail = run.phase(number, epochs, lr)
+            except KeyboardInterrupt:  # in training `fit` takes it
+                status, detail = (
+                    Status.INTERRUPTED,
+                    f"in the {PHASES[number]} phase, outside training",
+                )
+                break
+            done.append(result)
+            status = result.status
+            if number == 1:
+                sparse = Sparsity(result.sparsity)
+                sparse.by_layer = result.by_layer
+            if status is not Status.FINISHED:
+                detail = f"in the {PHASES[number]} phase, {detail}"
+                break
     return DenseSparseDenseResult(
         status=status,
         detail=detail,
         notes=run.notes,
-        model=model,
+        model=model.eval(),
         phases=done,
         sparse_sparsity=sparse,
     )
@@ -156,6 +164,7 @@ class _Run:
         self.mask_name = type(mask).__name__ if " at 0x" in shown else shown
         model.to(settings.torch_device())
         check_output(model, data.train, F.cross_entropy, settings.seed)
+        self.still = frozen(model)  # `fit` leaves the model in evaluation mode
         self.prunable: list[str] = []
         if isinstance(mask, Units):  # what cannot be held refuses now, not after the dense phase
             mask.density(model, _probe(data.train, model, 1, settings.seed))
@@ -171,7 +180,11 @@ class _Run:
             "data": self.data.name,
             "model": model_fingerprint(self.model),
             "mask": self.mask_name,
-            "settings": {k: v for k, v in asdict(self.settings).items() if not callable(v)},
+            "settings": {
+                name: value
+                for name, value in asdict(self.settings).items()
+                if not callable(value) and name not in FREE
+            },
             "phases": asdict(phases),
             "statistics": self.statistics,
             "examples": [examples_of(part) for part in (self.data.train, self.data.test)],
@@ -208,6 +221,7 @@ class _Run:
         place = self._place(number)
         if (finished := read_phase(place, self.model)) is not None:
             return finished, ""
+        train_but(self.model, self.still)
         settings = self.settings.but(epochs=epochs, lr=lr, seed=self.settings.seed + 7919 * number)
         seed = settings.seed
         kept = read_beginning(place, self.model)
@@ -234,7 +248,7 @@ class _Run:
         if number == 1:
             alternation = self.mask if isinstance(self.mask, Units) else Masked(masks=masks)
         self.listener.part(name)
-        resume = place is not None and (place / CHECKPOINT).exists()
+        resume = place is not None and resumable(place)
         result = fit(
             self.model,
             self.data,

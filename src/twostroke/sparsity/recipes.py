@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from ..errors import SettingsError
+from ..training.settings import Schedule
 
 SCALES = {"full": 1.0, "short": 0.2, "smoke": 0.0}
 
@@ -22,7 +23,7 @@ class Recipe:
     lrs: tuple[float, float, float] = (1e-1, 1e-2, 1e-3)
     weight_decay: float = 1e-4
     batch_size: int = 256
-    schedule: str = "cosine"
+    schedule: Schedule = "cosine"
 
     def __post_init__(self) -> None:
         if len(self.epochs) != 3 or len(self.lrs) != 3:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._generators import generators_kept
 from ..errors import SettingsError, SupportMismatchError, UnholdableError
 from .activations import Activation
 from .intercept import Handler, Intercept
@@ -115,14 +116,15 @@ def record(
 ) -> Support:
     """Support of a batch: one forward pass without gradient that leaves the model as it was.
 
-    `x` is the model's input, (batch, ...), or a tuple of its positional arguments. Without a `rule`
+    `x` is the model's input, (batch, ...), or a plain tuple of its positional arguments. Without a `rule`
     each activation's own rule is recorded (for ReLU `q > 0`), and `hold` right afterwards computes
     the same output, bit for bit. With a rule, the recorded network has the rule as its activation:
     `z = m ∘ q` goes on to the next layer, or `m ∘ ReLU(q)` if `gated`.
     `pooling=True` records the argmax of max pooling too, so that the held network is affine.
 
     The model stays in its mode. In training mode batch norm uses the batch's statistics; afterwards
-    the running ones are put back, as every buffer is. Dropout draws as in any forward pass.
+    the running ones are put back, as every buffer is. Dropout draws, and random generators are put
+    back, so that the next forward pass draws the same.
 
     Raises `UnholdableError` for a model with non-linearities that cannot be held, with their names,
     unless `strict=False`, and `NestedHoldError` within a `hold` of the same model.
@@ -144,12 +146,17 @@ def sites(model: nn.Module, x: Inputs, *, pooling: bool = False, strict: bool = 
 
 def one_pass(model: nn.Module, x: Inputs, handler: Handler, *, strict: bool) -> None:
     """Run `model` on `x` without gradient, `handler` at its sites; buffers are put back."""
-    with torch.no_grad(), _statistics_kept(unwrap(model)), Intercept(model, handler, strict=strict):
-        model(*x) if isinstance(x, tuple) else model(x)
+    with (
+        torch.no_grad(),
+        generators_kept(),
+        buffers_kept(unwrap(model)),
+        Intercept(model, handler, strict=strict),
+    ):
+        model(*x) if type(x) is tuple else model(x)
 
 
 @contextmanager
-def _statistics_kept(model: nn.Module) -> Iterator[None]:
+def buffers_kept(model: nn.Module) -> Iterator[None]:
     """Put what a forward pass in training mode changes (running statistics) back at the end."""
     kept = [
         (module, name, buffer, buffer.clone())

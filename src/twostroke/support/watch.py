@@ -35,6 +35,16 @@ _scaled_dot_product_cudnn_attention _thnn_fused_lstm_cell _thnn_fused_gru_cell l
 adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d _cudnn_rnn
 """
 NONLINEAR = frozenset(_NAMES.split())
+# calls whose result is of another tensor's shape only, or that overwrite it, with noise or a constant; not
+# empty, which somebody fills
+_MADE = frozenset(
+    {"full_like", "ones_like", "zeros_like", "rand_like", "randn_like", "randint_like"}
+    | {"new_full", "new_ones", "new_zeros"}
+)
+_FILLS = frozenset(
+    {"bernoulli_", "uniform_", "normal_", "random_", "exponential_", "geometric_", "log_normal_"}
+    | {"zero_", "fill_"}
+)
 # as a model's very last operation these belong to the loss, not to the network
 HEADS = frozenset(("softmax", "log_softmax", "sigmoid", "tanh", "softplus", "log_sigmoid_forward"))
 
@@ -56,12 +66,16 @@ class Watch(TorchDispatchMode):
         self._paused = False
         # path, name, and the result where it may be the model's output
         self._culprits: list[tuple[str, str, Tensor | None]] = []
+        # storages that no activation has gone into, such as a random mask's; kept alive while it is watched,
+        # so that none takes another's address
+        self._noise: dict[int, Any] = {}
 
     def start(self) -> None:
         """A forward pass of the model begins."""
         self.stop()
         if _passed.get(self._model) != self._fingerprint:
             self._culprits.clear()
+            self._noise.clear()
             self.__enter__()
             self.running = True
 
@@ -76,6 +90,7 @@ class Watch(TorchDispatchMode):
         if not self.running:
             return
         self.stop()
+        self._noise.clear()
         if output is None:
             return
         last = output.data_ptr() if isinstance(output, Tensor) else None
@@ -113,15 +128,45 @@ class Watch(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         name = func._schema.name.split("::")[-1]
         path = self._where()
-        if not self._paused and path is not None and name.removesuffix("_") in NONLINEAR:
-            tensors = [a for a in args if isinstance(a, Tensor)]
-            # integers and constants are bookkeeping, not activations
-            if any(t.is_floating_point() and t.ndim > 1 for t in tensors):
-                name = name.strip("_")
-                first = result[0] if isinstance(result, tuple | list) else result
-                # a head is kept alive, so that no later tensor takes its memory
-                self._culprits.append((path, name, first if name in HEADS else None))
+        first = result[0] if isinstance(result, tuple | list) and result else result
+        tensors = _tensors((*args, *(kwargs or {}).values()))
+        # integers and single numbers are bookkeeping, not activations
+        tensors = tensors[name in _FILLS :]
+        values = [t for t in tensors if t.is_floating_point() and t.ndim]
+        noise = bool(values) and all(_storage(t) in self._noise for t in values)
+        made = name in _MADE or (name in _FILLS and not values)
+        alone = not tensors and not name.startswith("empty")
+        self._note(first, (noise or made or alone) and not self._paused)
+        if (
+            not self._paused
+            and path is not None
+            and name.removesuffix("_") in NONLINEAR
+            and not noise
+            and any(t.ndim > 1 for t in values)
+        ):
+            name = name.strip("_")
+            # a head is kept alive, so that no later tensor takes its memory
+            self._culprits.append((path, name, first if name in HEADS else None))
         return result
+
+    def _note(self, result: Any, noise: bool) -> None:
+        """Remember whether what a call gave is noise, or has become something else in place."""
+        if isinstance(result, Tensor) and result.is_floating_point():
+            if noise:
+                self._noise[_storage(result)] = result.untyped_storage()
+            else:
+                self._noise.pop(_storage(result), None)
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    """All tensors among the arguments of a call, also those in lists."""
+    lists = [value if isinstance(value, tuple | list) else [value] for value in values]
+    return [value for some in lists for value in some if isinstance(value, Tensor)]
+
+
+def _storage(tensor: Tensor) -> int:
+    address: int = tensor.untyped_storage()._cdata
+    return address
 
 
 def _some(paths: Iterable[str], most: int = 3) -> str:

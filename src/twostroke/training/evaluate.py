@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._generators import generators_kept
 from ..data import ExampleSource, announce
 from ..support import PositiveThreshold, Rule, hold
 from ..support.modes import evaluating
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+from .adding import Adding
+from .adding import Loss as Loss
 
 
 class Evaluation(NamedTuple):
@@ -24,6 +25,7 @@ class Evaluation(NamedTuple):
     error: float
 
 
+@generators_kept()
 def evaluate(
     model: nn.Module,
     source: ExampleSource,
@@ -56,26 +58,31 @@ def tally(
     view: int | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """Loss summed over examples, wrong answers, and examples: (3,) float64, to be added up."""
+    """Loss summed over examples, by what that is divided for the mean, wrong answers, and examples.
+
+    (4,) float64, to be added up.
+    """
     device = next(model.parameters()).device
-    total = torch.zeros((), device=device, dtype=torch.float64)
+    total, over = torch.zeros(2, device=device, dtype=torch.float64)
+    adding, module = Adding.of(loss), loss if isinstance(loss, nn.Module) else nn.Module()
     wrong = torch.zeros((), device=device, dtype=torch.int64)
-    with torch.no_grad(), evaluating(model):
+    with torch.no_grad(), evaluating(model), evaluating(module):
         parts = indices.split(batch_size) if len(indices) else ()
         announce(source, parts, view=view, seed=seed)
         for part in parts:
             x, y = source.batch(part, view=view, seed=seed)
             y = y.to(device)
             output = model(x.to(device))
-            total += loss(output, y).double() * len(part)
+            summed, weights = adding.total(output, y)
+            total, over = total + summed, over + weights
             wrong += (output.argmax(1) != y).sum()
-    return torch.stack([total, wrong.double(), total.new_tensor(len(indices))])
+    return torch.stack([total, over, wrong.double(), total.new_tensor(len(indices))])
 
 
 def mean_of(counts: Tensor) -> Evaluation:
     """Mean loss and error of a tally."""
-    total, wrong, examples = counts.tolist()
-    return Evaluation(total / examples, 100 * wrong / examples)
+    total, over, wrong, examples = counts.tolist()
+    return Evaluation(total / over if over else math.nan, 100 * wrong / examples)
 
 
 # MaskT (Table 2) as far as the paper tells it: eq. 38's mask instead of ReLU on test images. It names no

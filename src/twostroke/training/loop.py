@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..alternation import Alternation, Alternator
+from .._generators import seed_generators
+from ..alternation import Alternation, Alternator, Phase, Plateau
 from ..data import Data, announce
 from ..errors import SettingsError
 from ..processes import Processes
-from ..runs import EpochRecord
-from ..support.modes import evaluating
-from .checks import check_batch, check_output
+from ..runs import EpochRecord, Part
+from ..support.modes import evaluating, frozen, train_but
+from .adding import Adding
+from .checks import check_batch, check_optimizer, check_output, check_scheduler
 from .evaluate import Loss
 from .listener import Listener, Progress
-from .measure import Measure
+from .measure import Measure, by_site
 from .objective import Batch, Objective
 from .order import epoch_order
 from .settings import Settings
+from .stops import Stops
 
 
 class Diverged(Exception):
@@ -32,7 +38,11 @@ class Diverged(Exception):
 
 
 class Loop:
-    """One run. `epoch` trains and measures one epoch; a checkpoint keeps what the attributes hold."""
+    """One run. `epoch` trains and measures one epoch; a checkpoint keeps what the attributes hold.
+
+    `part` is the epoch under way, or one that a checkpoint gave. `keep` writes a checkpoint within it, `check`
+    refuses a state that none can hold; they are left out where there is no folder.
+    """
 
     def __init__(
         self,
@@ -49,6 +59,12 @@ class Loop:
     ) -> None:
         self.settings, self.processes, self.listener = settings, processes, listener
         self.objective = objective
+        self.in_parts = settings.accumulate > 1 or processes.count > 1
+        plain = type(objective) is Objective
+        self._adding = Adding.of(objective.loss if plain else F.cross_entropy)
+        # of a part: the sum of a weighted mean, to be divided by the weights of the whole batch
+        summed = self.in_parts and self._adding.kind == "weighted"
+        self._of_part = Objective(self._adding.summed) if summed else objective
         with processes.together():
             _check_parts(settings, processes)
             check_batch(settings.batch_size, len(data.train))
@@ -61,6 +77,8 @@ class Loop:
             here = data.to(self.device)
             self.train = here.train
             check_output(self.model, self.train, loss, settings.seed)
+            train_but(self.model, frozen(self.model))
+            self.still = frozen(self.model)  # also what its own method `train` keeps so
         self.beside = nn.ModuleDict(objective.modules).to(self.device)
         processes.same(self.model, self.beside)
         examples = len(self.train)
@@ -72,7 +90,10 @@ class Loop:
             parameters = [*self.model.parameters(), *self.beside.parameters()]
             self.parameters = [p for p in parameters if p.requires_grad]
             self.optimizer = settings.make_optimizer(self.parameters)
-            self.scheduler = settings.make_scheduler(self.optimizer, self.steps * settings.epochs)
+            check_optimizer(self.optimizer)
+            steps = self.steps * settings.epochs
+            self.scheduler = settings.make_scheduler(self.optimizer, steps)
+            check_scheduler(self.scheduler, self.optimizer, steps)
             self.alternator: Alternator = alternation.start(
                 self.model,
                 self.train,
@@ -80,14 +101,30 @@ class Loop:
                 optimizer=self.optimizer,
                 processes=processes,
                 folder=folder,
-                autocast=self._cast,
+                autocast=self.cast,
             )
             if settings.accumulate > 1 and self.alternator.whole_batch:
                 raise SettingsError(
                     "one mask for a whole batch needs the whole batch at once: set accumulate=1, or use "
                     "more processes"
                 )
+        self.alternator.notes += _frozen_norms(self.model, self.still)
+        warmup = getattr(alternation, "warmup", 0)
+        self.waits = isinstance(warmup, Plateau)
+        if isinstance(warmup, int) and warmup >= settings.epochs:
+            self.alternator.notes.append(
+                f"a warm-up of {warmup} epochs is all of a run of {settings.epochs}: no support will be held"
+            )
         self.taken = 0  # optimiser steps
+        self.part: Part | None = None
+        self.note = ""  # for the record of the next epoch
+        self.keep: Callable[[], None] | None = None
+        self.check: Callable[[], None] | None = None
+        self.stops = Stops()
+        self.settled = False  # all that a checkpoint within the epoch keeps is of one moment
+        self._total = torch.zeros((), device=self.device)  # of the epoch's losses
+        self._started = self._kept = time.monotonic()
+        self._asked = 0  # steps since the last checkpoint
         self.average: AveragedModel | None = None
         if settings.ema_decay is not None:
             ema = get_ema_multi_avg_fn(settings.ema_decay)
@@ -105,18 +142,28 @@ class Loop:
     def epoch(self, epoch: int) -> EpochRecord:
         """One epoch of training and what is to be known of it."""
         settings, alternator, processes = self.settings, self.alternator, self.processes
-        start = time.perf_counter()
+        self._started = self._kept = time.monotonic()
         # dropout, apart from the other processes'
-        torch.manual_seed(epoch_seed(settings.seed + (processes.index << 32), epoch))
-        order = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
-        alternator.begin_epoch(epoch)
-        shuffled = epoch_order(settings.order, len(self.train), order)
-        phase, round_ = str(alternator.phase), alternator.round
-        mean = self._descend(epoch, shuffled)
-        alternator.end_epoch(mean)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        trained = time.perf_counter()
+        seed_generators(epoch_seed(settings.seed + (processes.index << 32), epoch))
+        if self.part is None:
+            alternator.begin_epoch(epoch)
+            self.part = Part(str(alternator.phase), alternator.round, note=self.note)
+            self._total = torch.zeros((), device=self.device)
+        else:
+            self._total, visited = self.part.give(self.device, processes)
+            alternator.stroke_visits = visited
+            self._started -= self.part.seconds
+        self.note = ""
+        part = self.part
+        if part.mean is None:
+            mean = self._descend(epoch, part)
+            self.settled = False
+            alternator.end_epoch(mean)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            part.mean, part.seconds = mean, time.monotonic() - self._started
+        self.settled = True
+        trained = time.monotonic()
         measure = self.measure
         live = measure.probed(self.model, alternator.view)
         held = measure.held(alternator)
@@ -124,15 +171,16 @@ class Loop:
         average = measure.tested(self.average) if self.average else None
         density = measure.density(self.model)
         visits = int(processes.sum(torch.tensor(alternator.stroke_visits)))
+        self.part, self.settled = None, False
         return EpochRecord(
             epoch=epoch + 1,
-            phase=phase,
-            round=round_,
+            phase=part.phase,
+            round=part.round,
             steps=self.taken,
-            visits=len(shuffled),
+            visits=len(self.train),
             stroke_visits=visits,
-            lr=self.optimizer.param_groups[0]["lr"],
-            loss_train=mean,
+            lr=float(self.optimizer.param_groups[0]["lr"]),
+            loss_train=part.mean,
             loss_live=live.loss,
             error_live=live.error,
             loss_held=held.loss if held else None,
@@ -142,87 +190,163 @@ class Loop:
             loss_average=average.loss if average else None,
             error_average=average.error if average else None,
             drift=None if alternator.drift is None else float(alternator.drift),
-            density=density,
-            seconds=trained - start,
+            density=float(density),
+            seconds=part.seconds,
             stroke_seconds=alternator.stroke_seconds,
-            eval_seconds=time.perf_counter() - trained,
+            eval_seconds=time.monotonic() - trained,
+            held_steps=part.held_steps,
+            density_by_site=by_site(density),
+            drift_by_site=by_site(alternator.drift),
+            note=part.note,
         )
 
-    def _descend(self, epoch: int, shuffled: Tensor) -> float:
-        """The steps of one epoch; gives their mean loss."""
-        settings, alternator, processes = self.settings, self.alternator, self.processes
-        total = torch.zeros((), device=self.device)
-        check = max(1, self.steps // 8)
-        self.model.train()
-        self.beside.train()
-        batches = [
+    def batches(self, epoch: int) -> list[list[Tensor]]:
+        """Indices of each step's examples, in the parts in which they are run."""
+        settings = self.settings
+        order = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
+        shuffled = epoch_order(settings.order, len(self.train), order)
+        return [
             [part for part in batch.tensor_split(settings.accumulate) if len(part)]
             for batch in shuffled.split(settings.batch_size)
         ]
-        mine = [
-            processes.of_batch(part, owned=alternator.stores) for parts in batches for part in parts
-        ]
-        mine = [indices for indices in mine if len(indices)]
+
+    def mine(self, part: Tensor) -> Tensor:
+        """Those of a part that this process runs; there may be none."""
+        return self.processes.of_batch(part, owned=self.alternator.stores)
+
+    def fetch(self, indices: Tensor, progress: float) -> Batch:
+        """These examples, in the epoch's view, on the device."""
+        view = self.alternator.view
+        x, y = self.train.batch(indices, view=view, seed=self.settings.seed)
+        x = x.to(self.device, non_blocking=True)
+        y = y.to(self.device, non_blocking=True)
+        if self.settings.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return Batch(x, y, indices, view, progress)
+
+    def pause(self) -> bool:
+        """Write a checkpoint within the epoch, where its state allows one; says whether there is one."""
+        if self.keep is None or self.part is None or not self.settled:
+            return False
+        if not self.alternator.pausable:
+            return False
+        visits = self.alternator.stroke_visits
+        self.part.collect(self._total, visits, self.device, self.processes)
+        if self.part.mean is None:
+            self.part.seconds = time.monotonic() - self._started
+        self.keep()
+        self._kept, self._asked = time.monotonic(), 0
+        return True
+
+    def _pause_is_due(self) -> bool:
+        """Whether the last checkpoint is too old; every process says the same.
+
+        Several ask one another after 1, 2, 4, 8, ... steps only.
+        """
+        minutes, several = self.settings.checkpoint_minutes, self.processes.count > 1
+        self._asked += 1
+        if minutes is None or self.keep is None or (several and self._asked & (self._asked - 1)):
+            return False
+        late = time.monotonic() - self._kept > 60 * minutes
+        if not several:
+            return late
+        return bool(self.processes.sum(torch.tensor(int(late and self.processes.main))))
+
+    def _descend(self, epoch: int, here: Part) -> float:
+        """The steps of one epoch that are left; gives the mean loss of all."""
+        settings, alternator, processes = self.settings, self.alternator, self.processes
+        total = self._total
+        check = max(1, self.steps // 8)
+        train_but(self.model, self.still)
+        self.beside.train()
+        batches = self.batches(epoch)[here.step :]
+        mine = [one for parts in batches for part in parts if len(one := self.mine(part))]
         announce(self.train, mine, view=alternator.view, seed=settings.seed)
         alternator.expect(mine)
-        for step, parts in enumerate(batches):
-            size = sum(map(len, parts))
-            self.optimizer.zero_grad()
-            for part in parts:
-                with processes.adding_up(self.net, part is parts[-1]):
-                    total += self._gradient(part, size, epoch, step / self.steps)
-            processes.mean_gradients(self.beside)
-            if settings.max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
-            self.optimizer.step()
-            self.taken += 1
-            self.scheduler.step()
-            alternator.after_step()
-            if self.average is not None:
-                self.average.update_parameters(self.model)
-            if step % check == 0 and not math.isfinite(float(processes.sum(total))):
-                raise Diverged(f"in epoch {epoch + 1}, by step {step + 1}: the loss is undefined")
+        for step, parts in enumerate(batches, here.step):
+            with self.stops.step():
+                self.settled = False
+                size, over = sum(map(len, parts)), self._divisor(parts)
+                self.optimizer.zero_grad()
+                for part in parts:
+                    with processes.adding_up(self.net, part is parts[-1]):
+                        total += self._gradient(part, size, over, epoch, step / self.steps)
+                processes.mean_gradients(self.beside)
+                if settings.max_grad_norm is not None:
+                    nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
+                self.optimizer.step()
+                self.taken += 1
+                here.held_steps += alternator.phase is Phase.HELD
+                self.scheduler.step()
+                alternator.after_step()
+                if self.average is not None:
+                    self.average.update_parameters(self.model)
+                if self.check is not None:  # now the optimiser has a state
+                    self.check()
+                    self.check = None
+                if step % check == 0 and not math.isfinite(float(processes.sum(total))):
+                    raise Diverged(
+                        f"in epoch {epoch + 1}, by step {step + 1}: the loss is undefined"
+                    )
+                here.step, self.settled = step + 1, True
             self.listener.step(
                 Progress(epoch, settings.epochs, step + 1, self.steps, alternator.phase)
             )
+            if self._pause_is_due():
+                self.pause()
         processes.same(self.model, self.beside, buffers_only=True)
         if self.average is not None:
             processes.same(self.average, buffers_only=True)
-        mean = float(processes.sum(total)) / len(shuffled)
+        mean = float(processes.sum(total)) / len(self.train)
         if not math.isfinite(mean):
             raise Diverged(f"in epoch {epoch + 1}: the loss is undefined")
         return mean
 
-    def _gradient(self, part: Tensor, batch: int, epoch: int, progress: float) -> Tensor:
+    def _divisor(self, parts: list[Tensor]) -> Tensor | None:
+        """What the losses of a batch's parts are divided by; None where examples weigh them."""
+        if self._adding.kind == "sum":
+            return torch.ones((), device=self.device)
+        if self._of_part is self.objective:
+            return None
+        mine = torch.cat([self.mine(part) for part in parts])
+        known = getattr(self.train, "labels", None)
+        y = known[mine.to(known.device)] if isinstance(known, Tensor) else self.fetch(mine, 0.0).y
+        return self.processes.sum(self._adding.weigh(y.to(self.device)))
+
+    def _gradient(
+        self, part: Tensor, batch: int, over: Tensor | None, epoch: int, progress: float
+    ) -> Tensor:
         """Add the gradient of a part of a batch; gives the loss summed over this process's examples.
 
         DistributedDataParallel takes the mean over processes, whose shares of a batch differ: each
-        weighs its mean loss by its share.
+        weighs its mean loss by its share, or its sum by all processes' divisor.
         """
         settings, alternator, processes = self.settings, self.alternator, self.processes
         with processes.taking(part, owned=alternator.stores) as mine:
-            x, y = self.train.batch(mine, view=alternator.view, seed=settings.seed)
-            x = x.to(self.device, non_blocking=True)
-            y = y.to(self.device, non_blocking=True)
-            if settings.channels_last:
-                x = x.contiguous(memory_format=torch.channels_last)
+            examples = self.fetch(mine, (epoch + progress) / settings.epochs)
             counted = 0 if processes.idle else len(mine)
             # a stand-in must not enter running statistics, unless they are taken together
             aside = processes.idle and not settings.sync_batch_norm
-            whole = (epoch + progress) / settings.epochs
             with (
                 evaluating(self.model) if aside else nullcontext(),
                 alternator.step(mine, progress),
-                self._cast(),
+                self.cast(),
             ):
-                value = self.objective(self.net, Batch(x, y, mine, alternator.view, whole))
+                value = self._of_part(self.net, examples)
                 penalty = alternator.penalty()
-            descended = value if penalty is None else value + penalty
             share = counted * processes.count / batch
-            (descended if share == 1 else descended * share).backward()
-        return value.detach().float() * counted
+            if over is None:
+                descended = value if penalty is None else value + penalty
+                (descended if share == 1 else descended * share).backward()
+                return value.detach().float() * counted
+            value = value / over * (counted > 0)
+            descended = value * processes.count
+            (descended if penalty is None else descended + penalty * share).backward()
+        told = value.detach().float()
+        return told if self._adding.kind == "sum" else told * batch
 
-    def _cast(self) -> AbstractContextManager[Any]:
+    def cast(self) -> AbstractContextManager[Any]:
+        """The numbers that the model computes in."""
         if self.settings.precision == "bf16":
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
@@ -232,6 +356,14 @@ def epoch_seed(seed: int, epoch: int) -> int:
     """Seed of everything random in an epoch."""
     draw = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     return int(torch.randint(2**62, (1,), generator=draw))
+
+
+def _frozen_norms(model: nn.Module, still: list[nn.Module]) -> list[str]:
+    frozen = [n for n, m in model.named_modules() if isinstance(m, _BatchNorm) and m in still]
+    if not frozen:
+        return []
+    more = f" and {len(frozen) - 3} more" if len(frozen) > 3 else ""
+    return [f"batch norm is frozen, and keeps its statistics, in {', '.join(frozen[:3])}{more}"]
 
 
 def _check_parts(settings: Settings, processes: Processes) -> None:

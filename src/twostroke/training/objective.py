@@ -29,8 +29,8 @@ class Batch:
 class Objective:
     """The loss of the model's outputs. Write a subclass to add terms.
 
-    modules: trained beside the model and kept in checkpoints, but no part of it: connectors, for example.
-        Processes average their gradients, as they do the model's.
+    modules: trained beside the model and kept in checkpoints, but no part of it: connectors, for example, and
+        a loss that has weights of its own. Processes average their gradients, as they do the model's.
     first_extra: how much the terms may add to the loss before training. A run has diverged where its
         loss exceeds a multiple of what it began with.
     """
@@ -39,8 +39,12 @@ class Objective:
 
     def __init__(self, loss: Loss) -> None:
         self.loss = loss
-        self.modules: Mapping[str, nn.Module] = {}
+        own = isinstance(loss, nn.Module) and (*loss.parameters(), *loss.buffers())
+        self.modules: Mapping[str, nn.Module] = {"loss": loss} if own else {}  # type: ignore[dict-item]
 
     def __call__(self, net: nn.Module, batch: Batch) -> Tensor:
-        """Mean over the batch, a scalar with gradient; runs `net` forward once."""
+        """Mean over the batch, a scalar with gradient; runs `net` forward once.
+
+        Where a batch is run in parts, each part is weighed by its examples.
+        """
         return self.loss(net(batch.x), batch.y)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..._generators import generators_kept
 from ...errors import SettingsError
 from ...sparsity.layers import Weighted, weighted_layers
 from ...support.modes import evaluating
@@ -16,6 +17,7 @@ from .fresh import draw
 _MISSING = "narrow needs torch-pruning, which is not installed: pip install 'twostroke[shrink]'"
 
 
+@generators_kept()
 def narrow(
     model: nn.Module,
     width: float,

@@ -11,12 +11,14 @@ from typing import Any
 
 from torch import nn
 
+from ..._generators import generators_kept
 from ...errors import RunFolderError, TwostrokeError
 from ...models import create_model
+from ...models.catalog import check_options
+from ...models.sizes import Sizes, resize, sizes
 from ...runs import load_weights
 from .bits import finish
 from .packed import read, write
-from .sizes import Sizes, resize, sizes
 
 _HEADER = "twostroke-student"
 
@@ -43,6 +45,7 @@ class Student:
             self.model, classes=self.classes, in_channels=self.in_channels, **self.options
         )
 
+    @generators_kept()  # build() draws weights, to look at their sizes
     def save(self, path: str | PathLike[str], model: nn.Module) -> None:
         """Write `model`, which `narrow`, `prune` or `quantise` made from `build()`; few bits are packed.
 
@@ -59,6 +62,7 @@ class Student:
         return _parse(Path(path), metadata)[0]
 
 
+@generators_kept()
 def load_student(path: str | PathLike[str]) -> nn.Module:
     """The network of a student's file, in evaluation mode: a plain module that needs this package no more.
 
@@ -92,17 +96,10 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[Student, Sizes]:
 
 
 def _checked(student: Student) -> Student:
-    """Raise `ValueError` for a recipe that may do more than build a model of some sizes.
-
-    Options go to the model's builder, which for timm can download or open other files: a header may give
-    numbers and switches only, and none that asks for weights.
-    """
+    """Raise `ValueError` for a recipe that may do more than build a model of some sizes."""
     if not isinstance(student.model, str) or any(
         type(n) is not int or n < 1 for n in (student.classes, student.in_channels)
     ):
         raise ValueError("model, classes or in_channels are of another kind")
-    for name, value in student.options.items():
-        asks = any(word in name for word in ("pretrained", "checkpoint", "weights", "url", "cache"))
-        if (asks and name != "init_weights") or type(value) not in (bool, int, float):
-            raise ValueError(f"the option {name}={value!r:.40} is not allowed")
+    check_options(student.options)
     return student

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import SettingsError
+from ..errors import SettingsError
 
 Sizes = dict[str, dict[str, Any]]  # module path → attribute → whole number, or several
 
