@@ -146,12 +146,12 @@ def sites(model: nn.Module, x: Inputs, *, pooling: bool = False, strict: bool = 
 
 def one_pass(model: nn.Module, x: Inputs, handler: Handler, *, strict: bool) -> None:
     """Run `model` on `x` without gradient, `handler` at its sites; buffers are put back."""
-    with torch.no_grad(), _statistics_kept(unwrap(model)), Intercept(model, handler, strict=strict):
+    with torch.no_grad(), buffers_kept(unwrap(model)), Intercept(model, handler, strict=strict):
         model(*x) if isinstance(x, tuple) else model(x)
 
 
 @contextmanager
-def _statistics_kept(model: nn.Module) -> Iterator[None]:
+def buffers_kept(model: nn.Module) -> Iterator[None]:
     """Put the buffers that a forward pass changes, resizes, replaces or adds back at the end.
 
     Those of batch norm change in training mode alone, and are not copied in evaluation mode.
