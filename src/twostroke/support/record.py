@@ -157,7 +157,11 @@ def buffers_kept(model: nn.Module) -> Iterator[None]:
     Those of batch norm change in training mode alone, and are not copied in evaluation mode.
     """
     kept = [
-        (module, dict(module._buffers), {n: b.clone() for n, b in module.named_buffers(recurse=False)})
+        (
+            module,
+            dict(module._buffers),
+            {n: b.clone() for n, b in module.named_buffers(recurse=False)},
+        )
         for module in model.modules()
         if module._buffers and (module.training or not isinstance(module, _BatchNorm))
         if not isinstance(module, LazyModuleMixin)  # has no sizes yet, and may stop being lazy
