@@ -27,13 +27,20 @@ dla34 dla46x_c hrnet_w18_small vgg11_bn densenet121 selecsls42b dpn48b xception4
 inception_resnet_v2 mobilenetv1_100 mobilenetv2_050 fbnetc_100 spnasnet_100 darknet53 vovnet39a test_resnet
 legacy_seresnet18 ghostnet_050 resnest14d skresnet18 efficientnet_b0 convnext_atto vit_tiny_patch16_224
 """
-LARGE = ("vit_h_14", "vit_l_16", "vit_l_32", "regnet_y_128gf")  # smaller ones of the same code are here
+LARGE = (
+    "vit_h_14",
+    "vit_l_16",
+    "vit_l_32",
+    "regnet_y_128gf",
+)  # smaller ones of the same code are here
 FIXED = ("vit", "swin", "maxvit")  # take images of one size alone
 
 
 def names() -> list[str]:
     vision = torchvision.models.list_models(module=torchvision.models)
-    return [f"torchvision {n}" for n in vision if n not in LARGE] + [f"timm {n}" for n in TIMM.split()]
+    return [f"torchvision {n}" for n in vision if n not in LARGE] + [
+        f"timm {n}" for n in TIMM.split()
+    ]
 
 
 def weights(net: nn.Module) -> int:
@@ -74,10 +81,16 @@ def measure(name: str) -> dict[str, Any]:
             after = net.state_dict()
             changed = [k for k, v in before.items() if not torch.equal(v, after[k])]
             kinds = dict(Counter(site.kind for site in found.sites))
-            told |= {"sites": kinds, "differs": [*told.get("differs", []), *found.differs, *changed]}
+            told |= {
+                "sites": kinds,
+                "differs": [*told.get("differs", []), *found.differs, *changed],
+            }
     except UnholdableError as error:
         said = str(error).partition(". Replace")[0]
-        return told | {"outcome": "refused", "why": said.removeprefix("no support can be held for: ")}
+        return told | {
+            "outcome": "refused",
+            "why": said.removeprefix("no support can be held for: "),
+        }
     return told | {"outcome": "differs" if told["differs"] else "exact"}
 
 
@@ -97,7 +110,9 @@ def main() -> None:
             results.append(measure(name))
             row = results[-1]
             told = row.get("why") or row["sites"]
-            print(f"{name}: {row['outcome']}, {told}, {time.perf_counter() - start:.1f} s", flush=True)
+            print(
+                f"{name}: {row['outcome']}, {told}, {time.perf_counter() - start:.1f} s", flush=True
+            )
     counts = Counter(row["outcome"] for row in results)
     print(dict(counts))
     write(options.out, options, counts=counts, results=results)

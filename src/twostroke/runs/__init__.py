@@ -2,7 +2,7 @@
 
 `folder` all of its files · `about` what the use of its model needs · `history` epoch by epoch · `checkpoint`
 what a run needs to go on, with supports in `shares`, one a process · `files` tensors and text, written whole
-or not at all · `versions` of the software.
+or not at all · `lock` one process at a time · `versions` of the software.
 """
 
 from .about import About
@@ -10,6 +10,7 @@ from .checkpoint import CHECKPOINT, Checkpoint
 from .files import make_folder, read_tensors, save_tensors, save_text
 from .folder import RunFolder, load_weights, read_toml
 from .history import EpochRecord, History
+from .lock import alone
 from .versions import versions
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "EpochRecord",
     "History",
     "RunFolder",
+    "alone",
     "load_weights",
     "make_folder",
     "read_tensors",

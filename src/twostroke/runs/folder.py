@@ -26,6 +26,7 @@ from .about import About
 from .checkpoint import Checkpoint
 from .files import read_tensors, save_tensors
 from .history import History
+from .lock import alone
 from .versions import versions
 
 
@@ -42,12 +43,17 @@ class RunFolder:
         run.check_vacant()
         try:
             run.path.mkdir(parents=True, exist_ok=True)
-            run.versions_file.write_text(json.dumps(versions(), indent=2) + "\n")
+            # of two that begin at once the second fails here, before anything is overwritten
+            with run.versions_file.open("x") as file:
+                file.write(json.dumps(versions(), indent=2) + "\n")
             with replacing(run.config_file) as partial:  # last: with it the folder is a run's
                 partial.write_text(
                     tomli_w.dumps({k: v for k, v in config.items() if v is not None})
                 )
+        except FileExistsError as error:
+            raise RunFolderError(f"{run.path}: another run has just begun there") from error
         except OSError as error:
+            run.discard()
             raise RunFolderError(f"{run.path} cannot be written: {error}") from error
         return run
 
@@ -69,12 +75,13 @@ class RunFolder:
         return ""
 
     def discard(self) -> None:
-        """Undo `create` for a run that was refused before it began."""
-        self.clear()
-        self.config_file.unlink(missing_ok=True)
-        self.versions_file.unlink(missing_ok=True)
-        with suppress(OSError):  # whatever else is in it stays
-            self.path.rmdir()
+        """Undo `create` for a run that was refused before it began; not where another one is at work."""
+        with alone(self.path):
+            self.clear()
+            self.config_file.unlink(missing_ok=True)
+            self.versions_file.unlink(missing_ok=True)
+            with suppress(OSError):  # whatever else is in it stays
+                self.path.rmdir()
 
     @property
     def begun(self) -> bool:
@@ -84,15 +91,18 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a run that was killed before its first checkpoint has left."""
-        sweep_partials(self.path)
-        for path in self.path.glob("support-*"):
-            path.unlink(missing_ok=True)
-        for process in self.path.glob("process-*-of-*"):  # where each of several stored its masks
-            sweep_partials(process)
-            for path in process.glob("support-*"):
+        with alone(self.path):
+            sweep_partials(self.path)
+            for path in self.path.glob("support-*"):
                 path.unlink(missing_ok=True)
-            with suppress(OSError):  # whatever else is in it stays
-                process.rmdir()
+            for process in self.path.glob(
+                "process-*-of-*"
+            ):  # where each of several stored its masks
+                sweep_partials(process)
+                for path in process.glob("support-*"):
+                    path.unlink(missing_ok=True)
+                with suppress(OSError):  # whatever else is in it stays
+                    process.rmdir()
 
     @property
     def config_file(self) -> Path:

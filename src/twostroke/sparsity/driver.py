@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..data import Data, ExampleSource, as_data
 from ..errors import SettingsError, unknown
 from ..outcome import Status
 from ..processes import launched
-from ..runs import CHECKPOINT
+from ..runs import CHECKPOINT, alone
 from ..training import Listener, Settings, evaluate, fit
 from ..training.checks import check_batch, check_output
 from .kept import examples_of, own, read_beginning, read_phase, write_beginning, write_phase
@@ -93,22 +94,26 @@ def dense_sparse_dense(
     sparse = Sparsity(0.0)
     sparse.by_layer = {}
     status, detail = Status.FINISHED, ""
-    for number, (epochs, lr) in enumerate(zip(phases.whole(), phases.lrs, strict=True)):
-        if epochs == 0:
-            continue
-        try:
-            result, detail = run.phase(number, epochs, lr)
-        except KeyboardInterrupt:  # in training `fit` takes it
-            status, detail = Status.INTERRUPTED, f"in the {PHASES[number]} phase, outside training"
-            break
-        done.append(result)
-        status = result.status
-        if number == 1:
-            sparse = Sparsity(result.sparsity)
-            sparse.by_layer = result.by_layer
-        if status is not Status.FINISHED:
-            detail = f"in the {PHASES[number]} phase, {detail}"
-            break
+    with alone(run.folder) if run.folder is not None else nullcontext():
+        for number, (epochs, lr) in enumerate(zip(phases.whole(), phases.lrs, strict=True)):
+            if epochs == 0:
+                continue
+            try:
+                result, detail = run.phase(number, epochs, lr)
+            except KeyboardInterrupt:  # in training `fit` takes it
+                status, detail = (
+                    Status.INTERRUPTED,
+                    f"in the {PHASES[number]} phase, outside training",
+                )
+                break
+            done.append(result)
+            status = result.status
+            if number == 1:
+                sparse = Sparsity(result.sparsity)
+                sparse.by_layer = result.by_layer
+            if status is not Status.FINISHED:
+                detail = f"in the {PHASES[number]} phase, {detail}"
+                break
     return DenseSparseDenseResult(
         status=status,
         detail=detail,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from os import PathLike
@@ -18,7 +19,7 @@ from . import bits
 from .sites import Site
 
 _FORMAT = "twostroke-support"
-_VERSION = 1
+_VERSION = 2  # 2: with a checksum
 
 
 class Share(float):
@@ -221,31 +222,35 @@ class Support:
         """Write to a safetensors file. A file that is there is replaced, whole or not at all."""
         from safetensors.torch import save_file
 
-        header = {"format": _FORMAT, "version": _VERSION, "shared": self.shared}
-        header["sites"] = [site.to_json() for site in self.sites]
+        header = {"version": _VERSION, "shared": self.shared}
+        text = json.dumps(header | {"sites": [site.to_json() for site in self.sites]})
         rows = self.rows.contiguous().cpu()
+        about = {_FORMAT: text, "checksum": _checksum(text, rows)}
         with replacing(Path(path)) as partial:
-            save_file({"rows": rows}, partial, metadata={_FORMAT: json.dumps(header)})
+            save_file({"rows": rows}, partial, metadata=about)
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Support:
         """Read what `save` wrote; nothing is unpickled.
 
-        There is no checksum: bits that were altered within the masks are not noticed. Raises
-        `SupportFileError` for any other file.
+        Raises `SupportFileError` for any other file, and for one in which a bit was altered.
         """
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(path, framework="pt", device=str(device)) as file:
-                header = json.loads((file.metadata() or {})[_FORMAT])
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                header = json.loads(about[_FORMAT])
                 if header["version"] != _VERSION:
                     raise SupportFileError(
                         f"{path}: support format {header['version']!r}, this version of twostroke "
                         f"reads {_VERSION}"
                     )
-                sites = [Site.from_json(entry) for entry in header["sites"]]
-                return cls(sites, file.get_tensor("rows"), shared=bool(header["shared"]))
+                rows = file.get_tensor("rows")
+            if about["checksum"] != _checksum(about[_FORMAT], rows):
+                raise SupportFileError(f"{path} is damaged: it does not match its checksum")
+            sites = [Site.from_json(entry) for entry in header["sites"]]
+            return cls(sites, rows.to(device), shared=bool(header["shared"]))
         except FileNotFoundError:
             raise SupportFileError(f"{path}: there is no such file") from None
         except SupportFileError:
@@ -261,6 +266,11 @@ class Support:
             raise SupportFileError(
                 f"{path} is not a support that Support.save wrote, or is damaged: {error}"
             ) from error
+
+
+def _checksum(header: str, rows: Tensor) -> str:
+    """CRC-32 of the header and the masks."""
+    return str(zlib.crc32(rows.numpy(), zlib.crc32(f"{header} {tuple(rows.shape)}".encode())))
 
 
 def _first_difference(a: Support, b: Support) -> str:

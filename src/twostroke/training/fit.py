@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from ..alternation import Alternation, Live
 from ..data import as_data
 from ..errors import RunFolderError, SettingsError
 from ..outcome import Status
-from ..runs import CHECKPOINT, Checkpoint, History
+from ..processes import Processes
+from ..runs import CHECKPOINT, Checkpoint, History, alone, make_folder
 from .evaluate import Loss
 from .listener import Listener
 from .loop import Diverged, Loop
@@ -52,8 +53,8 @@ def fit(
     main process tells the `listener` and writes to the `folder`.
 
     With a `folder`, a checkpoint is written there after each epoch, and `resume=True` goes on from it,
-    exactly (on a CPU); without it a folder that has a checkpoint is refused. `identity` is whatever
-    must be equal for that to make sense.
+    exactly (on a CPU); without it a folder that has a checkpoint is refused, as is one in which another
+    process trains now. `identity` is whatever must be equal for that to make sense.
 
     Ctrl-C ends the run after the step under way with status INTERRUPTED. It ends with DIVERGED and the
     weights of the last good epoch where a loss is undefined, or an epoch's mean loss is more than five
@@ -91,7 +92,8 @@ def fit(
             folder=place,
         )
         try:
-            return _run(loop, listener, place, resume, dict(identity or {}))
+            with _alone(place, processes):
+                return _run(loop, listener, place, resume, dict(identity or {}))
         finally:
             loop.alternator.close()
 
@@ -151,6 +153,18 @@ def _run(
         history=history,
         average=average,
     )
+
+
+@contextmanager
+def _alone(folder: Path | None, processes: Processes) -> Iterator[None]:
+    """Nobody else trains in the folder within the block; refused in every process, or in none."""
+    with ExitStack() as stack:
+        if folder is not None:
+            with processes.together():
+                if processes.main:
+                    make_folder(folder)
+                    stack.enter_context(alone(folder))
+        yield
 
 
 def _on_target(history: History, settings: Settings) -> str:
