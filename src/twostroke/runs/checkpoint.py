@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from .._files import sweep_partials
-from ..errors import RunFolderError, SupportFileError
+from ..errors import RunFolderError, SupportFileError, TwostrokeError
 from ..processes import ONE, Processes
 from ..support import Support
 from .files import make_folder, read_tensors, save_tensors
@@ -29,6 +29,8 @@ from .shares import checksum_of, load_share, save_share, support_file
 
 CHECKPOINT = "checkpoint.safetensors"  # its file in the folder
 _FORMAT = "twostroke-checkpoint"
+# what a document raises that makes no sense
+_SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 _VERSION = 5  # 5: with modules that are trained beside the model
 
 
@@ -150,6 +152,17 @@ class Checkpoint:
         (named), before anything is changed.
         """
         saved = self.read(identity)
+        try:
+            self._put_back(saved, run)
+        except TwostrokeError:
+            raise
+        except _SENSELESS as error:
+            raise RunFolderError(f"{self.file} does not fit this run: {error}") from error
+        if self._processes.main:
+            sweep_partials(self.folder)
+        return saved.history
+
+    def _put_back(self, saved: Saved, run: Resumable) -> None:
         parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "beside", "average")}
         state: dict[int, dict[str, Any]] = {}
         for name, value in saved.plain.items():
@@ -176,9 +189,6 @@ class Checkpoint:
         if run.average is not None:
             run.average.load_state_dict(parts["average"])
         run.taken = saved.history[-1].steps
-        if self._processes.main:
-            sweep_partials(self.folder)
-        return saved.history
 
     def read(self, identity: Mapping[str, Any]) -> Saved:
         """Read and verify what `save` wrote; raises as `load` does."""
@@ -217,7 +227,7 @@ class Checkpoint:
             raise
         except SupportFileError as error:
             raise RunFolderError(str(error)) from error
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except _SENSELESS as error:
             raise RunFolderError(f"{self.file} is not a checkpoint, or damaged: {error}") from error
 
 

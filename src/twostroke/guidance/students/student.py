@@ -71,7 +71,7 @@ def load_student(path: str | PathLike[str]) -> nn.Module:
     model = student.build()
     try:
         resize(model, found, weights)
-    except (LookupError, TypeError, AttributeError) as error:
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise RunFolderError(
             f"{path} does not fit {student.model} as it is built here: {error}"
         ) from error
@@ -87,7 +87,7 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[Student, Sizes]:
         return _checked(Student(**about["recipe"])), dict(about["sizes"])
     except TwostrokeError:
         raise
-    except (LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path}: its header makes no sense: {error}") from error
 
 
