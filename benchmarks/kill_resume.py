@@ -212,7 +212,7 @@ def main() -> None:
                 kills = sum(r["kills"] for r in table.values())
                 over = kills >= options.kills or time.monotonic() > end
                 if not over:
-                    time.sleep(draw.uniform(0, took[name] / 2))
+                    time.sleep(draw.uniform(0, took[name] / 3))
                     os.kill(child, signal.SIGKILL)
                 _, status = os.waitpid(child, 0)
                 if os.WIFSIGNALED(status):

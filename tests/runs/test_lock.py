@@ -40,17 +40,21 @@ def test_the_lock_dies_with_its_process(tmp_path):
 
 
 def test_a_child_that_outlives_its_parents_block_does_not_keep_the_lock(tmp_path):
-    read, write = os.pipe()
+    here, there = os.pipe()
     with alone(tmp_path):
         child = os.fork()
         if child == 0:  # such as a worker that loads images, of a run that was killed
-            os.read(read, 1)
-            os._exit(0)
-    with alone(tmp_path):  # the child is still there
-        os.write(write, b"x")
-    assert os.waitpid(child, 0)[1] == 0
-    os.close(read)
-    os.close(write)
+            os.write(there, b"x")
+            signal.pause()
+        os.read(here, 1)
+    try:
+        with alone(tmp_path):
+            assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(here)
+        os.close(there)
 
 
 def test_two_runs_that_begin_at_once(tmp_path, monkeypatch):
