@@ -1,7 +1,7 @@
 """Whole nets of torchvision and timm, held exactly or refused by name: python benchmarks/conformance.py.
 
-All classification nets of torchvision but four of over 200 million weights, and those of timm that are named here; random
-weights, batch norm calibrated by one batch, small images, float64, in evaluation and in training mode.
+All classification nets of torchvision but four of over 200 million weights, and those of timm that are named
+here; random weights, batch norm calibrated by one batch, small images, float64, both modes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from common import parser_of, write
 from twostroke.errors import UnholdableError
 
 TIMM = """
-resnet10t resnet26d resnetv2_18 resnext50_32x4d wide_resnet50_2 res2net50_14w_8s resnetblur18 repvgg_a0 regnetx_002
-dla34 dla46x_c hrnet_w18_small vgg11_bn densenet121 selecsls42b dpn48b xception41 legacy_xception inception_v4
-inception_resnet_v2 mobilenetv1_100 mobilenetv2_050 fbnetc_100 spnasnet_100 darknet53 vovnet39a test_resnet
-legacy_seresnet18 ghostnet_050 resnest14d skresnet18 efficientnet_b0 convnext_atto vit_tiny_patch16_224
+resnet10t resnet26d resnetv2_18 resnext50_32x4d wide_resnet50_2 res2net50_14w_8s resnetblur18 repvgg_a0
+regnetx_002 dla34 dla46x_c hrnet_w18_small vgg11_bn densenet121 selecsls42b dpn48b xception41
+legacy_xception inception_v4 inception_resnet_v2 mobilenetv1_100 mobilenetv2_050 fbnetc_100 spnasnet_100
+darknet53 vovnet39a test_resnet legacy_seresnet18 ghostnet_050 resnest14d skresnet18 efficientnet_b0
+convnext_atto vit_tiny_patch16_224
 """
 LARGE = (
     "vit_h_14",

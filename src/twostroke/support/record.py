@@ -124,7 +124,8 @@ def record(
     `pooling=True` records the argmax of max pooling too, so that the held network is affine.
 
     The model stays in its mode. In training mode batch norm uses the batch's statistics; afterwards
-    the running ones are put back, as every buffer is, also one that was resized or added. Dropout draws as in any forward pass.
+    the running ones are put back, as every buffer is, also one that was resized or added. Dropout draws
+    as in any forward pass.
 
     Raises `UnholdableError` for a model with non-linearities that cannot be held, with their names,
     unless `strict=False`, and `NestedHoldError` within a `hold` of the same model.
