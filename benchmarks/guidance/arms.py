@@ -98,12 +98,39 @@ def boundary(step: Step) -> Tensor:
     if step.progress >= 0.5:
         return kd(step)
     _, found = both(step)
-    total = torch.zeros(())
+    total = torch.zeros((), device=step.x.device)
     for k, (q, teacher) in enumerate(reversed(found)):
         on = teacher > 0
         off_side = ((q > -1) & ~on) * (q + 1).square() + ((q <= 1) & on) * (q - 1).square()
         total = total + off_side.sum() / len(q) / 2**k
     return step.weight * total / 1000
+
+
+def torchdistill(step: Step, loss: str, pairs: str, **options: object) -> tuple[Tensor, Tensor]:
+    """A loss of torchdistill's own code on the pre-activations of all paired sites, and the outputs."""
+    from torchdistill.losses import mid_level
+
+    outputs, found = both(step)
+    mine, theirs = ({str(k): {"output": pair[i]} for k, pair in enumerate(found)} for i in (0, 1))
+    named = {
+        k: {side: {"path": k, "io": "output"} for side in ("student", "teacher")} for k in mine
+    }
+    value = getattr(mid_level, loss)(**{pairs: named}, **options)(mine, theirs)
+    return step.weight * value, outputs
+
+
+def torchdistill_ab(step: Step) -> Tensor:
+    """Their activation boundaries (equal weights), then outputs, as their published settings have it."""
+    if step.progress >= 0.5:
+        return kd(step)
+    options = {"margin": 1.0, "reduction": "mean"}
+    return torchdistill(step, "AltActTransferLoss", "feature_pairs", **options)[0] / 1000
+
+
+def torchdistill_at(step: Step) -> Tensor:
+    """Their attention transfer (Zagoruyko and Komodakis 2017) beside the outputs."""
+    value, outputs = torchdistill(step, "ATLoss", "at_pairs", mode="code")
+    return value + distillation(outputs, step.told.outputs, 4.0)
 
 
 @dataclass(frozen=True)
@@ -125,6 +152,8 @@ ARMS = {
     "ab": Arm(boundary, (1.0, 10.0), bits=1),
     "guided": Arm(guided_alone, (10.0, 30.0), bits=1, outputs=False, labels=True),
     "guided+kd": Arm(guided_kd, (10.0, 30.0), bits=1),
+    "torchdistill ab": Arm(torchdistill_ab, (1.0, 10.0), bits=1),
+    "torchdistill at": Arm(torchdistill_at, (100.0, 1000.0), bits=32),
     "copied, kd": Arm(kd, copied=True),
     "copied, guided+kd": Arm(guided_kd, (10.0, 30.0), bits=1, copied=True),
 }

@@ -77,6 +77,16 @@ def test_other_students(capsys, teacher, tmp_path, options, names):
         assert (weight == 0).float().mean() == pytest.approx(0.8, abs=0.01)
 
 
+def test_a_few_places_of_pictures_of_nothing(capsys, teacher, tmp_path):
+    out = tmp_path / "s"
+    options = ["--images", "noise", "--examples", 40, "--places", 2]
+    code, _, err = run(capsys, "distill", "--teacher", teacher, *options, *QUICK, "--out", out)
+    assert code == 0, err
+    guide = ts.Guide.load(out / "guide.safetensors")
+    assert len(guide) == 40
+    assert {site.shape[1:] for site in guide.kept if len(site.shape) > 1} <= {(2,), (1, 1)}
+
+
 def test_pictures_of_a_folder_without_labels(capsys, teacher, tmp_path):
     draw = np.random.default_rng(0)
     for k in range(24):

@@ -82,6 +82,7 @@ def test_a_folder_that_holds_something_is_refused(capsys, tmp_path, command):
 
 def test_recover_does_the_scale_that_is_asked_for(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(rebuilding, "STEPS", 20)
+    monkeypatch.setattr(rebuilding, "DESCENT", 4)
     monkeypatch.setitem(SCALES, "smoke", Scale((2,), (3,), 1, 2, ((2, 60),), 40))
     code, text, _ = run(capsys, "recover", "--out", tmp_path / "r")
     assert code == 0

@@ -15,21 +15,23 @@ def points():
             angles=[10.0 / images, (40.0 if inputs == "recovered" else 20.0) / images],
             cosines=[0.98, 0.5 if inputs == "recovered" else 0.7],
             undetermined=[0, 1],
-            error=0.8 / images + 0.1 * seed,
+            error=(1.2 if inputs == "descent" else 0.8) / images + 0.1 * seed,
             teacher_error=0.05,
         )
         for data in ("digits", "noise")
         for seed in (0, 1)
-        for images in (1, 4)
-        for inputs in ("recovered", "teacher")
+        for images, inputs in (
+            *((n, by) for n in (1, 4) for by in ("recovered", "teacher")), (4, "descent"),
+        )
     ]  # fmt: skip
 
 
 def test_lines_are_means_over_teachers():
     sheet = half_space_sheet(points())
     assert len(sheet.rows) == 4
+    assert sheet.rows[0][7] == "–"  # by descent the largest number of images alone
     assert sheet.rows[1] == (
-        "digits", "4", "4", "80, 10", "0.9800, 0.5000", "0.9800, 0.7000", "25.0", "5.0",
+        "digits", "4", "4", "80, 10", "0.9800, 0.5000", "0.9800, 0.7000", "25.0", "35.0", "5.0",
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ def test_only_many_gaussian_rows_pass(tmp_path):
 
 def test_recovery_counts_what_its_figures_say(tmp_path, monkeypatch):
     monkeypatch.setattr(rebuilding, "STEPS", 40)
+    monkeypatch.setattr(rebuilding, "DESCENT", 100)
     told = []
     found = recovery(Scale((3,), (2, 40), 1, 2, ((2, 60),), 40), 2, told.append)
     found.write(tmp_path, "the command", 1.0)
@@ -32,9 +33,15 @@ def test_recovery_counts_what_its_figures_say(tmp_path, monkeypatch):
     assert [(p["data"], p["images"], p["inputs"]) for p in rebuilt] == [
         (data, images, inputs)
         for data in ("digits", "noise")
-        for images in (2, 40)
-        for inputs in ("recovered", "teacher")
+        for images, inputs in (
+            *((n, by) for n in (2, 40) for by in ("recovered", "teacher")),
+            (40, "descent"),
+        )
     ]
+    layers, guided = rebuilt[-3], rebuilt[-1]  # of 40 noise images
+    assert guided["per_weight"] == layers["per_weight"]
+    assert guided["undetermined"] == layers["undetermined"]
+    assert guided["cosines"][0] > 0.9  # a fresh network's are about zero
     assert rebuilt[2]["per_weight"] == [40 * 196 / 10, 40 * 49 / 28, 40 * 16 / 28]
     few, many = (
         next(p for p in rebuilt if p["images"] == n and p["data"] == "noise") for n in (2, 40)
@@ -43,7 +50,8 @@ def test_recovery_counts_what_its_figures_say(tmp_path, monkeypatch):
     assert many["cosines"][0] == pytest.approx(math.cos(math.radians(many["angles"][0])), abs=1e-4)
     (row,) = [r for r in found.sheets[0].rows if (r[0], r[2]) == ("noise", "40")]
     assert row[6] == f"{100 * many['error']:.1f}"
-    assert len(told) == 4 + 4
+    assert row[7] == f"{100 * guided['error']:.1f}"
+    assert len(told) == 4 + 2 + 4
     students = figures["students"]
     assert [(s["support"], s["teacher"]) for s in students] == [
         ("given", 0),

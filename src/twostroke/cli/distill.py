@@ -138,7 +138,9 @@ def distill(what: DistillConfig) -> int:
         if file.exists():  # of this run before it was stopped
             return Guide.load(file)
         assert teacher.net is not None
-        made = Guide.record(teacher.net, source, views=what.views, listener=bars)
+        made = Guide.record(
+            teacher.net, source, views=what.views, places=what.places, listener=bars
+        )
         made.save(file)
         return made
 

@@ -34,13 +34,13 @@ def guide(
     Args:
         teacher: Folder of a run of `twostroke train`, torchvision:NAME, timm:NAME, or a model.safetensors.
         out: Where to write the guide; a file that is there already is not replaced.
-        images: Folder with pictures of any size and depth, without labels.
+        images: Folder with pictures of any size and depth, without labels; noise draws smooth random ones.
         data: Data set with the images, where no folder is given; teacher is that of the teacher's run.
         data_root: Where named data sets lie or are downloaded to.
         examples: How many images, drawn by the seed; by default all.
         augmentation: Draws the views, as `twostroke train` has it.
         views: How often the teacher looks at each image.
-        places: Keep so many places of each picture, instead of all.
+        places: Keep the masks of so many places of each picture, instead of all.
         seed: Of the draw of images.
         device: cpu, cuda, cuda:1; auto takes the GPU where there is one.
     """
@@ -58,6 +58,7 @@ def guide(
         examples=examples,
         augmentation=augmentation,
         views=views,
+        places=places,
     )
     what.check()
     console = Console()

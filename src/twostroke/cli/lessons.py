@@ -23,13 +23,16 @@ class LessonOptions(DataOptions):
     teacher: str = ""
     """Folder of a run of `twostroke train`, torchvision:NAME, timm:NAME, or a model.safetensors of a run."""
     images: Path | None = None
-    """Folder with pictures of any size and depth, without labels. Left out, training images of --data."""
+    """Folder with pictures of any size and depth, without labels; noise draws smooth random ones, for where
+    you have none. Left out, training images of --data."""
     data: str = "teacher"
     """Data set with the images and the test set; teacher is that of the teacher's run, none is no test set."""
     examples: int | None = None
     """How many images the teacher looks at, drawn by --seed; left out, all."""
     views: int = 1
     """How often the teacher looks at each image, as --augmentation draws it; 1 is the image as it is."""
+    places: int | None = None
+    """Keep the masks of so many places of each picture, instead of all; 16 did as well on pictures of 32×32."""
     guide: Path | None = None
     """A file that `twostroke guide` wrote, instead of a teacher; its images are drawn as they were then."""
     labels: bool = False

@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..data import Augmentation, Examples, ExampleSource, Pictures, photos
+from ..data import Augmentation, Examples, ExampleSource, Pictures, noise, photos
 from ..data.pictures import MEAN, STD
 from ..errors import DataError, SettingsError
 from ..models import create_model
 from ..runs import About, RunFolder, load_weights, read_tensors
 
+NOISE = Path("noise")  # instead of a folder of pictures
+_DRAWN = 1000  # so many, where no number is given
 _PUBLISHED = 224  # pixels that published ImageNet networks take
 
 
@@ -136,8 +138,17 @@ def pictures(
     seed: int,
     augmentation: Augmentation | None = None,
 ) -> Examples:
-    """Pictures without labels, prepared as the teacher takes them."""
+    """Pictures without labels, prepared as the teacher takes them; `NOISE` is no folder, and draws them."""
     about = teacher.about
+    if folder == NOISE and not folder.exists():
+        return noise(
+            count or _DRAWN,
+            about.shape,
+            mean=about.mean,
+            std=about.std,
+            augmentation=augmentation,
+            seed=seed,
+        )
     if about.preprocess != "none":
         raise SettingsError(
             f"the teacher's images were prepared by --preprocess {about.preprocess}, which pictures of a "

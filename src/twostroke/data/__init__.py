@@ -8,6 +8,7 @@ and for augmented views by number, and answers the same every time.
 - `wrapped`: `DatasetExamples` around a torch Dataset, with `workers` that fetch announced batches;
   `check_replayable` tries a source out
 - `pictures`: `Pictures`, files decoded when asked for; `picture_files` finds and checks them
+- `noise`: `noise`, pictures of nothing, where there are none
 - `photos`: `photos`, pictures without labels, from a folder of any depth
 - `bundle`: `Data`, a training and a test source; `from_tensors` and `as_data` make it
 - `augmentation`: `FlipShift`, and `ResizedCrop` for `Pictures`
@@ -22,6 +23,7 @@ from .bundle import Data, as_data, from_tensors
 from .catalog import default_root, list_data, load
 from .draws import draw_integers, draw_order, draw_some
 from .examples import Examples, ExampleSource, announce
+from .noise import noise
 from .photos import photos
 from .pictures import Pictures
 from .preprocessing import Whitening, gcn, local_contrast, preprocess
@@ -49,6 +51,7 @@ __all__ = [
     "list_data",
     "load",
     "local_contrast",
+    "noise",
     "photos",
     "preprocess",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -102,6 +103,7 @@ class Guide:
         view: int | Tensor = 0,  # one for all, or (batch,)
     ) -> Told:
         """What is told of these images; raises `SupportMismatchError` for an image or view it has not."""
+        device = self.rows.device
         indices = indices.cpu().to(torch.int64)
         view = torch.as_tensor(view, dtype=torch.int64).cpu().expand(len(indices))
         for name, values, count in (("image", indices, len(self)), ("view", view, self.views)):
@@ -111,9 +113,17 @@ class Guide:
                     f"{name} {int(bad[0])} is not in this guide, which has {count:,} {name}s, from 0"
                     + ("" if name == "image" else ": record more by Guide.record(views=...)")
                 )
-        rows = view * len(self) + indices
+        rows = (view * len(self) + indices).to(device, non_blocking=True)
         outputs = None if self.outputs is None else self.outputs[rows]
         return Told(Support(self.kept, self.rows[rows]), outputs, self.places)
+
+    def to(self, device: torch.device | str) -> Guide:
+        """The same on another device, which `batch` then answers from."""
+        moved = copy.copy(self)
+        moved.rows = self.rows.to(device)
+        moved.outputs = None if self.outputs is None else self.outputs.to(device)
+        moved.places = {key: index.to(device) for key, index in self.places.items()}
+        return moved
 
     # -- making one --------------------------------------------------------------------------
 

@@ -113,8 +113,8 @@ def _room(q: Tensor) -> Any:
     return torch.empty(q.shape[1:].numel(), dtype=torch.int8).numpy()
 
 
-def variance(q: Tensor) -> float:
-    """Variance (over the count) of all units."""
+def scale(q: Tensor, margin: float, least: float) -> float:
+    """1 / (margin · √(variance + least)) of all units."""
     kernels = _compiled()
     assert kernels is not None
     values = _values(q)
@@ -122,7 +122,7 @@ def variance(q: Tensor) -> float:
     into = sums.numpy()
     base.split(values.shape[1], len(q), lambda part: kernels.moments(values[part], into[part]))
     mean, square = sums.sum(0) / q.numel()
-    return max(float(square - mean * mean), 0.0)
+    return (max(float(square - mean * mean), 0.0) + least) ** -0.5 / margin
 
 
 def value(q: Tensor, packed: Tensor, scale: float) -> float:
@@ -142,13 +142,14 @@ def value(q: Tensor, packed: Tensor, scale: float) -> float:
     return float(sums.sum()) / q.numel()
 
 
-def slope(q: Tensor, packed: Tensor, scale: float, factor: float) -> Tensor:
-    """`factor · s · max(0, 1 - s · scale · q)`, laid out as `q`."""
+def slope(q: Tensor, packed: Tensor, scale: float, grad: Tensor) -> Tensor:
+    """`-2 · scale · grad / units · s · max(0, 1 - s · scale · q)`, laid out as `q`."""
     kernels = _compiled()
     assert kernels is not None
     out = torch.empty_like(q)
     values, bytes_, results = _values(q), packed.numpy(), _values(out)
     number = values.dtype.type
+    factor = -2.0 * scale * float(grad) / q.numel()
 
     def run(part: slice) -> None:
         given = values[part], bytes_[part], _room(q), _pixels(q)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import SettingsError
+from ..store.choose import free_space
 from ..training.evaluate import Loss
 from ..training.objective import Batch, Objective
 from .guide import Guide
@@ -80,6 +81,7 @@ class Guided(Objective):
                 "kd=0 and no labels: the last layer would learn nothing; give one of them a weight"
             )
         self.guide, self.pairs, self.place = guide, pairs, place
+        self._device = torch.device("cpu")
         self.weight, self.labels = weight, labels
         self.kd = 0.0 if guide.outputs is None else kd
         self.temperature, self.share, self.margins = temperature, share, margins
@@ -90,11 +92,16 @@ class Guided(Objective):
 
     def told(self, batch: Batch) -> Told:
         """What the guide tells of a batch."""
+        device = batch.x.device
+        if device != self._device:  # once: where it fits, all of it goes to the device
+            self._device = device
+            if self.guide.nbytes <= (free_space(device, None).device or 0) // 2:
+                self.guide = self.guide.to(device)
         if self.place is None:
             images, view = batch.indices.cpu(), torch.tensor(batch.view % self.guide.views)
         else:
             images, view = self.place(batch.indices, batch.view)
-        return self.guide.batch(images, view).to(batch.x.device)
+        return self.guide.batch(images, view).to(device)
 
     def __call__(self, net: nn.Module, batch: Batch) -> Tensor:
         """Mean over the batch, a scalar with gradient; runs `net` forward once."""

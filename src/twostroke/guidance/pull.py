@@ -20,7 +20,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ..support import bits
-from . import kernels
+from . import gpu, kernels
 
 # a site whose units are all equal has no scale
 _LEAST = 1e-12
@@ -50,34 +50,38 @@ def pull(
 class _Pull(Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, packed: Tensor, margin: float) -> Tensor:
-        wide = _wide(q)
-        fused = kernels.serves(wide)
-        if fused:
-            scale = (kernels.variance(wide) + _LEAST) ** -0.5 / margin
-            value = torch.tensor(kernels.value(wide, packed, scale), dtype=wide.dtype)
-        else:
-            scale = (wide.var(correction=0) + _LEAST).rsqrt() / margin
-            value = _short(wide, _sides(wide, packed), scale).square_().mean()
         ctx.save_for_backward(q, packed)
-        ctx.scale, ctx.fused = scale, fused
-        return value
+        q, fused = _prepared(q)
+        if fused is None:
+            ctx.scale = (q.var(correction=0) + _LEAST).rsqrt() / margin
+            return _short(q, _sides(q, packed), ctx.scale).square_().mean()
+        ctx.scale = fused.scale(q, margin, _LEAST)
+        return torch.as_tensor(fused.value(q, packed, ctx.scale), dtype=_wide(q))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        q, packed = ctx.saved_tensors
-        wide, scale = _wide(q), ctx.scale
-        factor = -2.0 * scale * grad / max(1, q.numel())
-        if ctx.fused:
-            slope = kernels.slope(wide, packed, scale, float(factor))
+        given, packed = ctx.saved_tensors
+        q, fused = _prepared(given)
+        if fused is None:
+            sides = _sides(q, packed)
+            factor = -2.0 * ctx.scale * grad / max(1, q.numel())
+            slope = _short(q, sides, ctx.scale).mul_(sides).mul_(factor)
         else:
-            sides = _sides(wide, packed)
-            slope = _short(wide, sides, scale).mul_(sides).mul_(factor)
-        return slope.to(q.dtype), None, None
+            slope = fused.slope(q, packed, ctx.scale, grad)
+        return slope.to(given.dtype), None, None
 
 
-def _wide(q: Tensor) -> Tensor:
-    return q.float() if q.dtype in (torch.half, torch.bfloat16) else q
+def _prepared(q: Tensor) -> tuple[Tensor, Any]:
+    """The pre-activations as they are counted, and the module of fused kernels that takes them, or None."""
+    if gpu.serves(q):
+        return q, gpu
+    q = q.to(_wide(q))
+    return q, kernels if kernels.serves(q) else None
+
+
+def _wide(q: Tensor) -> torch.dtype:
+    return torch.promote_types(q.dtype, torch.float32)
 
 
 def _sides(q: Tensor, packed: Tensor) -> Tensor:  # (batch, ...) of -1 and 1

@@ -17,7 +17,8 @@ from .sheet import Sheet
 class RebuiltPoint:
     """One network, rebuilt from its masks on so many images. Lists have one entry a hidden layer.
 
-    data: what the images are; inputs: whose outputs a layer was solved on, "recovered" or "teacher".
+    data: what the images are; inputs: whose outputs a layer was solved on, "recovered" or "teacher";
+        "descent" where no layer was solved, but a fresh network guided.
     per_weight: one-bit measurements a weight, images × places / fan-in.
     angles: between recovered and true weights, in degrees, mean over the units that are determined.
     cosines: the same as mean cosine. Both NaN where no unit is.
@@ -44,20 +45,27 @@ def half_space_sheet(points: Sequence[RebuiltPoint]) -> Sheet:
     rows = []
     for data, width, images in dict.fromkeys((p.data, p.width, p.images) for p in points):
         here = [p for p in points if (p.data, p.width, p.images) == (data, width, images)]
-        chained, apart = ([p for p in here if p.inputs == i] for i in ("recovered", "teacher"))
+        chained, apart, guided = (
+            [p for p in here if p.inputs == i] for i in ("recovered", "teacher", "descent")
+        )
         rows.append((
             data, str(width), str(images),
             _layers(chained, lambda p: p.per_weight, "{:.3g}"),
             _layers(chained, lambda p: p.cosines, "{:.4f}"),
             _layers(apart, lambda p: p.cosines, "{:.4f}"),
             f"{100 * fmean(p.error for p in chained):.1f}",
+            f"{100 * fmean(p.error for p in guided):.1f}" if guided else "–",
             f"{100 * fmean(p.teacher_error for p in chained):.1f}",
         ))  # fmt: skip
     heads = (
         "images of", "width", "images", "bits a weight,\nby layer", "cosine to the\ntrue weights",
-        "the same, on the\nteacher's inputs", "test error\nrebuilt (%)", "teacher\n(%)",
+        "the same, on the\nteacher's inputs", "test error by\nlayers (%)", "by descent\n(%)", "teacher\n(%)",
     )  # fmt: skip
-    return Sheet("Networks rebuilt from their masks, layer by layer", heads, tuple(rows))
+    return Sheet(
+        "Networks rebuilt from their masks, layer by layer and by guided descent",
+        heads,
+        tuple(rows),
+    )
 
 
 def draw_half_spaces(
@@ -66,7 +74,7 @@ def draw_half_spaces(
     """Draw the angle to the true weights over bits a weight, a panel a layer; and the test error over images.
 
     A row of panels for each kind of images, a colour a width. Full lines: on what the recovered layers
-    give; dashed: on the teacher's own inputs.
+    give; dashed: on the teacher's own inputs. Crosses: by guided descent.
     """
     from matplotlib.ticker import LogLocator, NullLocator
 
@@ -87,6 +95,9 @@ def draw_half_spaces(
             chained = [p for p in mine if p.inputs == "recovered"]
             line = _means((p.images, 100 * p.error) for p in chained)
             row[-1].plot(*line, "o-", color=colour, ms=3.5, lw=1.2)
+            guided = [p for p in mine if p.inputs == "descent"]
+            line = _means((p.images, 100 * p.error) for p in guided)
+            row[-1].plot(*line, "x--", color=colour, ms=4, lw=1)
             floor = 100 * fmean(p.teacher_error for p in chained)
             row[-1].axhline(floor, color=colour, lw=0.9, ls=":")
         for layer, axes in enumerate(row[:-1]):
@@ -100,7 +111,7 @@ def draw_half_spaces(
             axes.set_title(f"{kind}: layer {layer + 1}", fontsize=9.5)
         row[0].set_ylabel("angle to the true weights (°)")
         row[-1].set(xscale="log", ylim=(0, 100), xlabel="images", ylabel="test error (%)")
-        row[-1].set_title(f"{kind}: rebuilt (dotted: teacher)", fontsize=9.5)
+        row[-1].set_title(f"{kind}: rebuilt (×: by descent; dotted: teacher)", fontsize=9.5)
         for axes in row:
             plain(axes)
     handles, labels = panels[0][0].get_legend_handles_labels()

@@ -1,0 +1,114 @@
+"""What the documentation site has beside the pages of this folder; `mkdocs.yml` names this file as a hook.
+
+Results of benchmarks and the changelog lie outside of this folder, and pages link to them where they lie. Here
+they become pages of the site, and the links follow. Reference pages are made of each room's `__all__`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from posixpath import normpath, relpath
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+FIGURES = "benchmarks/results"
+ROOMS = {
+    "support": "Sites, record, hold",
+    "guidance": "Given supports",
+    "guidance.students": "Students",
+    "alternation": "Alternation",
+    "training": "Training",
+    "data": "Data",
+    "models": "Models",
+    "store": "Stores of masks",
+    "runs": "Runs",
+    "solvers": "Solvers",
+    "theory": "Theory",
+    "sparsity": "Dense-sparse-dense",
+    "report": "Reports",
+    "outcome": "Status and result",
+    "errors": "Errors",
+}
+LINK = re.compile(r"(\]\()(?!https?:|#|mailto:)([^)#\s]+)")
+
+
+def names_of(room: str) -> list[str]:
+    """Public names of a room: its `__all__`, or the classes and functions of a file."""
+    path = ROOT / "src/twostroke" / room.replace(".", "/")
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    body = ast.parse(file.read_text()).body
+    for node in body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return [name for name in ast.literal_eval(node.value) if not _is_room(path, name)]
+    public = (n.name for n in body if isinstance(n, ast.ClassDef | ast.FunctionDef))
+    return [name for name in public if not name.startswith("_")]
+
+
+def _is_room(path: Path, name: str) -> bool:
+    return (path / name).is_dir() or (path / f"{name}.py").is_file() and name == "students"
+
+
+def reference(room: str) -> str:
+    """One reference page."""
+    title = ROOMS[room]
+    parts = [f"# {title}\n\n`twostroke.{room}`\n"]
+    parts += [f"::: twostroke.{room}.{name}\n" for name in names_of(room)]
+    return "\n".join(parts)
+
+
+def on_config(config: Any) -> Any:
+    """A line of the navigation for each room."""
+    rooms = [{title: f"reference/{room}.md"} for room, title in ROOMS.items()]
+    for entry in config.nav:
+        if "Reference" in entry:
+            entry["Reference"] = ["reference/index.md", *rooms]
+    return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add results, the changelog and the reference."""
+    from mkdocs.structure.files import File
+
+    for path in sorted((ROOT / FIGURES).rglob("*")):
+        if path.is_file():
+            to = f"figures/{path.relative_to(ROOT / FIGURES).as_posix()}"
+            files.append(File.generated(config, to, abs_src_path=str(path)))
+    files.append(File.generated(config, "CHANGELOG.md", abs_src_path=str(ROOT / "CHANGELOG.md")))
+    table = "\n".join(
+        f"| [{title}]({room}.md) | `twostroke.{room}` | {', '.join(f'`{n}`' for n in names_of(room))} |"
+        for room, title in ROOMS.items()
+    )
+    index = (
+        f"# Reference\n\nWhat is public, by room.\n\n| | room | names |\n|---|---|---|\n{table}\n"
+    )
+    files.append(File.generated(config, "reference/index.md", content=index))
+    for room in ROOMS:
+        files.append(File.generated(config, f"reference/{room}.md", content=reference(room)))
+    return files
+
+
+def on_page_markdown(text: str, page: Any, config: Any, files: Any) -> str:
+    """Links to what lies outside of this folder lead to its page here."""
+    source = page.file.src_uri
+    if source.startswith("figures/"):  # as it lies in the checkout
+        source = f"../{FIGURES}/{source.removeprefix('figures/')}"
+    elif source == "CHANGELOG.md":
+        source = "../CHANGELOG.md"
+    elif source == "README.md":
+        source = "../README.md"
+
+    def follow(match: re.Match[str]) -> str:
+        target = normpath(f"{Path(source).parent.as_posix()}/{match[2]}")
+        if target.startswith(f"../{FIGURES}/"):
+            target = "figures/" + target.removeprefix(f"../{FIGURES}/")
+        elif target == "../CHANGELOG.md":
+            target = "CHANGELOG.md"
+        elif target.startswith("../docs/"):
+            target = target.removeprefix("../docs/")
+        elif target == "../README.md":
+            target = "index.md"
+        return match[1] + relpath(target, Path(page.file.src_uri).parent.as_posix() or ".")
+
+    return LINK.sub(follow, text)
