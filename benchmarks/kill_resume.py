@@ -2,9 +2,9 @@
 
 All commands that train: train, dsd, distill, and reproduce with a small net; on data that this script makes.
 Each runs in a process of its own, a copy of this one (which saves the time of loading and compiling), is killed
-by SIGKILL, goes on by `--resume` (reproduce by the same command), is killed again, and so forth. What it ends with
-must be, bit for bit, what a run ends with that was never killed: every file of its folder, but for seconds and
-pictures.
+by SIGKILL, goes on by `--resume` (reproduce by the same command), is killed again, and so forth. What it ends
+with must be, bit for bit, what a run ends with that was never killed: every file of its folder, but for seconds
+and pictures.
 """
 
 from __future__ import annotations
