@@ -219,12 +219,14 @@ def main() -> None:
             print(f"{name}: {took[name]:.1f} s, {len(whole[name])} files", flush=True)
         for number, name in enumerate(itertools.cycle(every)):
             folder, row = root / f"killed-{number}", table[name]
+            left = draw.randint(1, 4)  # kills of this run; then it may end
             while True:
                 child = start(words(every[name], folder), log)
                 kills = sum(r["kills"] for r in table.values())
                 over = kills >= options.kills or time.monotonic() > end
-                if not over:
-                    time.sleep(draw.uniform(0, took[name] / 3))
+                if not over and left:
+                    left -= 1
+                    time.sleep(draw.uniform(0, took[name]))
                     os.kill(child, signal.SIGKILL)
                 _, status = os.waitpid(child, 0)
                 if os.WIFSIGNALED(status):

@@ -68,9 +68,11 @@ def load_student(path: str | PathLike[str]) -> nn.Module:
     path = Path(path)
     weights, metadata = read(path)
     student, found = _parse(path, metadata)
-    model = student.build()
     try:
+        model = student.build()
         resize(model, found, weights)
+    except TwostrokeError:
+        raise
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise RunFolderError(
             f"{path} does not fit {student.model} as it is built here: {error}"
