@@ -158,7 +158,12 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 def untimed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: untimed(v) for k, v in value.items() if "seconds" not in k}
+        # "reached" has pairs of epochs and seconds
+        return {
+            k: untimed({t: v[t] and v[t][0] for t in v} if k == "reached" else v)
+            for k, v in value.items()
+            if "seconds" not in k
+        }
     return [untimed(v) for v in value] if isinstance(value, list) else value
 
 
