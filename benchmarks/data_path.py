@@ -4,13 +4,19 @@ Random images of CIFAR-10's size, mirrored and shifted by up to four pixels, nor
 batches. The variants take turns, a whole pass over the images each time; workers stay from pass to
 pass. `Examples` holds uint8 images in the memory of one device and draws a batch's augmentation at
 once; the others treat one image at a time, as a DataLoader does.
+
+With --pictures COUNT it is JPEG pictures of 500 x 375 pixels in a folder instead, brought to 224: by random
+resized crops, decoded at every use, and by the middle, which `load` decodes once.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
 from PIL import Image
@@ -19,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from common import add_device, paired, parser_of, show, write
-from twostroke.data import DatasetExamples, Examples, FlipShift, announce
+from twostroke.data import DatasetExamples, Examples, FlipShift, announce, load
 
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
 SHIFT = 4
@@ -72,7 +78,7 @@ def from_source(source, batch: int) -> Callable[[], int]:
     def work() -> int:
         view, seen = next(views), 0
         order = torch.randperm(len(source)).split(batch)
-        announce(source, order)
+        announce(source, order, view=view)
         for indices in order:
             x, _ = source.batch(indices, view=view, seed=0)
             seen += len(x)
@@ -111,9 +117,37 @@ def variants(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], in
             )
 
 
+def pictures(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Callable[[], int]]]:
+    draw = np.random.default_rng(0)
+    for k in range(options.pictures):
+        file = folder / "train" / f"{k % 2}" / f"{k}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        small = draw.integers(0, 256, (47, 63, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((500, 375), Image.Resampling.BICUBIC).save(file)
+    (folder / "val").symlink_to(folder / "train")
+    last = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    kinds = {
+        "random crops": ("resized-crop", [v2.RandomResizedCrop(224), v2.RandomHorizontalFlip()]),
+        "middles": ("none", [v2.Resize(256), v2.CenterCrop(224)]),
+    }
+    for kind, (augmentation, theirs) in kinds.items():
+        data = load(f"folder:{folder}", image_size=224, augmentation=augmentation)
+        yield f"{kind}, load", from_source(data.train.to(options.device), options.batch)
+        for workers in (0, 2):
+            loader = DataLoader(
+                torchvision.datasets.ImageFolder(folder / "train", v2.Compose([*theirs, *last])),
+                options.batch,
+                shuffle=True,
+                num_workers=workers,
+                persistent_workers=workers > 0,
+            )
+            yield f"{kind}, ImageFolder, {workers} workers", from_loader(loader, options.device)
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--pictures", type=int, default=0)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--turns", type=int, default=9)
     add_device(parser)
@@ -123,14 +157,17 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     options = parse()
     torch.manual_seed(0)
-    works = dict(variants(options))
-    for name, work in works.items():
-        if (seen := work()) != options.images:
-            raise SystemExit(f"{name} gives {seen} of {options.images} images")
-    result = paired(works, options.turns)
-    show(f"{options.images:,} images of 3×32×32, batches of {options.batch}", result)
+    count = options.pictures or options.images
+    with tempfile.TemporaryDirectory() as folder:
+        works = dict(pictures(options, Path(folder)) if options.pictures else variants(options))
+        for name, work in works.items():
+            if (seen := work()) != count:
+                raise SystemExit(f"{name} gives {seen} of {count} images")
+        result = paired(works, options.turns)
+    what = "pictures of 500×375" if options.pictures else "images of 3×32×32"
+    show(f"{count:,} {what}, batches of {options.batch}", result)
     for figures in result.values():
-        figures["images_per_second"] = 1e3 * options.images / figures["median_ms"]
+        figures["images_per_second"] = 1e3 * count / figures["median_ms"]
     write(options.out, options, torchvision=torchvision.__version__, variants=result)
 
 

@@ -7,6 +7,7 @@ import json
 import random
 import struct
 import tomllib
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -174,7 +175,8 @@ def seal_guide(path: Path, told: dict[str, str], tensors: dict[str, torch.Tensor
 
 def seal_support(path: Path, told: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:
     rows = tensors.get("rows", torch.zeros(1))
-    told["checksum"] = support_file._checksum(told[support_file._FORMAT], rows)
+    crc = zlib.crc32(rows.numpy())
+    told["checksum"] = support_file._checksum(told[support_file._FORMAT], rows.shape, crc)
     save_file(tensors, path, told)
 
 

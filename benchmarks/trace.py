@@ -1,12 +1,13 @@
 """Whether the numbers on a page are those of the results that it links to: python benchmarks/trace.py
 
-A block of README.md or docs/ (a paragraph, a point of a list, a table with the paragraph before it) that links to
-folders of `results/` is checked: each of its numbers with a decimal point must stand in a README of these
+A block of README.md or docs/ (a paragraph, a point of a list, a table with the paragraph before it) that links
+to folders of `results/` is checked: each of its numbers with a decimal point must stand in a README of these
 folders, or be a number of their files, rounded. Prints what does not, and ends with 1.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections.abc import Iterator
@@ -73,7 +74,13 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Options of the command line: none."""
+    return argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
+
+
 def main() -> None:
+    parse()
     wrong = [line for page in pages() for line in untraced(page)]
     print("\n".join(wrong) or "every number stands in the results that its paragraph links to")
     raise SystemExit(bool(wrong))

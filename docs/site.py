@@ -27,6 +27,7 @@ ROOMS = {
     "solvers": "Solvers",
     "theory": "Theory",
     "sparsity": "Dense-sparse-dense",
+    "study": "Study",
     "report": "Reports",
     "outcome": "Status and result",
     "errors": "Errors",
@@ -41,13 +42,9 @@ def names_of(room: str) -> list[str]:
     body = ast.parse(file.read_text()).body
     for node in body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return [name for name in ast.literal_eval(node.value) if not _is_room(path, name)]
+            return [n for n in ast.literal_eval(node.value) if f"{room}.{n}" not in ROOMS]
     public = (n.name for n in body if isinstance(n, ast.ClassDef | ast.FunctionDef))
     return [name for name in public if not name.startswith("_")]
-
-
-def _is_room(path: Path, name: str) -> bool:
-    return (path / name).is_dir() or (path / f"{name}.py").is_file() and name == "students"
 
 
 def reference(room: str) -> str:

@@ -1,6 +1,6 @@
 """A small problem that every room above the core is tried on: four kinds of blobs, a net of two sites."""
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,9 @@ def toy_net(seed: int = 0, *, norm: bool = False, dropout: float = 0.0) -> nn.Mo
 
 def toy_record(**changes: object) -> EpochRecord:
     """An epoch of which only what matters is said."""
-    values: dict[str, object] = {f.name: 0.5 for f in fields(EpochRecord)}
+    values: dict[str, object] = {
+        f.name: 0.5 for f in fields(EpochRecord) if f.default is f.default_factory is MISSING
+    }
     values |= {
         "epoch": 1,
         "phase": "held",
@@ -33,6 +35,7 @@ def toy_record(**changes: object) -> EpochRecord:
         "steps": 30,
         "visits": 100,
         "stroke_visits": 0,
+        "note": "",
     }
     return EpochRecord(**(values | changes))  # type: ignore[arg-type]
 

@@ -14,15 +14,17 @@ The support may also be given by another, trained network:
     guide = twostroke.Guide.record(teacher, images)      # one bit a unit, and the teacher's outputs
     result = twostroke.distill(student, guide, images)   # a fresh or smaller network, without labels
 
-`theory`, `solvers`, `sparsity`, `store` and `runs` are rooms of their own: `twostroke.theory.linear_map`.
+`theory`, `solvers`, `sparsity`, `study`, `store` and `runs` are rooms of their own:
+`twostroke.theory.linear_map`.
 """
 
-from . import data, errors, models, solvers, sparsity, theory
+from . import data, errors, models, solvers, sparsity, study, theory
 from ._version import __version__
 from .alternation import BatchWise, InstanceWise, Plateau
 from .guidance import Guide, distill, guided, pair
 from .outcome import Status
 from .runs import RunFolder
+from .study import record
 from .support import (
     BatchEnergy,
     Energy,
@@ -34,7 +36,6 @@ from .support import (
     check,
     compile_held,
     hold,
-    record,
     recording,
     sites,
 )
@@ -74,5 +75,6 @@ __all__ = [
     "sites",
     "solvers",
     "sparsity",
+    "study",
     "theory",
 ]

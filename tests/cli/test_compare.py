@@ -2,6 +2,7 @@
 
 import pytest
 
+import twostroke.report
 from tests.toy import toy_record
 from twostroke.runs import History, RunFolder
 
@@ -12,30 +13,52 @@ from .typed import run
 def runs(tmp_path):
     """Two finished runs on the same data, and one on other data."""
     for name, data in (("a", "mnist-12k"), ("b", "mnist-12k"), ("c", "cifar10")):
-        folder = RunFolder.create(tmp_path / name, {"data": data})
+        folder = RunFolder.create(tmp_path / name, {"data": data, "seed": ord(name)})
         folder.save_history(History(toy_record(epoch=k, error=9.0 - k) for k in (1, 2)))
     return tmp_path
 
 
-def test_a_table_a_picture_and_what_it_took_to_a_target(capsys, runs):
-    out = runs / "both.png"
+def test_a_table_a_page_and_what_it_took_to_a_target(capsys, runs):
+    out = runs / "both"
+    out.mkdir()
+    (out / "report.html").write_text("from before")
     code, text, _ = run(capsys, "compare", runs / "a", runs / "b", "--out", out, "--targets", 99, 0)
     assert code == 0
     assert "to error %" in text
     assert "steps" in text
     assert "different data" not in text
-    assert out.read_bytes()[:4] == b"\x89PNG"
-    code, _, err = run(capsys, "compare", runs / "a", "--out", out)
-    assert code == 2
-    assert "there already" in err
+    assert "seed" in text
+    assert f"report: {out / 'report.html'}" in text.replace("\n", "")
+    assert {p.name for p in out.iterdir()} == {"curves.png", "report.html"}
+    page = (out / "report.html").read_text()
+    for told in (
+        "best %",
+        "to error %",
+        "setting that",
+        ">seed<",
+        ", log scale",
+        "2 runs side by side",
+    ):
+        assert told in page
+
+
+def test_a_single_run_has_its_own_report_made_again(capsys, runs, monkeypatch):
+    monkeypatch.chdir(runs)
+    code, text, _ = run(capsys, "compare", "a")
+    assert code == 0
+    assert "report: a/report.html" in text
+    assert "mnist-12k" in (runs / "a" / "report.html").read_text()
+    assert (runs / "a" / "curves.png").exists()
+    assert not (runs / "twostroke-compare").exists()
 
 
 @pytest.mark.filterwarnings("error")
 def test_it_names_the_folder_it_is_in_and_tells_of_other_data(capsys, runs, monkeypatch):
     monkeypatch.chdir(runs / "a")
+    monkeypatch.setattr(twostroke.report, "write_comparison", lambda folder, *runs, **told: folder)
     code, text, _ = run(capsys, "compare", ".", "../c")
     assert code == 0
-    assert "│ a " in text
+    assert "\n a " in text
     assert "different data" in text
     assert "a on mnist-12k, c on cifar10" in text
 
@@ -49,11 +72,13 @@ def test_it_names_the_folder_it_is_in_and_tells_of_other_data(capsys, runs, monk
         (["a", "--targets", "nan"], "between 0 and 100"),
         (["a", "--targets", 101], "between 0 and 100"),
         (["a", "b/../a"], "more than once"),
+        (["a", "b", "--out", "c"], "c holds a run"),
+        (["a", "--out", "c/config.toml"], "c/config.toml is a file, and --out is a folder"),
     ],
 )
-def test_bad_requests_leave_no_picture(capsys, runs, monkeypatch, arguments, message):
+def test_bad_requests_leave_no_report(capsys, runs, monkeypatch, arguments, message):
     monkeypatch.chdir(runs)
     code, _, err = run(capsys, "compare", *arguments)
     assert code == 2
     assert message in err
-    assert not (runs / "curves.png").exists()
+    assert not list(runs.rglob("report.html"))

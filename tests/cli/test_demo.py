@@ -56,13 +56,18 @@ def test_demo_shows_its_four_arms(capsys, tmp_path):
     assert code == 0
     assert {p.name for p in (tmp_path / "d").iterdir()} >= {
         "curves.png",
+        "report.html",
         "sgd.csv",
         "instance-wise.csv",
         "batch-wise.csv",
         "muon.csv",
     }
-    lines = [line for line in out.splitlines() if "Muon" in line and "│" in line]
-    assert any(" 1 │" in line for line in lines)  # one epoch against two
+    assert "the fresh networks" in out  # where the time went
+    lines = [line.split() for line in out.splitlines() if line.startswith(" Muon ")]
+    assert [line[1] for line in lines] == ["1"]  # one epoch against two
+    page = (tmp_path / "d" / "report.html").read_text()
+    assert page.count("<svg ") == 4
+    assert "The teacher is the network trained by Muon" in page
 
 
 @pytest.mark.parametrize(("epochs", "half"), [(1, 1), (2, 1), (6, 3), (7, 3)])

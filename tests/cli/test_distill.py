@@ -1,5 +1,7 @@
 """`twostroke distill` and `twostroke guide`, on toy images."""
 
+import os
+import signal
 import tomllib
 
 import numpy as np
@@ -175,25 +177,32 @@ def test_slips_are_named_and_leave_nothing(capsys, teacher, tmp_path, options, m
 def test_a_stopped_run_goes_on(capsys, teacher, tmp_path, monkeypatch):
     from twostroke.cli.progress import RunBars
 
-    real = RunBars.epoch
+    def stop(self, where):
+        if where.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
 
-    def stop(self, record):
-        real(self, record)
-        raise KeyboardInterrupt
-
-    options = ["--examples", 40, "--steps", "150", "--batch-size", "20", "--probe", "20"]
+    options = ["--examples", 40, *QUICK]
     options = ["distill", "--teacher", teacher, *options]
     run(capsys, *options, "--out", tmp_path / "whole")
-    monkeypatch.setattr(RunBars, "epoch", stop)
-    code, said, _ = run(capsys, *options, "--out", tmp_path / "s")
-    assert code == 130
-    assert "distill --resume" in words(said)
-    monkeypatch.setattr(RunBars, "epoch", real)
-    code, _, err = run(capsys, "distill", "--resume", tmp_path / "s")
-    assert code == 0, err
-    nets = [load_student(tmp_path / name / "student.safetensors") for name in ("s", "whole")]
-    for p, q in zip(*(net.parameters() for net in nets), strict=True):
-        assert torch.equal(p, q)
+    for name in ("s", "t"):
+        with monkeypatch.context() as patched:
+            patched.setattr(RunBars, "step", stop)
+            code, said, _ = run(capsys, *options, "--out", tmp_path / name)
+        assert code == 130
+        assert "distill --resume" in words(said)
+        again = options[1:] if name == "t" else []
+        code, said, err = run(
+            capsys, "distill", *again, "--out" if again else "--resume", tmp_path / name
+        )
+        assert code == 0, err
+        assert "goes on in epoch 1, after 2 of 12 steps" in words(said)
+        nets = [load_student(tmp_path / one / "student.safetensors") for one in (name, "whole")]
+        for p, q in zip(*(net.parameters() for net in nets), strict=True):
+            assert torch.equal(p, q)
+    code, _, err = run(capsys, "train", "--resume", tmp_path / "s")
+    assert (code, "`twostroke distill --resume" in err) == (2, True)
+    code, _, err = run(capsys, "distill", "--resume", tmp_path / "s", "--epochs", 10)
+    assert (code, "is --steps: leave --epochs out" in err) == (2, True)
 
 
 def test_teachers_by_name(teacher, tmp_path):

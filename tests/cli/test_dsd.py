@@ -29,6 +29,7 @@ QUICK += ["--batch-size", 40]
 FROM_TRAINED = [*QUICK[:2], "--scale", "smoke", "--batch-size", 40]  # no dense phase
 
 
+@pytest.mark.usefixtures("pages")
 def test_a_run_ends_in_a_plain_model_and_a_table(capsys, digits, tmp_path):
     out = tmp_path / "a"
     code, text, _ = run(
@@ -38,6 +39,7 @@ def test_a_run_ends_in_a_plain_model_and_a_table(capsys, digits, tmp_path):
     assert "dense again" in text.replace("\n", " ") or "again" in text
     assert "off %" in text
     assert (out / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert "What it gets wrong" in (out / "report.html").read_text()
     create_model("allcnn-mini", in_channels=1, classes=4).load_state_dict(
         load_file(out / "model.safetensors")
     )
@@ -82,8 +84,8 @@ def test_a_stopped_run_goes_on(capsys, digits, tmp_path, monkeypatch):
         (["--ratio", 0.3, "--mask", "none"], "--ratio belongs to --mask magnitude"),
         (["--price", 0.3], "--price belongs to connections and units"),
         (["--ratio", 1.5], "share of weights to prune"),
-        (["--weights", "nowhere"], "nowhere has no model.safetensors: give the folder of a run"),
-        (["--weights", __file__], "is a file: give the folder of a run"),
+        (["--weights", "nowhere"], "--weights nowhere: nothing is there. Give torchvision"),
+        (["--weights", __file__], "is not a file of safetensors"),
         (["--model", "resnt18", "--data", "npz:nowhere.npz"], "no model 'resnt18'; did you mean"),
         (["--model", "resnet81"], "no model 'resnet81'"),
         (["--batch-size", 0], "batch_size is 1 or more"),
@@ -202,13 +204,16 @@ def test_resume_takes_the_runs_options_and_checks_the_file(capsys, digits, tmp_p
     run(capsys, "dsd", "--data", digits, *QUICK, "--out", a)
     code, _, err = run(capsys, "dsd", "--resume", a, "--price", 3)
     assert code == 2
-    assert "and price was left out there: give no other option beside --resume" in err
+    assert "price = left out, not 3.0: go on with the settings that it was started with" in err
+    code, _, err = run(capsys, "dsd", "--resume", a, "--epochs", 1, 1, 2)
+    assert code == 2
+    assert "epochs = [1, 1, 1], not [1, 1, 2]" in err
     assert run(capsys, "dsd", "--resume", a, *QUICK)[0] == 0  # which are the run's own
     file = a / "config.toml"
     text = file.read_text()
     for change, message in [
         (
-            text.replace("seed = 0", 'seed = "zero"'),
+            text.replace("\nseed = 0", '\nseed = "zero"'),
             "seed is 'zero', where a whole number is wanted",
         ),
         (
@@ -216,7 +221,7 @@ def test_resume_takes_the_runs_options_and_checks_the_file(capsys, digits, tmp_p
             "mask is 'x', where one of magnitude, batch-connections,",
         ),
         (text.replace("1,", '"1",', 1), "epochs is ['1', 1, 1], where a list of 3, each a whole"),
-        (text.replace("seed = 0", "sede = 0"), "no option 'sede', did you mean 'seed'?"),
+        (text.replace("\nseed = 0", "\nsede = 0"), "no option 'sede', did you mean 'seed'?"),
         (text.replace('"dsd"', '"train"'), "holds a run of `twostroke train`"),
         (text.replace("command", "comand"), "no option 'comand'"),
     ]:
@@ -249,7 +254,7 @@ def test_stopped_outside_training_and_in_the_first_epoch(capsys, digits, tmp_pat
     from twostroke.cli.progress import RunBars
 
     def stop(*_, **__):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
 
     for name, (place, attribute) in {
         "masks": (Magnitude, "find"),
@@ -262,7 +267,16 @@ def test_stopped_outside_training_and_in_the_first_epoch(capsys, digits, tmp_pat
         assert code == 130
         assert f"go on with: twostroke dsd --resume {tmp_path / name}" in text
         assert "nan" not in text
+    # either command goes on with it
     assert run(capsys, "dsd", "--resume", tmp_path / "before")[0] == 0
+    code, text, _ = run(capsys, "dsd", "--data", digits, *QUICK, "--out", tmp_path / "step")
+    assert code == 0
+    assert "goes on in epoch 1, after 1 of 3 steps" in text.replace("\n", " ")
+    first, second = (load_file(tmp_path / n / "model.safetensors") for n in ("before", "step"))
+    assert all(torch.equal(first[name], value) for name, value in second.items())
+    code, _, err = run(capsys, "train", "--resume", tmp_path / "step")
+    assert code == 2
+    assert f"go on with it by `twostroke dsd --resume {tmp_path / 'step'}`" in err
 
 
 def test_many_layers_are_summed_up(tmp_path):

@@ -247,7 +247,9 @@ def test_ratio_and_price_belong_to_their_masks():
 def kept(tmp_path):
     """The folder of a run that held supports."""
     given = train(*OUT, *NESTED)
-    return RunFolder.create(tmp_path / "kept", {"command": "train"} | plain(given)).path
+    folder = RunFolder.create(tmp_path / "kept", {"command": "train"} | plain(given)).path
+    (folder / "checkpoint.safetensors").touch()
+    return folder
 
 
 def test_resume_takes_the_runs_options_and_those_that_are_equal(kept):
@@ -261,21 +263,32 @@ def test_resume_takes_the_runs_options_and_those_that_are_equal(kept):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", 5], "and epochs was 3 there"),
-        (["--lr", 0.5], "and lr was left out there"),
-        (["--ema-decay", "None"], "and ema_decay was 0.9 there"),
-        (["--instance.gap", 2], "and instance.gap was 5 there"),
-        (["--instance.drift", "None"], "and instance.drift was 0.1 there"),
-        (["--batch.density", 0.5], "and batch.density was left out there"),
-        (["--alternation", "batch"], "and alternation was instance there"),
+        (["--lr", 0.5], "lr = left out, not 0.5: that may change where a run has diverged"),
+        (["--ema-decay", "None"], "ema_decay = 0.9, not left out: go on with the settings"),
+        (["--augmentation", "none"], "augmentation = 'shift', not 'none'"),  # the default
+        (["--instance.gap", 2], "instance.gap = 5, not 2"),
+        (["--instance.drift", "None"], "instance.drift = 0.1, not 'none'"),
+        (["--batch.density", 0.5], "batch.density = left out, not 0.5"),
+        (["--alternation", "batch"], "alternation = 'instance', not 'batch'"),
         (["--out", "b"], "leave --out out"),
         (["--config", "c.toml"], "leave --config out"),
     ],
 )
 def test_resume_refuses_an_option_that_differs_by_name(kept, arguments, message):
-    with pytest.raises(SettingsError) as error:
+    with pytest.raises((SettingsError, RunFolderError)) as error:
         train("--resume", kept, *arguments)
     assert message in str(error.value)
+
+
+def test_resume_takes_options_that_may_change(kept):
+    given = train("--resume", kept, "--epochs", 10, "--device", "cpu")
+    assert (given.settings.epochs, given.settings.device) == (10, "cpu")
+    assert given.instance.gap == 5
+    (kept / "diverged.txt").write_text("in epoch 3")
+    assert train("--resume", kept, "--lr", 0.5).settings.lr == 0.5
+    assert train("--resume", kept, "--instance.gap", 1).instance.gap == 1
+    with pytest.raises(RunFolderError, match="since it diverged lr, max_grad_norm"):
+        train("--resume", kept, "--batch-size", 30)
 
 
 def test_resume_by_the_other_command_and_of_no_run(kept, tmp_path):

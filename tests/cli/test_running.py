@@ -3,12 +3,13 @@
 import io
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from torch import nn
 
-from tests.toy import toy_record
+from tests.toy import toy_data, toy_record
 from twostroke.cli.running import carry_out, stoppable
 from twostroke.errors import SettingsError
 from twostroke.outcome import Status
@@ -27,8 +28,6 @@ class Carried:
             self.run,
             Console(file=text, width=200),
             command="train",
-            name="toy",
-            title="toy",
             **options,
         )
         self.text = text.getvalue()
@@ -36,11 +35,11 @@ class Carried:
 
 
 def result(status, epochs=1, **told):
-    history = History(toy_record(epoch=k + 1, error=7.25) for k in range(epochs))
+    history = History(toy_record(epoch=k + 1, error=7.25, held_steps=15) for k in range(epochs))
     return FitResult(status=status, model=nn.Linear(1, 1), history=history, **told)
 
 
-KEPT = {"metrics.csv", "model.safetensors", "curves.png"}
+KEPT = {"metrics.csv", "model.safetensors"}
 
 
 @pytest.mark.parametrize(
@@ -53,11 +52,12 @@ KEPT = {"metrics.csv", "model.safetensors", "curves.png"}
     ],
 )
 def test_what_came_out_is_kept_and_told(tmp_path, status, code):
-    done = Carried(tmp_path, lambda bars: result(status, detail="in epoch 1"))
+    done = Carried(tmp_path, lambda bars: result(status, detail="in epoch 1"), alternates=True)
     assert done.code == code
     assert done.files == KEPT
     assert f"{status} (in epoch 1): " in done.text
     assert f"live test error 7.25 %; everything is in {tmp_path}" in done.text
+    assert "500 ms of training, 500 ms of evaluation, 50 % of the steps held" in done.text
     go_on = f"go on with: twostroke train --resume {tmp_path}"
     assert (go_on in done.text) == (status is Status.INTERRUPTED)
 
@@ -68,6 +68,27 @@ def test_a_run_without_a_whole_epoch_and_its_average(tmp_path):
     )
     assert "no epoch was completed" in done.text
     assert done.files == {*KEPT, "average.safetensors"}
+
+
+@pytest.mark.usefixtures("pages")
+def test_the_report_knows_what_the_model_answers_unless_it_was_stopped(tmp_path):
+    source = toy_data().test
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 4))
+
+    def work(status):
+        return lambda bars: replace(result(status), model=net)
+
+    done = Carried(tmp_path, work(Status.FINISHED), test=source, note="80 toys")
+    assert done.files == {*KEPT, "answers.safetensors", "curves.png", "report.html"}
+    page = (tmp_path / "report.html").read_text()
+    assert "80 toys" in page
+    assert "finished: All epochs were run." in page
+    assert "of 80 test examples" in page
+    done = Carried(
+        tmp_path, work(Status.INTERRUPTED), test=source
+    )  # the answers are of other weights
+    assert "answers.safetensors" not in done.files
+    assert "test examples" not in (tmp_path / "report.html").read_text()
 
 
 def test_a_note_is_told_once(tmp_path):

@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from tests.processes.several import interruptible
 from tests.training.faults import in_a_child
 from twostroke.cli import main
+from twostroke.cli.progress import RunBars
 from twostroke.runs import History, RunFolder
 
-from .typed import QUICK, run
+from .typed import QUICK, run, words
 
 
 def same_weights(a, b):
@@ -41,7 +42,8 @@ def test_train_fills_a_folder_that_repeats_the_run(capsys, digits, tmp_path, kin
         "config.toml",
         "metrics.csv",
         "model.safetensors",
-        "curves.png",
+        "answers.safetensors",
+        "sites.csv",
         "versions.json",
         "checkpoint.safetensors",
     }
@@ -50,18 +52,22 @@ def test_train_fills_a_folder_that_repeats_the_run(capsys, digits, tmp_path, kin
     assert (config["command"], config["alternation"], config["epochs"]) == ("train", kind, 2)
     phases = History.load(a / "metrics.csv").column("phase")
     assert phases == ["live", "live" if kind == "none" else "held"]
-    assert (a / "curves.png").read_bytes()[:4] == b"\x89PNG"
     code, _, _ = run(capsys, "train", "--config", a / "config.toml", "--out", b)
     assert code == 0
     assert same_weights(a, b)
 
 
+@pytest.mark.usefixtures("pages")
 def test_the_average_of_the_weights_is_kept_beside_them(capsys, digits, tmp_path):
     options = ["--data", digits, *QUICK, "--ema-decay", 0.9, "--max-grad-norm", 5]
     assert run(capsys, "train", *options, "--out", tmp_path / "a")[0] == 0
     model, mean = (load_file(tmp_path / "a" / f"{n}.safetensors") for n in ("model", "average"))
     assert model.keys() == mean.keys()
     assert any((model[name] != mean[name]).any() for name in model)
+    page = (tmp_path / "a" / "report.html").read_text()
+    assert f"allcnn-mini on {digits}" in page
+    assert "test, average of the weights" in page
+    assert "of 120 test examples" in page
 
 
 @pytest.mark.parametrize(
@@ -81,6 +87,7 @@ def test_the_average_of_the_weights_is_kept_beside_them(capsys, digits, tmp_path
         (["--augmentation", "flipshift"], "flip-shift"),
         (["--resume", "nowhere"], "nowhere"),
         (["--config", "nowhere.toml"], "nowhere.toml"),
+        (["--track", "tensorbord"], "did you mean 'tensorboard'?"),
     ],
 )
 def test_bad_input_names_culprit_and_fix_and_leaves_no_folder(
@@ -135,8 +142,6 @@ def test_masks_in_a_file_of_the_runs_folder(capsys, digits, tmp_path):
 
 
 def test_resume_goes_on_and_tells_where_from(capsys, digits, tmp_path, monkeypatch):
-    from twostroke.cli.progress import RunBars
-
     a, whole = tmp_path / "a", tmp_path / "whole"
     options = ["--data", digits, *KINDS["instance"], "--alternation", "instance", *QUICK]
     run(capsys, "train", *options, "--out", whole)
@@ -151,7 +156,7 @@ def test_resume_goes_on_and_tells_where_from(capsys, digits, tmp_path, monkeypat
     assert f"go on with: twostroke train --resume {a}" in out
     code, _, err = run(capsys, "train", "--resume", a, "--instance.gap", 7)
     assert code == 2
-    assert "instance.gap was 2 there" in err
+    assert "instance.gap = 2, not 7: that may change where a run has diverged" in err
     code, out, _ = run(capsys, "train", "--resume", a, *options)  # which are the run's own
     assert code == 0
     assert "1 of 2 epochs done before" in out.replace("\n", " ")
@@ -221,18 +226,86 @@ def test_a_stopped_program_says_how_to_go_on(digits, tmp_path, sent):
     assert "epochs = 400" in (folder / "config.toml").read_text()
 
 
-def test_stopped_in_the_first_epoch_it_goes_on_as_it_says(capsys, digits, tmp_path, monkeypatch):
-    from twostroke.cli.progress import RunBars
-
-    def stop(self, where):
-        raise KeyboardInterrupt
-
-    out = tmp_path / "run"
+def test_stopped_in_the_first_epoch_it_goes_on_by_either_command(
+    capsys, digits, tmp_path, monkeypatch
+):
+    """From the step where it was stopped, by a real signal within it."""
+    options = ["train", "--data", digits, *QUICK]
+    assert run(capsys, *options, "--out", tmp_path / "whole")[0] == 0
+    for name, sent in {"resumed": signal.SIGTERM, "same command": signal.SIGINT}.items():
+        out = tmp_path / name
+        with monkeypatch.context() as patched:
+            patched.setattr(RunBars, "step", signalled(sent))
+            code, said, _ = run(capsys, *options, "--out", out)
+        assert code == 130
+        assert "of which 2 of 3 steps are kept" in words(said)
+        assert f"twostroke train --resume {out}" in said.replace("\n", "")
+        again = options if name == "same command" else ["train", "--resume"]
+        code, said, err = run(capsys, *again, *(["--out"] * (again is options)), out)
+        assert code == 0, err
+        assert "goes on in epoch 1, after 2 of 3 steps" in words(said)
+        assert len(RunFolder(out).history()) == 2
+        assert same_weights(out, tmp_path / "whole")
+    # other options make another run
     with monkeypatch.context() as patched:
-        patched.setattr(RunBars, "step", stop)
-        code, said, _ = run(capsys, "train", "--data", digits, *QUICK, "--out", out)
-    assert code == 130
-    assert f"twostroke train --resume {out}" in said.replace("\n", "")
-    code, _, err = run(capsys, "train", "--resume", out)
+        patched.setattr(RunBars, "step", signalled(sent))
+        run(capsys, *options, "--out", tmp_path / "other")
+    code, _, err = run(capsys, *options, "--batch-size", 30, "--out", tmp_path / "other")
+    assert (code, "already holds something" in err) == (2, True)
+
+
+def test_a_finished_run_is_extended(capsys, digits, tmp_path):
+    out = tmp_path / "a"
+    options = ["--data", digits, "--batch-size", 40, "--lr", 0.05]
+    run(capsys, "train", *options, "--epochs", 1, "--out", out)
+    # ten is the default: it counts all the same, and so it does from the run's own file afterwards
+    code, said, _ = run(capsys, "train", "--resume", out, "--epochs", 10)
+    assert code == 0
+    assert "1 of 10 epochs done before" in words(said)
+    assert "epochs 1 → 10: one-cycle is made for 10 epochs" in words(said)
+    history = RunFolder(out).history()
+    assert len(history) == 10
+    assert history.column("note")[:3] == ["", "epochs 1 → 10", ""]
+    code, said, _ = run(capsys, "train", "--resume", out)
+    assert (code, "10 of 10 epochs done before" in words(said)) == (0, True)
+    code, _, err = run(capsys, "train", "--resume", out, "--epochs", 9)
+    assert (code, "10 epochs were run already" in err) == (2, True)
+    assert len(RunFolder(out).history()) == 10
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_a_diverged_run_goes_on_with_what_it_advises(capsys, digits, tmp_path, monkeypatch, epochs):
+    """From its last good epoch, or from the beginning where there is none."""
+    from twostroke.training import Objective
+
+    real = Objective.__call__
+
+    def explodes(self, net, batch):
+        return real(self, net, batch) * (1e9 if batch.progress >= epochs / 4 else 1)
+
+    out = tmp_path / "a"
+    options = ["--data", digits, "--batch-size", 40, "--lr", 0.05, "--epochs", 4]
+    with monkeypatch.context() as patched:
+        patched.setattr(Objective, "__call__", explodes)
+        code, said, _ = run(capsys, "train", *options, "--out", out)
+    assert code == 1
+    assert "Lower the learning rate (lr)" in words(said)
+    assert f"try: twostroke train --resume {out} --lr 0.005" in said.replace("\n", "")
+    code, said, err = run(capsys, "train", "--resume", out, "--lr", 0.005)
     assert code == 0, err
-    assert len(RunFolder(out).history()) == 2
+    history = RunFolder(out).history()
+    change = "lr 0.05 → 0.005"
+    assert history.column("note") == ["", "", change, ""] if epochs else 4 * [""]
+    assert tomllib.loads((out / "config.toml").read_text())["lr"] == 0.005
+    code, _, err = run(capsys, "train", "--resume", out, "--lr", 0.001)
+    assert (code, "this one has not" in err) == (2, True)
+
+
+def signalled(sent):
+    """In the place of a listener's method: a signal arrives at the second step."""
+
+    def step(self, where):
+        if where.step == 2:
+            os.kill(os.getpid(), sent)
+
+    return step

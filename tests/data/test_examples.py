@@ -131,8 +131,8 @@ def spoilt(value: float) -> Tensor:
         (IMAGES[:, 0], LABELS, r"use x\[:, None\]"),
         (torch.zeros(3, 5), LABELS, r"use x\[:, :, None, None\]"),
         (IMAGES.long(), LABELS, r"use x.float\(\)"),
-        (IMAGES, LABELS[:, None], r"\(count,\)"),
-        (IMAGES, LABELS.float(), r"use y.long\(\)"),
+        (IMAGES, LABELS[:, None, None], r"\(count,\)"),
+        (IMAGES, LABELS > 0, r"use y.long\(\)"),
         (IMAGES, torch.tensor([0, -1, -2]), "example 1 has label -1"),
         (spoilt(float("nan")), torch.zeros(600).long(), "image 530 "),
         (spoilt(float("inf")).half(), torch.zeros(600).long(), "image 530 "),
@@ -168,3 +168,10 @@ def test_classes_and_labels_must_fit() -> None:
 def test_bad_moments_are_refused(mean: list[float], std: list[float], text: str) -> None:
     with pytest.raises(DataError, match=text):
         Examples(IMAGES, LABELS, mean=mean, std=std)
+
+
+def test_images_of_double_precision_are_left_as_they_are() -> None:
+    images = torch.rand(3, 1, 2, 2, dtype=torch.float64)
+    before = images.clone()
+    Examples(images, LABELS)
+    assert torch.equal(images, before)

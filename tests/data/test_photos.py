@@ -44,7 +44,7 @@ def test_the_middle_of_a_picture_is_taken(tmp_path: Path) -> None:
 def test_grey_and_a_draw(folder: Path) -> None:
     grey = photos(folder, size=2, channels=1)
     assert grey.shape == (1, 2, 2)
-    assert grey.images[0, 0, 0, 0] == 20  # the mean of 10, 20, 30
+    assert grey.images[0, 0, 0, 0] == 18  # the luminance of 10, 20, 30, as torchvision's Grayscale
     assert len(photos(folder, size=2, count=2)) == 2
     same = [photos(folder, size=2, count=2, seed=3).images for _ in range(2)]
     assert torch.equal(*same)

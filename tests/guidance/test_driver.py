@@ -131,8 +131,8 @@ def test_a_fresh_net_comes_to_answer_as_its_teacher():
 
 def test_an_interrupted_run_goes_on_exactly_connectors_included(teacher, x, tmp_path):
     class Impatient(Listener):
-        def epoch(self, record):
-            if record.epoch == 1:
+        def step(self, where):
+            if (where.epoch, where.step) == (1, 2):
                 raise KeyboardInterrupt
 
     guide = Guide.record(teacher, x)

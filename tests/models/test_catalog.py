@@ -9,7 +9,6 @@ from torch import nn
 from twostroke.errors import SettingsError, UnknownNameError, WeightsError
 from twostroke.models import MODELS, NIN, AllCNN, Mini, create_model, list_models
 from twostroke.models.catalog import origin
-from twostroke.models.outside import layers_that_do_not_fit
 
 
 def built(name, **options):
@@ -197,15 +196,6 @@ def test_weights_that_cannot_be_had_name_address_file_and_fix(monkeypatch, tmp_p
     file.write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(WeightsError, match=r"resnet18-f37072fd.pth does not hold .* remove it"):
         create_model("resnet18", weights="IMAGENET1K_V1", classes=4)
-
-
-def test_what_published_weights_do_not_fit():
-    assert layers_that_do_not_fit("resnet18", "DEFAULT", classes=1000, in_channels=3) == []
-    first, last = layers_that_do_not_fit("resnet18", "IMAGENET1K_V1", classes=4, in_channels=1)
-    assert (first, last) == (
-        "the first layer (for 1 channels, not 3)",
-        "the last layer (for 4 classes, not 1000)",
-    )
 
 
 def test_origins():

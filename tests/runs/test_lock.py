@@ -58,9 +58,15 @@ def test_a_child_that_outlives_its_parents_block_does_not_keep_the_lock(tmp_path
 
 
 def test_two_runs_that_begin_at_once(tmp_path, monkeypatch):
-    """The second looks before the first has made its folder, and comes too late."""
-    monkeypatch.setattr(RunFolder, "check_vacant", lambda self: None)
-    RunFolder.create(tmp_path / "run", {"seed": 1})
+    """The first makes its folder just as the second has looked whether it is vacant."""
+    real = RunFolder.check_vacant
+
+    def looks(self, config=None):
+        real(self, config)
+        monkeypatch.setattr(RunFolder, "check_vacant", real)
+        RunFolder.create(tmp_path / "run", {"seed": 1})
+
+    monkeypatch.setattr(RunFolder, "check_vacant", looks)
     with pytest.raises(RunFolderError, match="another run has just begun there"):
         RunFolder.create(tmp_path / "run", {"seed": 2})
     assert RunFolder(tmp_path / "run").config() == {"seed": 1}

@@ -16,7 +16,7 @@ import torch
 import twostroke as ts
 from tests.toy import toy_data, toy_net
 from twostroke.data import FlipShift
-from twostroke.runs import RunFolder
+from twostroke.runs import RunFolder, resumable
 from twostroke.training import FitResult
 
 UNTOLD = ("seconds", "stroke_seconds", "eval_seconds")
@@ -24,7 +24,7 @@ UNTOLD = ("seconds", "stroke_seconds", "eval_seconds")
 
 def run(folder: Path, *, refresh: str, store: str, epochs: int = 7, **options: Any) -> FitResult:
     """The run, from its checkpoint if there is one."""
-    resume = (folder / "checkpoint.safetensors").exists()
+    resume = options.pop("resume", resumable(folder))
     if not resume:
         RunFolder(folder).clear()
     return ts.fit(

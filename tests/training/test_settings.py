@@ -99,3 +99,16 @@ def test_each_optimizer_has_its_usual_rate_and_decay(name, lr, decay):
         .param_groups
     )
     assert (group["lr"], group["weight_decay"]) == (0.3, 0.0)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_precision_is_what_there_are_instructions_for(fast, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    settings = ts.Settings(device="cpu", precision="auto")
+    assert (settings.precision, settings.channels_last) == (
+        ("bf16", True) if fast else ("fp32", False)
+    )
+    assert ts.Settings(device="cpu").precision == "fp32"
+    # a run that goes on elsewhere keeps what was chosen
+    assert settings.but(epochs=3).precision == settings.precision

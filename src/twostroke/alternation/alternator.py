@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from ..data import ExampleSource
 from ..errors import SettingsError
 from ..processes import ONE, Processes
-from ..support import Share, Support
+from ..support import Share, Site, Support
 from .plateau import Plateau
 
 
@@ -80,10 +80,12 @@ class Alternator:
 
     stores: a process must meet those examples only whose supports it has.
     whole_batch: a batch must not be run in parts.
+    pausable: between the steps of an epoch, too, `state` says all; a checkpoint may come there.
     """
 
     stores = False
     whole_batch = False
+    pausable = False
 
     def __init__(self, given: Given) -> None:
         self.model = given.model
@@ -131,8 +133,14 @@ class Alternator:
         return None
 
     def state(self) -> tuple[dict[str, Any], Support | None]:
-        """What a checkpoint must keep between epochs: plain values, and the stored support."""
-        return {"round": self.round, "phase": str(self.phase), "losses": list(self._losses)}, None
+        """What a checkpoint must keep: plain values, and the stored support."""
+        values = {"round": self.round, "phase": str(self.phase), "losses": list(self._losses)}
+        # of the epoch under way
+        drift = None
+        if self.drift is not None:
+            counts = self.drift.counts.items()
+            drift = [[site.to_json(), n, self.drift.units[site]] for site, n in counts]
+        return values | {"view": self.view, "drift": drift, "spent": self.stroke_seconds}, None
 
     def saved(self) -> None:
         """What `state` gave last is safe on disk, and what it gave before is needed no longer."""
@@ -145,6 +153,11 @@ class Alternator:
         self.round = int(values["round"])
         self.phase = Phase(values["phase"])
         self._losses = [float(loss) for loss in values["losses"]]
+        self.view, self.stroke_seconds = int(values["view"]), float(values["spent"])
+        self.drift = None
+        if values["drift"] is not None:
+            rows = [(Site.from_json(site), n, units) for site, n, units in values["drift"]]
+            self.drift = Share.of({r[0]: r[1] for r in rows}, {r[0]: r[2] for r in rows})
 
     def _warm(self, warmup: int | Plateau, epoch: int) -> bool:
         return warmup.reached(self._losses) if isinstance(warmup, Plateau) else epoch >= warmup
@@ -167,4 +180,6 @@ class Live(Alternation):
 
     def machine(self, given: Given) -> Alternator:
         """One that never holds anything."""
-        return Alternator(given)
+        live = Alternator(given)
+        live.pausable = True
+        return live

@@ -57,6 +57,7 @@ class BatchWiseAlternator(Alternator):
     """
 
     whole_batch = True
+    pausable = True
 
     def __init__(self, given: Given, kind: BatchWise) -> None:
         super().__init__(given)

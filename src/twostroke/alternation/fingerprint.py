@@ -16,7 +16,8 @@ def model_fingerprint(model: nn.Module) -> str:
     """Hash of the names, shapes and types of all parameters and buffers; not of their values."""
     state = hashlib.blake2b(digest_size=16)
     for name, tensor in model.state_dict().items():
-        state.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        if isinstance(tensor, torch.Tensor):  # not what modules add (get_extra_state)
+            state.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
     return state.hexdigest()
 
 

@@ -70,6 +70,11 @@ class InstanceWiseAlternator(Alternator):
         self._round_view = 0  # of the augmented examples that the masks belong to
         self._next_check = 0.0
 
+    @property
+    def pausable(self) -> bool:  # type: ignore[override]
+        """Not while an epoch is recorded: its masks are whole at its end only."""
+        return self.phase is not Phase.RECORDING
+
     # -- strokes -----------------------------------------------------------------------------
 
     def begin_epoch(self, epoch: int) -> None:
@@ -210,6 +215,7 @@ class InstanceWiseAlternator(Alternator):
         """Adds the stroke under way, and the stored masks or, in a file's case, what they are."""
         values, _ = super().state()
         values |= {"since": list(self._since), "due": self._due, "batches": self._batches}
+        values["next_check"] = self._next_check
         if self.round == 0:
             return values, None
         values["round_view"] = self._round_view
@@ -229,6 +235,7 @@ class InstanceWiseAlternator(Alternator):
         super().restore(values, support)
         self._since = [float(loss) for loss in values["since"]]
         self._due = bool(values["due"])
+        self._next_check = float(values["next_check"])
         self._batches = {str(name): int(count) for name, count in values["batches"].items()}
 
     def close(self) -> None:

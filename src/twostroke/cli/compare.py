@@ -1,4 +1,4 @@
-"""`twostroke compare`: curves and a table of finished runs."""
+"""`twostroke compare`: runs side by side, as a table and a page; or the page of one run, made again."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from ..errors import RunFolderError, SettingsError
 def compare(
     runs: tyro.conf.Positional[tuple[Path, ...]],
     *,
-    out: Path = Path("curves.png"),
+    out: Path | None = None,
     targets: tuple[float, ...] = (),
 ) -> None:
-    """Compare runs: a table, and learning curves like the paper's Fig. 1 and 3.
+    """Compare runs: a table, where their settings differ, and a page with learning curves, report.html.
+
+    A single run without --out has its own report.html made again, in its folder.
 
     Args:
-        runs: Folders that `twostroke train` wrote.
-        out: Where to write the picture; a file that is there already is not replaced.
-        targets: Test errors in %; a second table then says how many epochs, steps and seconds each run took.
+        runs: Folders that `twostroke train`, `dsd` or `distill` wrote.
+        out: Folder for report.html and curves.png, which are replaced where they are there already; left out,
+            twostroke-compare.
+        targets: Test errors in %; another table then says how many epochs, steps and seconds each run took.
     """
-    from ..report import comparison, draw_curves, to_targets
+    from ..report import comparison, differing, to_targets, write_comparison, write_report
     from ..runs import RunFolder
+    from ..runs.files import make_folder
 
     if not runs:
         raise SettingsError("name at least one run's folder: twostroke compare runs/a runs/b")
@@ -33,32 +37,39 @@ def compare(
             raise SettingsError(
                 f"targets are errors in %, between 0 and 100, which {target} is not"
             )
-    if out.exists():
-        raise RunFolderError(f"{out} is there already: choose another --out or remove it")
+    alone = out is None and len(runs) == 1
+    out = out or Path("twostroke-compare")
+    if RunFolder(out).config_file.exists() and not alone:
+        raise RunFolderError(f"{out} holds a run: choose another --out")
+    if out.exists() and not out.is_dir():
+        raise RunFolderError(f"{out} is a file, and --out is a folder: choose another --out")
     folders = {_name(run, runs): RunFolder(run) for run in runs}
     histories = {name: folder.history() for name, folder in folders.items()}
+    configs = {name: f.config() for name, f in folders.items() if f.config_file.exists()}
     console = Console()
-    console.print(comparison(histories))
+    console.print(comparison(histories).table())
+    sheets = []
     if targets:
-        console.print(to_targets(histories, targets))
-    data = {
-        name: folder.config().get("data")
-        for name, folder in folders.items()
-        if folder.config_file.exists()
-    }
-    if len(set(data.values()) - {None}) > 1:
-        told = ", ".join(f"{name} on {of}" for name, of in data.items() if of is not None)
-        console.print(
-            f"These runs are on different data, and their errors do not compare: {told}.",
-            highlight=False,
-            soft_wrap=True,
-        )
+        sheets.append(to_targets(histories, targets))
+    if len(configs) > 1 and (differs := differing(configs)).rows:
+        sheets.append(differs)
+    for sheet in sheets:
+        console.print(sheet.table())
+    data = {name: of for name, config in configs.items() if (of := config.get("data")) is not None}
+    lead = []
+    if len(set(data.values())) > 1:
+        told = ", ".join(f"{name} on {of}" for name, of in data.items())
+        lead = [f"These runs are on different data, and their errors do not compare: {told}."]
+        console.print(*lead, highlight=False, soft_wrap=True)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        draw_curves(histories, out)
+        if alone:
+            page = write_report(*folders.values())
+        else:
+            make_folder(out)
+            page = write_comparison(out, folders, sheets=sheets, lead=lead)
     except OSError as error:
-        raise RunFolderError(f"{out} could not be written: {error}") from error
-    console.print(f"curves: {out}", highlight=False, soft_wrap=True)
+        raise RunFolderError(f"the report could not be written: {error}") from error
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
 
 
 def _name(run: Path, runs: tuple[Path, ...]) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +18,8 @@ from ..guidance import Guide, distill
 from ..models import create_model
 from ..outcome import Status
 from ..report import comparison, draw_curves
+from ..report.page import write_page
+from ..report.reports import side_by_side
 from ..runs import History, RunFolder
 from ..training import FAST, MASK_AT_TEST, FitResult, Settings, evaluate, fit
 from .progress import RunBars
@@ -54,6 +59,7 @@ def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 
         epochs: Epochs of each arm.
         seed: Of initial weights and order.
     """
+    begun = time.perf_counter()
     settings = SETTINGS.but(epochs=epochs, seed=seed)
     data = load("mnist-12k")
     folder = RunFolder.create(
@@ -84,30 +90,32 @@ def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 
         folder.discard()
         console.print("Stopped; nothing is kept of a demo.")
         return 130
+    arms_table = comparison(histories, mask_errors=masked)
     console.print()
-    console.print(comparison(histories, mask_errors=masked))
+    console.print(arms_table.table())
     deviation = 100 * math.sqrt(0.02 * 0.98 / len(data.test))
     told = {"tests": len(data.test), "one": deviation, "two": 2 * math.sqrt(2) * deviation}
-    console.print(EXPLANATION.format(**told), highlight=False)
-    note = f"{data.note}; allcnn-mini; seed {seed}; dots mark support strokes"
-    draw_curves(
-        histories, folder.curves_file, title="SGD and alternation on real digits", note=note
-    )
-    console.print(comparison(students, title=f"{GIVEN} digits without labels, {GIVEN_STEPS} steps"))
-    console.print(
-        f"\nThe teacher is the network trained by Muon, {known:.2f} %. It told {taught}.",
-        highlight=False,
-    )
-    given_file = folder.path / "given.png"
-    draw_curves(
-        students,
-        given_file,
-        title=f"A fresh network, {GIVEN} digits without labels",
-        note=f"{data.note}; allcnn-mini; seed {seed}; 5 steps an epoch; the teacher has {known:.2f} %",
-    )
+    explanation = EXPLANATION.format(**told)
+    console.print(explanation, highlight=False)
+    title, note = "SGD and alternation on real digits", f"{data.note}; allcnn-mini; seed {seed}"
+    draw_curves(histories, folder.curves_file, title=title, note=note)
+    students_title = f"{GIVEN} digits without labels, {GIVEN_STEPS} steps"
+    students_table = comparison(students, title=students_title)
+    console.print(students_table.table())
+    teaching = f"The teacher is the network trained by Muon, {known:.2f} %. It told {taught}."
+    console.print(f"\n{teaching}", highlight=False)
+    parts = [
+        side_by_side(title, histories, text=explanation, sheets=[arms_table]),
+        side_by_side(
+            students_title, students, text=teaching, sheets=[replace(students_table, title="")]
+        ),
+    ]
+    write_page(folder.report_file, "twostroke demo", [note], parts)
     for name, history in (histories | students).items():
         history.save(folder.path / f"{name.lower().replace(' ', '-')}.csv")
-    console.print(f"\ncurves: {folder.curves_file}, {given_file}", highlight=False, soft_wrap=True)
+    told_time = _time(histories, students, time.perf_counter() - begun)
+    console.print(told_time, highlight=False, markup=False)
+    console.print(f"\nreport: {folder.report_file}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -147,6 +155,22 @@ def _trained(kind: Alternation, settings: Settings, data: Data, bars: RunBars) -
     if result.status is Status.INTERRUPTED:  # half an arm cannot be compared
         raise KeyboardInterrupt
     return result
+
+
+def _time(arms: dict[str, History], students: dict[str, History], whole: float) -> str:
+    """Where the time went."""
+    both = [*arms.values(), *students.values()]
+    parts = {
+        "training": sum(history.seconds for history in arms.values()),
+        "the fresh networks": sum(history.seconds for history in students.values()),
+        "evaluation": sum(sum(history.column("eval_seconds")) for history in both),
+    }
+    parts["the rest"] = max(0.0, whole - sum(parts.values()))
+    told = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in parts.items())
+    faster = (
+        "" if importlib.util.find_spec("numba") else "; pip install 'twostroke[fast]' saves some"
+    )
+    return f"\ntime: {whole:.0f} s ({told}){faster}"
 
 
 EXPLANATION = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from rich.console import Console
@@ -21,7 +21,7 @@ from ..outcome import Status
 from ..processes import launched
 from ..runs import RunFolder
 from ..sparsity import Masked
-from ..training import FitResult, Settings
+from ..training import FitResult, Listener, Settings
 from .lessons import LessonOptions, prepared
 from .options import Flat, RunOptions, plain
 from .progress import RunBars
@@ -41,6 +41,9 @@ class DistillConfig(LessonOptions, RunOptions):
 
     A guide, which the run's folder keeps (guide.safetensors), is as confidential as the teacher's weights.
     """
+
+    FIXED: ClassVar = ("epochs",)
+    UNUSED: ClassVar = {"epochs": "the length of a distillation is --steps: leave --epochs out"}
 
     model: str | None = None
     """Another architecture for the student; left out, the teacher's."""
@@ -72,7 +75,7 @@ class DistillConfig(LessonOptions, RunOptions):
                 "--model, --width, --prune and --bits make different students: give one of them"
             )
         if self.settings.epochs != Settings().epochs:
-            raise SettingsError("the length of a distillation is --steps: leave --epochs out")
+            raise SettingsError(self.UNUSED["epochs"])
         if self.model is not None:
             origin(self.model)
 
@@ -114,16 +117,19 @@ def distill(what: DistillConfig) -> int:
     place = what.out if what.resume is None else what.resume
     assert place is not None
     run, fresh = RunFolder(place), what.resume is None
+    config = {"command": "distill"} | plain(what)
     if fresh:
-        run.check_vacant()
+        run.check_vacant(config)
     console = Console()
-    lesson = prepared(what, seed=what.settings.seed, device=what.settings.device)
+    lesson = prepared(what, console, seed=what.settings.seed, device=what.settings.device)
     teacher, source, test = lesson.teacher, lesson.images, lesson.test
     made = _student(what, teacher, source)
     if fresh:
-        RunFolder.create(place, {"command": "distill"} | plain(what))
-    resume = not fresh and run.begun
-    if not fresh and not resume:
+        RunFolder.create(place, config)
+    else:
+        run.configure(config)
+    resume = run.begun
+    if not resume:
         run.clear()
     told = f"tested on {len(test):,}" if test is not None else "no test set"
     console.print(
@@ -132,7 +138,7 @@ def distill(what: DistillConfig) -> int:
     )
     file = place / "guide.safetensors"
 
-    def guide_of(bars: RunBars) -> Guide:
+    def guide_of(bars: Listener) -> Guide:
         if lesson.guide is not None:
             return lesson.guide
         if file.exists():  # of this run before it was stopped
@@ -144,7 +150,7 @@ def distill(what: DistillConfig) -> int:
         made.save(file)
         return made
 
-    def work(bars: RunBars, net: nn.Module, weight: float, folder: Path | None) -> FitResult:
+    def work(bars: Listener, net: nn.Module, weight: float, folder: Path | None) -> FitResult:
         return distilled(
             net,
             guide_of(bars),
@@ -171,11 +177,13 @@ def distill(what: DistillConfig) -> int:
         run,
         console,
         command="distill",
-        name=what.name,
-        title=f"{teacher.about.model} → {what.name}",
+        test=test,
+        note=f"{teacher.about.model} teaches {what.name} on {len(source):,} images.",
+        track=what.track,
         about=replace(teacher.about, model=made.recipe.model, student=_changes(what)),
         what="live test error" if test is not None else "differs from the teacher on its images:",
         discard=discard,
+        remedy=f"--lr {what.settings.peak / 10:g}",
         finish=finish,
     )
     if result is None or not result.ok:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from rich.console import Console
 
@@ -26,9 +26,9 @@ from ..sparsity.kept import begun
 from ..sparsity.masked import in_one_process
 from ..training.settings import Machine
 from .dsd_tables import EXPLANATION, layer_table, phase_table
-from .dsd_weights import check_origin, fresh_layers, network
 from .options import DataOptions, Flat, RunOptions, plain
 from .running import carry_out, seed_weights
+from .weights import Start
 
 MaskName = Literal[
     "magnitude",
@@ -49,10 +49,12 @@ class DsdConfig(DataOptions, RunOptions):
     model, in model.safetensors.
     """
 
+    FIXED: ClassVar = ("epochs",)
+
     model: str = "resnet18"
     """Any convolutional net; `twostroke models` lists them."""
     data: str = "imagenet"
-    """Data set: a name, folder:PATH (PATH/train/CLASS/*.jpg, PATH/val/...) or npz:PATH."""
+    """Data set: a name, npz:PATH, or folder:PATH with pictures in PATH/train/CLASS/ and PATH/val/CLASS/."""
     mask: MaskName = "magnitude"
     """What is pruned. magnitude: a share of each layer's smallest weights; batch-connections,
     instance-connections: weights that carry less than a price; batch-units, instance-units: units of
@@ -63,9 +65,8 @@ class DsdConfig(DataOptions, RunOptions):
     """connections, units: price relative to the mean of the layer, by default 0.15 and 0.01. How much
     it prunes depends on the net (0.15: from 30 % to over 80 %); the tables at the end tell."""
     weights: str | None = None
-    """Begin with a trained model, and without a dense phase unless --epochs asks for one: the folder
-    of a run of `twostroke train`, or 'torchvision' for its published weights. Layers that these do
-    not fit are drawn again; then there is a short dense phase."""
+    """Begin with trained weights, as `twostroke train` takes them, and without a dense phase unless --epochs
+    asks for one. Where layers are drawn anew there is a short one."""
     scale: Literal["full", "short", "smoke"] = "full"
     """full is the published number of epochs, short about a fifth, smoke one a phase."""
     epochs: tuple[int, int, int] | None = None
@@ -117,34 +118,40 @@ def dsd(what: DsdConfig) -> int:
     machine, mask = what.machine, what.weight_mask()
     place = what.out if what.resume is None else what.resume
     assert place is not None
-    run = RunFolder(place)
+    run, config = RunFolder(place), {"command": "dsd"} | plain(what)
     if what.resume is None:
-        run.check_vacant()
-    under_way = what.resume is not None and begun(run.path / "phases")
+        run.check_vacant(config)
+    under_way = begun(run.path / "phases")
     origin(what.model)  # a slip in a name is told before data are fetched
-    notes = (
-        [] if under_way else check_origin(what.weights, data=what.data, preprocess=what.preprocess)
+    start = Start.of(
+        what.weights,
+        what.model,
+        data=what.data,
+        preprocess=what.preprocess,
+        begun=run.path if under_way else None,
     )
-    examples = what.load()
-    fresh = fresh_layers(what.model, what.weights, examples)
-    plan = what.plan(fresh=bool(fresh))
-    if fresh:
-        notes.append(_note_on_new_layers(fresh, plan))
-    seed_weights(machine.seed)
-    net = network(what.model, what.weights, examples, begun=under_way)
-    if what.resume is None:
-        RunFolder.create(place, {"command": "dsd"} | plain(what))
+    what.plan(fresh=False)  # a slip in an option is told before data are read
     console = Console()
+    examples = what.load(console, start.prepared)
+    seed_weights(machine.seed)
+    net = start.network(what.model, examples)
+    plan = what.plan(fresh=bool(start.fresh))
+    if what.resume is None:
+        RunFolder.create(place, config)
+        start.keep(place)
+    else:
+        run.configure(config)
     console.print(
         f"{what.model} on {examples.name} ({examples.note}); mask {what.mask}; epochs "
         f"{', '.join(map(str, plan.whole()))} at learning rates {', '.join(map(str, plan.lrs))}",
         highlight=False,
     )
-    for note in notes:
+    for note in start.told(_on_new_layers(plan)):
         console.print(note, highlight=False, soft_wrap=True)
 
     def discard() -> None:
         if what.resume is None and not begun(run.path / "phases"):
+            start.discard(place)
             _discard(run)
 
     result, code = carry_out(
@@ -163,8 +170,9 @@ def dsd(what: DsdConfig) -> int:
         run,
         console,
         command="dsd",
-        name=f"{what.model}, {what.mask}",
-        title=f"dense-sparse-dense: {what.model}, {what.mask}",
+        test=examples.test,
+        note=examples.note,
+        track=what.track,
         about=About.of(what.model, examples, preprocess=what.preprocess),
         discard=discard,
     )
@@ -177,15 +185,12 @@ def dsd(what: DsdConfig) -> int:
     return code
 
 
-def _note_on_new_layers(layers: list[str], plan: Recipe) -> str:
-    """What follows from layers that are drawn again."""
-    text = f"drawn again: {' and '.join(layers)}; "
+def _on_new_layers(plan: Recipe) -> str:
+    """What follows from layers that are drawn anew."""
     epochs = plan.whole()[0]
     if epochs == 0:
-        return text + "no dense phase trains what is then pruned: --epochs 5 45 45 would have one"
-    return (
-        text + f"{epochs} epochs at {plan.lrs[0]:g} train it first (--epochs and --lrs change that)"
-    )
+        return "no dense phase trains what is then pruned: --epochs 5 45 45 would have one"
+    return f"{epochs} epochs at {plan.lrs[0]:g} train it first (--epochs and --lrs change that)"
 
 
 def _discard(run: RunFolder) -> None:

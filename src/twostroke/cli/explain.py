@@ -78,9 +78,10 @@ def explain(
 
 def trained(run: Path, root: Path | None) -> tuple[str, nn.Module, Data, Data | None]:
     """A run's model by name and in float64, its data, and these preprocessed where the run does that."""
-    from ..data import default_root, load, preprocess
+    from ..data import default_root, preprocess
     from ..models import create_model
     from ..runs import RunFolder
+    from .weights import data_of
 
     folder = RunFolder(run)
     if not run.is_dir():
@@ -88,12 +89,12 @@ def trained(run: Path, root: Path | None) -> tuple[str, nn.Module, Data, Data | 
     config = folder.config()
     if not {"model", "data"} <= config.keys():
         raise RunFolderError(f"{run} was not written by `twostroke train`")
-    root = root or (Path(config["data_root"]) if "data_root" in config else None)
-    data = load(config["data"], root=root)
+    data = data_of(folder, Console(), root=root, preprocess="none")
     kind = config.get("preprocess", "none")
     taken = None
     if kind != "none":
-        taken = preprocess(data, kind, cache=(root or default_root()) / "preprocessed")
+        place = root or Path(config.get("data_root") or default_root())
+        taken = preprocess(data, kind, cache=place / "preprocessed")
     net = create_model(config["model"], classes=len(data.classes), in_channels=data.train.shape[0])
     folder.load_model(net)
     return config["model"], net.double().eval(), data, taken

@@ -62,7 +62,7 @@ def guide(
     )
     what.check()
     console = Console()
-    lesson = prepared(what, seed=seed, device=device)
+    lesson = prepared(what, console, seed=seed, device=device)
     assert lesson.teacher.net is not None
     with RunBars(console, "teacher") as bars:
         made = Guide.record(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rich.console import Console
+
 from ..data import Data, ExampleSource, ResizedCrop, draw_some
 from ..data.augmentation import named_augmentation
 from ..data.bundle import Divisible
@@ -13,7 +15,9 @@ from ..guidance import Guide
 from ..processes.launch import device_named
 from ..runs import About
 from .options import DataOptions
+from .progress import reading
 from .teachers import Teacher, as_taught, pictures, teacher_of
+from .weights import same_classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +69,9 @@ class Prepared:
     guide: Guide | None
 
 
-def prepared(what: LessonOptions, *, seed: int = 0, device: str = "auto") -> Prepared:
+def prepared(
+    what: LessonOptions, console: Console, *, seed: int = 0, device: str = "auto"
+) -> Prepared:
     """Find the teacher, on its device, and read the images, drawn by the seed.
 
     A guide knows how its images were drawn, and what its teacher was: both are taken from it. Raises
@@ -82,9 +88,9 @@ def prepared(what: LessonOptions, *, seed: int = 0, device: str = "auto") -> Pre
         what = replace(what, augmentation=guide.notes["augmentation"])
     if teacher.net is not None:
         teacher.net.to(device_named(device))
-    data = _data(what, teacher)
+    data = _data(what, teacher, console)
     test = None
-    if data is not None and _same_classes(data, teacher.about):
+    if data is not None and same_classes(teacher.about.classes, data.classes):
         test = as_taught(data.test, teacher.about)
     if what.labels and test is None:
         raise SettingsError(
@@ -96,7 +102,9 @@ def prepared(what: LessonOptions, *, seed: int = 0, device: str = "auto") -> Pre
             raise SettingsError(
                 "pictures of --images are cut when they are read: use --augmentation flip-shift or shift"
             )
-        return Prepared(teacher, pictures(what.images, teacher, count, seed, draws), test, guide)
+        with reading(console) as told:
+            images = pictures(what.images, teacher, count, seed, draws, told)
+        return Prepared(teacher, images, test, guide)
     if data is None:
         raise SettingsError(
             "there are no images: give --images FOLDER, or --data with the name of a data set"
@@ -122,7 +130,7 @@ def _teacher(what: LessonOptions, guide: Guide | None) -> Teacher:
     return Teacher(None, About.from_json(guide.notes["about"], what.guide))
 
 
-def _data(what: LessonOptions, teacher: Teacher) -> Data | None:
+def _data(what: LessonOptions, teacher: Teacher, console: Console) -> Data | None:
     if what.data == "none" or (what.data == "teacher" and teacher.data is None):
         return None
     named = teacher.data if what.data == "teacher" else what.data
@@ -138,14 +146,9 @@ def _data(what: LessonOptions, teacher: Teacher) -> Data | None:
             f"the teacher's images were whitened by the statistics of {teacher.data or 'its data set'}, and "
             f"those of {named} would be by their own: take images of the teacher's data set"
         )
-    return replace(
-        what, data=named, data_root=what.data_root or teacher.data_root, preprocess=kind
-    ).load()
-
-
-def _same_classes(data: Data, about: About) -> bool:
-    """Whether labels mean the same to both, as far as names can tell; numbers alone tell the number only."""
-    ours, theirs = tuple(data.classes), about.classes
-    if all(name.isdecimal() for name in (*ours, *theirs)):
-        return len(ours) == len(theirs)
-    return ours == theirs
+    root = what.data_root or teacher.config.get("data_root")
+    if what.data == "teacher":  # as its run took it
+        names = ("image_size", "split", "split_seed")
+        what = replace(what, **{k: v for k, v in teacher.config.items() if k in names})
+    given = replace(what, data=named, data_root=None if root is None else Path(root))
+    return replace(given, preprocess=kind).load(console, teacher.prepared)

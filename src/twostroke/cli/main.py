@@ -42,6 +42,7 @@ COMMANDS = {
     "compare": Command("compare", "compare", "a table and curves of finished runs"),
     "reproduce": Command("reproduce", "reproduce", "the paper's tables and figures by name"),
     "explain": Command("explain", "explain", "which pixels a logit comes from, exactly"),
+    "study": Command("study", "study", "what a network's units do on many examples, in pictures"),
     "sites": Command("listing", "sites", "what would be held in a model, and what it takes"),
     "models": Command("listing", "models", "models by name"),
     "rip": Command("theory", "rip", "the paper's condition on the lifted operator, measured"),

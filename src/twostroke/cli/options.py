@@ -7,22 +7,23 @@ dataclasses themselves. A field that is `Flat` has no prefix, neither as an opti
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from cattrs import Converter
+from rich.console import Console
 from tyro.constructors import (
     ConstructorRegistry,
     PrimitiveConstructorSpec,
     PrimitiveTypeInfo,
 )
 
-from ..data import Data, load
+from ..data import Data, Preparation, load
 from ..errors import SettingsError, TwostrokeError, unknown
-from ..runs import RunFolder, read_toml
+from ..runs import RunFolder, changes, read_toml
 from . import spelling
 
 Kind = TypeVar("Kind", bound="RunOptions")
@@ -38,7 +39,14 @@ class RunOptions:
     config: Path | None = None
     """TOML file with any of the options below, such as config.toml of another run."""
     resume: Path | None = None
-    """Folder of a run that was stopped: go on with it, with its own settings."""
+    """Folder of a run that was stopped: go on with it, with its own settings. What may change is how long it is
+    and where it computes (--epochs, --device, ...); after divergence also --lr and --max-grad-norm."""
+    track: tuple[str, ...] = ()
+    """Also send the numbers of each epoch to trackers: tensorboard (files in the run's folder), wandb, mlflow
+    or another that Accelerate knows (pip install 'twostroke[track]')."""
+
+    FIXED: ClassVar[Sequence[str]] = ()  # what may not change in this command
+    UNUSED: ClassVar[Mapping[str, str]] = {}  # options that mean nothing in it, and what does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,23 +54,38 @@ class DataOptions:
     """Which images, and how they are prepared."""
 
     data: str = "mnist-12k"
-    """Data set: a name, folder:PATH (PATH/train/CLASS/*.jpg, PATH/val/...) or npz:PATH."""
+    """Data set: a name, npz:PATH, or folder:PATH with pictures in PATH/train/CLASS/ and PATH/val/CLASS/."""
     data_root: Path | None = None
     """Where named data sets lie or are downloaded to."""
+    image_size: int | None = None
+    """Pictures of a folder are resized and cut to so many pixels; left out, as the weights want it, or not at
+    all."""
+    split: float | None = None
+    """Share of each class of a folder to test on, as in 0.2, where there is no folder val."""
+    split_seed: int = 0
+    """Which pictures are drawn for that."""
     augmentation: str = "none"
-    """Replayable: none, shift, flip-shift, or resized-crop (imagenet only, as published)."""
+    """Replayable: none, shift, flip-shift, or resized-crop (pictures of a folder, and imagenet)."""
     preprocess: str = "none"
     """none is per-channel normalisation; raw, unit, gcn, gcn-zca (CIFAR as published; gcn-zca:BIAS sets the
     filter bias, 0.1), lcn (SVHN)."""
 
-    def load(self) -> Data:
-        """The data; raises as `data.load` does."""
-        return load(
-            self.data,
-            root=self.data_root,
-            augmentation=None if self.augmentation == "none" else self.augmentation,
-            preprocess=self.preprocess,
-        )
+    def load(self, console: Console, prepared: Preparation | None = None) -> Data:
+        """The data, with a bar while pictures are read; raises as `data.load` does."""
+        from .progress import reading
+
+        with reading(console) as told:
+            return load(
+                self.data,
+                root=self.data_root,
+                augmentation=self.augmentation,
+                preprocess=self.preprocess,
+                image_size=self.image_size,
+                split=self.split,
+                split_seed=self.split_seed,
+                prepared=prepared,
+                told=told,
+            )
 
 
 # -- the command line ----------------------------------------------------------------------------
@@ -116,9 +139,12 @@ def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = True) -> Kind:
     """Options of a command: those given, over those of the file or run that they name, over the defaults.
 
-    Raises `SettingsError` for a file that does not fit, and beside --resume for --out, --config, and options
-    that differ from those of the run.
+    Raises `SettingsError` for a file that does not fit, and beside --resume for --out and --config;
+    `RunFolderError` for options that differ from those of the run and may not.
     """
+    for name, why in kind.UNUSED.items():
+        if _value_of(arguments, name) is not None:
+            raise SettingsError(why)
     resume, file = _value_of(arguments, "resume"), _value_of(arguments, "config")
     default = kind()
     if resume is not None:
@@ -133,34 +159,29 @@ def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = Tr
         _check_same(given, default)
     elif given.out is None:
         raise SettingsError("say where the run is to go: --out runs/NAME")
+    if given.track:
+        from ..report.trackers import check_trackers
+
+        check_trackers(given.track)
     return given
 
 
 def _check_same(given: RunOptions, before: RunOptions) -> None:
-    """Raise `SettingsError` for an option beside --resume that would change the run."""
+    """Raise `TwostrokeError` for an option beside --resume that would make it another run."""
+    assert given.resume is not None
     for name in ("out", "config"):
         if getattr(given, name) != getattr(before, name):
             raise SettingsError(
                 f"--resume goes on with a run in its own folder, with its own settings: leave --{name} out"
             )
-    now, then = _dotted(plain(given)), _dotted(plain(before))
-    for name in sorted(now.keys() | then.keys()):
-        if now.get(name) != then.get(name):
-            raise SettingsError(
-                f"--resume goes on with a run as it was, and {name} was {then.get(name, 'left out')} there: "
-                "give no other option beside --resume, or begin a run of its own with --config and --out"
-            )
-
-
-def _dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Options by the names of the command line, as in instance.gap."""
-    told: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            told |= _dotted(value, f"{prefix}{name}.")
-        else:
-            told[prefix + name] = value
-    return told
+    run = RunFolder(given.resume)
+    changes(
+        run.path,
+        plain(before),
+        plain(given),
+        diverged=run.diverged or not run.begun,
+        fixed=given.FIXED,
+    )
 
 
 def _value_of(arguments: Sequence[str], option: str) -> str | None:
@@ -207,7 +228,8 @@ def from_toml(path: Path, kind: type[Kind], *, command: str | None = None) -> Ki
     of = values.pop("command", command)
     if command is not None and of != command:
         raise SettingsError(
-            f"{path.parent} holds a run of `twostroke {of}`: go on with it by `twostroke {of} --resume`"
+            f"{path.parent} holds a run of `twostroke {of}`: go on with it by `twostroke {of} --resume "
+            f"{path.parent}`"
         )
     return _structured(values, kind(), path)  # type: ignore[no-any-return]
 

@@ -7,9 +7,11 @@ and for augmented views by number, and answers the same every time.
   a source which batches come next
 - `wrapped`: `DatasetExamples` around a torch Dataset, with `workers` that fetch announced batches;
   `check_replayable` tries a source out
-- `pictures`: `Pictures`, files decoded when asked for; `picture_files` finds and checks them
+- `pictures`: `Pictures`, files decoded when asked for; `picture_files` finds and divides them, `decoding`
+  opens and checks them
 - `noise`: `noise`, pictures of nothing, where there are none
 - `photos`: `photos`, pictures without labels, from a folder of any depth
+- `preparation`: `Preparation`, what trained weights want of images
 - `bundle`: `Data`, a training and a test source; `from_tensors` and `as_data` make it
 - `augmentation`: `FlipShift`, and `ResizedCrop` for `Pictures`
 - `draws`: `draw_integers`, from (seed, index, view), to write your own; `draw_order`, `draw_some`
@@ -26,6 +28,7 @@ from .examples import Examples, ExampleSource, announce
 from .noise import noise
 from .photos import photos
 from .pictures import Pictures
+from .preparation import Preparation
 from .preprocessing import Whitening, gcn, local_contrast, preprocess
 from .wrapped import DatasetExamples, check_replayable
 
@@ -37,6 +40,7 @@ __all__ = [
     "Examples",
     "FlipShift",
     "Pictures",
+    "Preparation",
     "ResizedCrop",
     "Whitening",
     "announce",

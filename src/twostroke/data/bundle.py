@@ -6,16 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import DataError, SettingsError
 from .augmentation import Augmentation
-from .checks import highest_label
+from .checks import check_labels
 from .draws import draw_order
 from .examples import Examples, ExampleSource, on_device
+from .taken import as_images, as_tensor, check_alike, in_units_of
 from .wrapped import DatasetExamples
+
+Array = Tensor | np.ndarray  # what `from_tensors` takes
+_SOME = 32  # items of a Dataset that are looked at
 
 
 @runtime_checkable
@@ -103,69 +108,97 @@ class Data:
 
 
 def from_tensors(
-    x: Tensor,  # (count, channels, height, width), uint8 or floating
-    y: Tensor,  # (count,) integer
-    x_test: Tensor,  # (count_test, channels, height, width)
-    y_test: Tensor,  # (count_test,)
+    x: Array,  # (count, channels, height, width), uint8 or floating
+    y: Array,  # (count,) integer
+    x_test: Array,  # (count_test, channels, height, width)
+    y_test: Array,  # (count_test,)
     *,
     classes: Sequence[str] | None = None,
     augmentation: Augmentation | None = None,
     name: str = "tensors",
     note: str = "",
 ) -> Data:
-    """Make `Data` of four tensors; both sets are normalised by the training set's mean and std.
+    """Make `Data` of four tensors or arrays; both sets are normalised by the training set's mean and std.
+
+    Images may lack their channel or have channels at the end (`as_images`); labels may be one-hot or floats
+    (`as_labels`). Test images are brought to the units of the training images (`in_units_of`). What was done
+    is in the note.
 
     `classes` left out are "0", "1", ... up to the highest training label. `augmentation` is the
-    training set's. Raises `DataError` as `Examples` and `Data` do, or if all training labels are the
-    same; the text begins with `name` and says which set is meant.
+    training set's. Raises `DataError` as `Examples` and `Data` do, if all training labels are the
+    same, or images of the two sets are in different units; the text begins with `name` and says which set is
+    meant.
     """
+    x, y, told = _taken(name, "training", x, y)
+    x_test, y_test, told_test = _taken(name, "test", x_test, y_test)
+    _check_shapes(name, tuple(x.shape[1:]), tuple(x_test.shape[1:]))
     train = _training(name, x, y, classes=classes, augmentation=augmentation)
-    if classes is None and highest_label(y_test) > highest_label(y):
+    if classes is None and int(y_test.max()) > int(y.max()):
         raise DataError(
             f"{name}: training labels are {_span(y)}, but test labels {_span(y_test)}; to allow "
             "classes without training examples, give the names of all classes"
         )
-    if isinstance(x_test, Tensor) and x_test.dim() == 4:
-        # before the training set's mean is tried on them
-        _check_shapes(name, train.shape, tuple(x_test.shape[1:]))
+    try:
+        x_test, told_units = in_units_of(x, x_test)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
     test = _examples(
         name, "test", x_test, y_test, classes=train.classes, mean=train.mean, std=train.std
     )
     note = note or f"{len(train):,} + {len(test):,} examples given as tensors"
+    note = "; ".join([note, *dict.fromkeys(t for t in (told, told_test, told_units) if t)])
     return Data(name, train, test, train.classes, note)
 
 
 def as_data(obj: object, *, classes: Sequence[str] | None = None) -> Data:
     """Make `Data` of what a caller is likely to have.
 
-    Taken are `Data` as it is; four tensors (x, y, x_test, y_test); two tensors (x, y), which are
+    Taken are `Data` as it is; four tensors or arrays (x, y, x_test, y_test); two (x, y), which are
     then tested on as well, and `note` says so; and two Datasets or two sources of examples
-    (train, test). `classes` names the labels where the parts do not. Raises `DataError` for anything
-    else, or parts that do not fit together.
+    (train, test); of Datasets a few items are compared. `classes` names the labels where the parts do
+    not. Raises `DataError` for anything else, or parts that do not fit together.
     """
     if isinstance(obj, Data):
         return obj
     parts: tuple[Any, ...] = tuple(obj) if isinstance(obj, tuple | list) else ()
-    if len(parts) in (2, 4) and all(isinstance(part, Tensor) for part in parts):
+    if len(parts) in (2, 4) and all(isinstance(part, Tensor | np.ndarray) for part in parts):
         if len(parts) == 4:
             return from_tensors(*parts, classes=classes)
-        only = _training("tensors", *parts, classes=classes)
+        x, y, told = _taken("tensors", "training", *parts)
+        only = _training("tensors", x, y, classes=classes)
         note = f"{len(only):,} examples given as tensors; no test set given, tested on the same"
-        return Data("tensors", only, only, only.classes, note)
+        return Data("tensors", only, only, only.classes, f"{note}; {told}".removesuffix("; "))
     if len(parts) == 2 and all(isinstance(part, ExampleSource) for part in parts):
         train, test = parts
     elif len(parts) == 2 and all(isinstance(part, Dataset) for part in parts):
         train = DatasetExamples(parts[0], classes=classes)
         named = classes is not None or not hasattr(parts[1], "classes")
         test = DatasetExamples(parts[1], classes=train.classes if named else None)
+        if train.shape == test.shape:  # else `Data` says so
+            check_alike(_some(train), _some(test))
     else:
         given = ", ".join(type(part).__name__ for part in parts)
         raise DataError(
-            "data must be Data, tensors (x, y) or (x, y, x_test, y_test), or two map-style "
+            "data must be Data, tensors or arrays (x, y) or (x, y, x_test, y_test), or two map-style "
             f"Datasets (train, test); got {type(obj).__name__}{f' of ({given})' if given else ''}"
         )
     note = f"{len(train):,} + {len(test):,} examples of {type(parts[0]).__name__}"
     return Data(type(parts[0]).__name__, train, test, note=note)
+
+
+def _taken(name: str, part: str, x: Array, y: Array) -> tuple[Tensor, Tensor, str]:
+    """Images and labels in the form that `Examples` has, and what was done."""
+    try:
+        images, told = as_images(as_tensor(x, "images"))
+        return images, check_labels(as_tensor(y, "labels"), len(images)), told
+    except DataError as error:
+        raise DataError(f"{name}: {part} set: {error}") from error
+
+
+def _some(source: DatasetExamples) -> Tensor:
+    """Images of a few items."""
+    count = min(_SOME, len(source))
+    return source.batch(torch.arange(count) * len(source) // count)[0]
 
 
 def _training(name: str, images: Tensor, labels: Tensor, **options: Any) -> Examples:

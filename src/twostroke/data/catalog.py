@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import SettingsError, UnknownNameError, unknown
 from .augmentation import Augmentation, ResizedCrop, named_augmentation
 from .bundle import Data
+from .decoding import Told, silent
 from .examples import Examples
 from .folder import load_folder
 from .imagenet import load_imagenet
 from .mnist12k import load_mnist12k
 from .npz import load_npz
+from .pictures import Pictures
+from .preparation import Preparation
 from .preprocessing import named_preprocessing
 from .preprocessing import preprocess as preprocessed
 from .vision import VISION, load_vision
 
 _EXAMPLES = {"npz": "npz:digits.npz", "folder": "folder:pictures/"}
-_FROM_PATH: dict[str, Callable[[Path], Data]] = {"npz": load_npz, "folder": load_folder}
 
 
 def list_data() -> dict[str, str]:
@@ -29,7 +31,7 @@ def list_data() -> dict[str, str]:
         **{name: known.about for name, known in VISION.items()},
         "imagenet": "ImageNet's pictures, 1.28 million of 1,000 kinds at 3 x 224 x 224; no download",
         "npz:PATH": "a NumPy file with x_train, y_train, x_test, y_test and, optionally, classes",
-        "folder:PATH": "pictures of one size in PATH/train/CLASS/ and PATH/test/CLASS/ (or val)",
+        "folder:PATH": "pictures in PATH/train/CLASS/ and PATH/val/CLASS/, or in PATH/CLASS/ with a split",
     }
 
 
@@ -45,6 +47,11 @@ def load(
     download: bool = True,
     augmentation: str | Augmentation | ResizedCrop | None = None,
     preprocess: str = "none",
+    image_size: int | None = None,
+    split: float | None = None,
+    split_seed: int = 0,
+    prepared: Preparation | None = None,
+    told: Told = silent,
 ) -> Data:
     """Load a data set by its name in `list_data()`, into the CPU's memory, as uint8.
 
@@ -52,37 +59,59 @@ def load(
     there already. `augmentation` is an object or "none", "shift", "flip-shift" or "resized-crop"; it
     belongs to the training set and acts only where a view is asked for. `preprocess` is "none"
     (normalised channel by channel), "raw", "unit", "gcn", "gcn-zca" (or "gcn-zca:BIAS") or "lcn", see
-    `preprocess`; a whitening matrix is kept below the root. ImageNet stays on disk, and takes the
-    augmentation "resized-crop" only; no other data set takes that one.
+    `preprocess`; a whitening matrix is kept below the root. ImageNet stays on disk, and so does a folder
+    where `load_folder` says so; then images are only normalised.
+
+    `image_size`, `split` and `split_seed` are for folders, see `load_folder`; ImageNet takes the first. Those
+    two alone take "resized-crop". `prepared` says what weights that are trained already want of images. `told`
+    hears how far the work is.
 
     Raises `UnknownNameError` if no data set, augmentation or preprocessing has this name;
-    `SettingsError` for npz or folder without a path, a path or a number where none belongs, or an
-    augmentation or preprocessing that the data set does not take; `DataError`, which names file and
-    fix, if the data are missing, damaged or malformed.
+    `SettingsError` for npz or folder without a path, a path or a number where none belongs, or an option
+    that the data set does not take; `DataError`, which names file and fix, if the data are missing, damaged
+    or malformed.
     """
     named_preprocessing(preprocess)  # a wrong name is an error before anything is read
     if isinstance(augmentation, str):
         augmentation = named_augmentation(augmentation)
     root = root or default_root()
-    if name == "imagenet":
-        if not isinstance(augmentation, ResizedCrop | None):
-            raise SettingsError(f"imagenet takes the augmentation resized-crop, not {augmentation}")
-        if preprocess != "none":
-            raise SettingsError(
-                "imagenet is normalised channel by channel: leave preprocessing at none"
-            )
-        return load_imagenet(root, augmentation=augmentation)
-    if isinstance(augmentation, ResizedCrop):
-        raise SettingsError(
-            f"{name} is held in memory at one size, so resized-crop is not for it: take flip-shift"
-        )
-    kind, colon, path = name.partition(":")
-    if kind in _FROM_PATH:
-        if not path:
-            raise SettingsError(f"data {name!r} needs a path, as in {_EXAMPLES[kind]}")
-        data = _FROM_PATH[kind](Path(path).expanduser())
-    elif colon and kind in list_data():
+    kind, colon, rest = name.partition(":")
+    path = Path(rest).expanduser()
+    if kind in _EXAMPLES and not rest:
+        raise SettingsError(f"data {name!r} needs a path, as in {_EXAMPLES[kind]}")
+    if colon and kind in list_data():
         raise SettingsError(f"data {kind!r} takes no path; its files are looked for in the root")
+    if image_size is not None and image_size < 1:
+        raise SettingsError(f"image_size is a number of pixels, 1 or more, not {image_size}")
+    if kind not in ("folder", "imagenet"):
+        if image_size is not None:
+            raise SettingsError(f"images of {name} have their size: leave image_size out")
+        if isinstance(augmentation, ResizedCrop):
+            raise SettingsError(
+                f"{name} is held in memory at one size, so resized-crop is not for it: take flip-shift"
+            )
+    if kind == "imagenet" and preprocess != "none":
+        raise SettingsError(
+            "imagenet is normalised channel by channel: leave preprocessing at none"
+        )
+    if split is not None and kind != "folder":
+        raise SettingsError(f"{name} is divided into training and test set: leave split out")
+    if kind == "folder":
+        data = load_folder(
+            path,
+            size=image_size,
+            augmentation=augmentation,
+            split=split,
+            split_seed=split_seed,
+            prepared=prepared,
+            told=told,
+        )
+    elif kind == "imagenet":
+        like = prepared or Preparation()
+        size = image_size or like.size or 224
+        data = load_imagenet(root, augmentation=augmentation, size=size, crop=like.crop, told=told)
+    elif kind == "npz":
+        data = load_npz(path)
     elif name == "mnist-12k":
         data = load_mnist12k()
     elif name in VISION:
@@ -90,8 +119,10 @@ def load(
     else:
         raise UnknownNameError(_unknown(name))
     data = preprocessed(data, preprocess, cache=root / "preprocessed")
-    assert isinstance(data.train, Examples)  # every loader above keeps its images in memory
+    assert isinstance(data.train, Examples | Pictures)
     data.train.augmentation = augmentation
+    if prepared is not None:
+        data = replace(data, train=prepared.of(data.train), test=prepared.of(data.test))
     return data
 
 

@@ -72,13 +72,6 @@ def class_names(
     return tuple(names)
 
 
-def highest_label(labels: object) -> int:
-    """Return the highest label, or 0 for what holds no labels (which `Examples` then refuses)."""
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or not labels.numel():
-        return 0
-    return int(labels.to(torch.int64).max())
-
-
 def as_channels(
     what: str,
     values: Tensor | Sequence[float],  # (channels,)
@@ -125,25 +118,50 @@ def check_images(
         raise DataError(f"images must be uint8 or floating, got {images.dtype}; use x.float()")
 
 
-def check_labels(
-    labels: Tensor,  # (count,)
-    count: int,
-    classes: tuple[str, ...] | None = None,
-) -> Tensor:
-    """Return the labels as int64, after a look whether there is one for each of `count` images.
+def as_labels(labels: object) -> Tensor:
+    """Labels as (count,) int64: given so, as (count, 1), as rows that are one-hot, or as whole floats.
 
-    Raises `DataError` for another count, labels that are not integers, or one that has none of the
-    `classes`.
+    Raises `DataError` for anything else, with the first example that is wrong.
     """
     if not isinstance(labels, Tensor):
         raise DataError(f"labels must be a tensor, not a {type(labels).__name__}")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise DataError(f"labels must be integers, got {labels.dtype}; use y.long()")
+    if labels.dim() == 2 and labels.shape[1] > 1:
+        one_hot = ((labels == 0) | (labels == 1)).all(1) & ((labels == 1).sum(1) == 1)
+        if not bool(one_hot.all()):
+            bad = int((~one_hot).nonzero()[0])
+            raise DataError(
+                f"labels have the shape {tuple(labels.shape)}, and row {bad} is not one-hot: give one class "
+                "for each image"
+            )
+        return labels.to(torch.uint8).argmax(1)
+    if labels.dim() == 2:
+        labels = labels[:, 0]
     if labels.dim() != 1:
         raise DataError(f"labels must be (count,), got shape {tuple(labels.shape)}")
+    if labels.is_complex() or labels.dtype == torch.bool:
+        raise DataError(f"labels must be integers, got {labels.dtype}; use y.long()")
+    if labels.is_floating_point():
+        odd = (labels != labels.round()) | ~labels.isfinite()
+        if bool(odd.any()):
+            bad = int(odd.nonzero()[0])
+            raise DataError(
+                f"example {bad} has label {float(labels[bad]):g}: labels must be integers, one for each class"
+            )
+    return labels.to(torch.int64)
+
+
+def check_labels(
+    labels: Tensor,  # (count,), or as `as_labels` takes them
+    count: int,
+    classes: tuple[str, ...] | None = None,
+) -> Tensor:
+    """Return the labels as (count,) int64, after a look whether there is one for each of `count` images.
+
+    Raises `DataError` as `as_labels`, and for another count, or a label that has none of the `classes`.
+    """
+    labels = as_labels(labels)
     if len(labels) != count:
         raise DataError(f"{count:,} images, but {len(labels):,} labels")
-    labels = labels.to(torch.int64)
     if classes is not None:
         outside = ((labels < 0) | (labels >= len(classes))).nonzero()
         if len(outside):

@@ -13,12 +13,12 @@ from .augmentation import Augmentation
 from .checks import (
     as_channels,
     as_indices,
+    as_labels,
     as_subset,
     check_images,
     check_labels,
     chunks,
     class_names,
-    highest_label,
 )
 
 
@@ -71,7 +71,8 @@ def on_device(source: ExampleSource, device: torch.device | str) -> ExampleSourc
 class Examples:
     """Images and labels held in memory, on one device.
 
-    Images are (count, channels, height, width), uint8 or floating; labels are (count,) integers.
+    Images are (count, channels, height, width), uint8 or floating; labels are (count,) integers, or what
+    `as_labels` makes them of.
     `mean` and `std`, (channels,) each, are those of the training set: of pixels scaled to [0, 1]
     if the images are uint8, in the images' own units otherwise. Left out, they are computed from
     these images; pass the training set's to a test set. A channel that never changes gets std 1.
@@ -92,7 +93,9 @@ class Examples:
         classes: Sequence[str] | None = None,
     ) -> None:
         check_images(images)
-        self.classes = class_names(classes, highest=highest_label(labels))
+        labels = as_labels(labels)
+        highest = int(labels.max()) if len(labels) else 0
+        self.classes = class_names(classes, highest=highest)
         self.images = images
         self.labels = check_labels(labels, len(images), self.classes).to(images.device)
         self.augmentation = augmentation
@@ -140,9 +143,7 @@ class Examples:
         """
         indices = as_indices(indices, len(self)).to(self.device)
         # index_select, unlike brackets, refuses negative indices on every device
-        x = self.images.index_select(0, indices).to(torch.float32)
-        scale = 1.0 if self.images.is_floating_point() else 255.0
-        x = x.sub_((self.mean * scale)[:, None, None]).div_((self.std * scale)[:, None, None])
+        x = normalised(self.images.index_select(0, indices), self.mean, self.std)
         if view is not None and self.augmentation is not None:
             x = self.augmentation(x, indices, view=view, seed=seed)
         return x, self.labels.index_select(0, indices)
@@ -169,6 +170,17 @@ class Examples:
         return part
 
 
+def normalised(
+    images: Tensor,  # (batch, channels, height, width), uint8 or floating; memory of its own
+    mean: Tensor,  # (channels,)
+    std: Tensor,  # (channels,)
+) -> Tensor:
+    """(pixel - mean) / std as float32; of uint8, mean and std are those of pixels in [0, 1]."""
+    scale = 1.0 if images.is_floating_point() else 255.0
+    shift, width = ((t.to(images.device) * scale)[:, None, None] for t in (mean, std))
+    return images.to(torch.float32).sub_(shift).div_(width)
+
+
 def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (divided by the count) per channel, (channels,) each.
 
@@ -180,7 +192,8 @@ def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
     def average(centre: Tensor, power: int) -> Tensor:
         total = torch.zeros_like(centre)
         for _, chunk in chunks(images):
-            pixels = chunk.to("cpu", torch.float64).sub_(centre[:, None, None])
+            # a copy, also of float64: what follows works in place
+            pixels = chunk.to("cpu", torch.float64, copy=True).sub_(centre[:, None, None])
             total += pixels.pow_(power).sum((0, 2, 3))
         return total / count
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from ..errors import DataError
-from .augmentation import ResizedCrop
+from .augmentation import Augmentation, ResizedCrop
 from .bundle import Data
-from .picture_files import check_pictures, find_splits, passed_over
-from .pictures import Pictures
+from .decoding import Told, check_pictures, silent
+from .picture_files import find_splits, passed_over
+from .pictures import CROP, Pictures
 
 SPLITS = ("train", "val")
 
@@ -18,13 +19,16 @@ SPLITS = ("train", "val")
 def load_imagenet(
     root: Path,
     *,
-    augmentation: ResizedCrop | None = None,
+    augmentation: Augmentation | ResizedCrop | None = None,
     size: int = 224,
+    crop: float = CROP,
+    told: Told = silent,
 ) -> Data:
     """Read ROOT/train/WNID/*.JPEG and ROOT/val/WNID/*.JPEG, or the same below ROOT/imagenet.
 
     Classes are the folders in the order of their names, as torchvision's weights number them.
-    `augmentation` is the training set's. Every file is looked at first (`check_pictures`). Raises
+    `augmentation` is the training set's; `size` and `crop` are as `Pictures` takes them. Every file is looked
+    at first (`check_pictures`), of which `told` hears. Raises
     `DataError`, which says what is expected where or names the first files, if a split or a class is
     missing, empty or half unpacked, there is only one class, or files are not pictures.
     """
@@ -40,14 +44,15 @@ def load_imagenet(
                 f"{left} is not in its class folder, so {place / split} is only half unpacked: "
                 f"remove {place / split}, and unpack it again"
             )
-    train, val = splits = find_splits(*(place / split for split in SPLITS))
-    check_pictures(train.files + val.files)
+    train, val = splits = find_splits(*(place / split for split in SPLITS), told=told)
+    check_pictures(train.files + val.files, told)
     pictures, test = (
         Pictures(
             split.files,
             torch.tensor(split.labels),
             classes=split.classes,
             size=size,
+            crop=crop,
             augmentation=augmentation if split is train else None,
         )
         for split in splits

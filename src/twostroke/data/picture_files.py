@@ -1,27 +1,20 @@
-"""Picture files in class folders: found, opened, and checked before anything is trained."""
+"""Picture files in folders: found, and divided into a training and a test set."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ..errors import DataError
+from ..errors import DataError, SettingsError
+from .decoding import Told, silent
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-GREY = frozenset({"1", "L"})
-_COLOUR = frozenset({"P", "PA", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
-_JPEG_BEGIN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-_TAIL = 16  # bytes in which the end is looked for: some writers add a few
-_THREADS = 16  # they wait for the disk, or for a file server
-_TOGETHER = 256  # files that a thread takes at a time: there may be a million
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
+)  # torchvision's
 _SHOWN = 5
 
 
@@ -29,7 +22,7 @@ _SHOWN = 5
 class Split:
     """The pictures of one split in the order of classes, folders and names, each with its label.
 
-    `others` counts the files that are not pictures, by kind.
+    `others` counts what is passed over, by kind.
     """
 
     folder: Path
@@ -39,13 +32,52 @@ class Split:
     others: Counter[str]
 
 
-def find_splits(*folders: Path) -> list[Split]:
+def find_pictures(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Pictures at any depth below a folder, in the order of folders and names, and what was passed over.
+
+    Pictures are told by their suffix. Files and folders whose name begins with a dot are left out. Links
+    to folders are followed, but no folder is read twice. Raises `DataError` for a folder that cannot be
+    read.
+    """
+    files: list[tuple[str, str]] = []
+    others: Counter[str] = Counter()
+    seen: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            others["by links to folders read already"] += 1
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            suffix = Path(name).suffix.lower()
+            if name.startswith("."):
+                continue
+            if suffix in SUFFIXES:
+                files.append((place, name))
+            else:
+                others[suffix or "without a suffix"] += 1
+    return [Path(place, name) for place, name in sorted(files)], others
+
+
+def no_pictures(folder: Path) -> str:
+    """What is said of a folder without pictures."""
+    return f"{folder} has no pictures ({', '.join(sorted(SUFFIXES))})"
+
+
+def find_splits(*folders: Path, told: Told = silent) -> list[Split]:
     """Find the pictures FOLDER/CLASS/*, at any depth below their class, of a data set's splits.
 
-    Pictures are told by their suffix. Files and folders whose name begins with a dot are left out.
-    Raises `DataError` if a split has no class folder, a class no pictures, or splits differ in classes.
+    `told` hears how many classes are looked through.
+    Raises `DataError` if a split has less than two class folders, a class no pictures, or splits differ in
+    classes.
     """
-    splits = [_find(folder) for folder in folders]
+    splits = [_find(folder, told) for folder in folders]
     lacking = [
         f"{split.folder} lacks {name}"
         for split in splits
@@ -57,106 +89,70 @@ def find_splits(*folders: Path) -> list[Split]:
         raise DataError(
             f"all splits need the same class folders: {'; '.join(lacking[:_SHOWN])}{more}"
         )
+    if len(splits[0].classes) < 2:
+        only = f"{splits[0].folder} has one class folder, {splits[0].classes[0]}"
+        raise DataError(f"{only}: training needs two")
     return splits
 
 
-def _find(split: Path) -> Split:
-    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset  # it takes long to import
-
+def _find(split: Path, told: Told) -> Split:
     entries = [entry for entry in split.iterdir() if not entry.name.startswith(".")]
     classes = tuple(sorted(entry.name for entry in entries if entry.is_dir()))
     if not classes:
         raise DataError(f"{split} has no class folders; put pictures in {split}/CLASS/")
     others = Counter({"outside class folders": len(entries) - len(classes)})
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found, passed = find_pictures(split / name)
+        if not found:
+            raise DataError(
+                f"class folder {no_pictures(split / name)}; fill it, or delete it from all splits"
+            )
+        told(f"finding pictures of {split.name}", label + 1, len(classes))
+        files += found
+        labels += [label] * len(found)
+        others += passed
+    return Split(split, classes, files, labels, +others)
 
-    def is_picture(file: str) -> bool:
-        if os.sep + "." in file.removeprefix(str(split)):
-            return False
-        suffix = Path(file).suffix.lower()
-        if suffix not in IMG_EXTENSIONS:
-            others[suffix or "without a suffix"] += 1
-        return suffix in IMG_EXTENSIONS
 
-    numbers = {name: label for label, name in enumerate(classes)}
-    found = make_dataset(split, numbers, is_valid_file=is_picture, allow_empty=True)
-    for label in sorted(set(numbers.values()) - {label for _, label in found}):
-        raise DataError(
-            f"class folder {split / classes[label]} has no pictures ({', '.join(sorted(IMG_EXTENSIONS))}); "
-            "fill it, or delete it from all splits"
+def divided(split: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """A training set, and the `share` of each class that is kept to test, one picture at least.
+
+    Pictures are drawn by a hash of seed and name: new ones leave nearly all others where they were. Raises
+    `SettingsError` for a share that is not between 0 and 1, and `DataError` for a class with one picture.
+    """
+    if not 0 < share < 1:
+        raise SettingsError(f"split is the share to test on, between 0 and 1, not {share}")
+    drawn: dict[int, list[tuple[bytes, int]]] = defaultdict(list)
+    for place, (file, label) in enumerate(zip(split.files, split.labels, strict=True)):
+        name = f"{seed}/{file.relative_to(split.folder).as_posix()}"
+        digest = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest()
+        drawn[label].append((digest, place))
+    test: set[int] = set()
+    for label, order in drawn.items():
+        if len(order) < 2:
+            raise DataError(
+                f"class folder {split.folder / split.classes[label]} has one picture, which cannot be "
+                "divided into training and test set: add some, or delete it"
+            )
+        count = min(max(1, round(share * len(order))), len(order) - 1)
+        test |= {place for _, place in sorted(order)[:count]}
+
+    def part(chosen: Sequence[int], others: Counter[str]) -> Split:
+        return replace(
+            split,
+            files=[split.files[place] for place in chosen],
+            labels=[split.labels[place] for place in chosen],
+            others=others,
         )
-    return Split(split, classes, [Path(file) for file, _ in found], [k for _, k in found], +others)
+
+    rest = [place for place in range(len(split.files)) if place not in test]
+    return part(rest, split.others), part(sorted(test), Counter())
 
 
 def passed_over(splits: Sequence[Split]) -> str:
-    """What a note says of files that are not pictures: nothing, or "; passed over: 2 .gif"."""
+    """What a note says of what is no picture: nothing, or "; passed over: 2 .gif"."""
     others = sum((split.others for split in splits), Counter[str]())
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(others.items()))
     return f"; passed over: {kinds}" if kinds else ""
-
-
-@contextmanager
-def opened(file: Path) -> Iterator[Image]:
-    """A picture with its header read; an error until it is closed becomes one that names the file.
-
-    Raises `DataError` if it is not a picture, is broken, or has more than 8 bits per channel, which
-    Pillow would cut off at white.
-    """
-    import PIL.Image  # here, not above: only pictures need it
-
-    try:
-        with PIL.Image.open(file) as image:
-            if image.mode not in GREY | _COLOUR:
-                raise DataError(
-                    f"{file} has pixels of mode {image.mode}; convert it to 8 bits per channel"
-                )
-            yield image
-    except DataError:
-        raise
-    except Exception as error:  # the decoders raise errors of many kinds
-        raise DataError(
-            f"{file} is not a picture, or is broken: {error}; replace or delete it"
-        ) from error
-
-
-def check_pictures(files: Sequence[Path]) -> None:
-    """Look at every file, so that bad ones show before training.
-
-    Of JPEG the first and the last bytes are read; other kinds are decoded. Damage in the middle of a
-    JPEG shows only when it is decoded, if at all. Raises `DataError` with the number and the first few
-    of the files that are empty, cut off, not pictures, cannot be read, or have more than 8 bits per channel.
-    """
-    parts = [files[start : start + _TOGETHER] for start in range(0, len(files), _TOGETHER)]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        bad = [fault for faults in pool.map(_faults, parts) for fault in faults]
-    if bad:
-        more = f"\n  and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
-        raise DataError(
-            f"{len(bad):,} of {len(files):,} picture files cannot be used:"
-            + "".join(f"\n  {fault}" for fault in bad[:_SHOWN])
-            + more
-        )
-
-
-def _faults(files: Sequence[Path]) -> list[str]:
-    return [fault for file in files if (fault := _fault(file))]
-
-
-def _fault(file: Path) -> str | None:
-    try:
-        with file.open("rb", buffering=0) as raw:
-            head = raw.read(len(_JPEG_BEGIN))
-            raw.seek(max(0, raw.seek(0, os.SEEK_END) - _TAIL))
-            tail = raw.read(_TAIL)
-    except OSError as error:
-        return f"{file} cannot be read: {error.strerror}"
-    if not head:
-        return f"{file} is empty; replace or delete it"
-    # nearly all of ImageNet, and a JPEG has 8 bits; Pillow takes ten times as long
-    if head == _JPEG_BEGIN and _JPEG_END in tail:
-        return None
-    try:
-        with opened(file) as image:
-            image.load()
-            return None
-    except DataError as error:
-        return str(error)

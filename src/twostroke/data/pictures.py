@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,12 +15,18 @@ from torch import Tensor
 
 from .._ahead import ReadAhead
 from ..errors import DataError, SettingsError
-from .augmentation import ResizedCrop, middle
+from .augmentation import Augmentation, ResizedCrop
 from .checks import as_channels, as_indices, as_subset, check_labels, class_names
-from .picture_files import opened
+from .decoding import Told, decoded, each, opened, silent
+from .examples import Examples, normalised
 
-# of ImageNet's training set, as torchvision's models expect it
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# of ImageNet's training set, as torchvision's models expect it; by channels
+MEAN = {1: (0.449,), 3: (0.485, 0.456, 0.406)}
+STD = {1: (0.226,), 3: (0.229, 0.224, 0.225)}
+CROP = 224 / 256  # as torchvision evaluates
 _THREADS = min(16, os.cpu_count() or 1)
 
 
@@ -28,13 +35,15 @@ class Pictures:
 
     Batches that are announced (`expect`) are decoded ahead, two of them at a time.
 
-    An example as it is (no view) is the middle of its picture: the square of `crop` times the shorter
-    side, resized to `size`. With an `augmentation`, a view is a random crop, resized likewise. Pixels,
-    scaled to [0, 1], become (p - mean) / std.
+    An example as it is (no view) is the middle of its picture, as torchvision's `Resize` and `CenterCrop`
+    give it: the shorter side resized to `size / crop` pixels, and the middle square of `size` cut out. With
+    `size` as (height, width), pictures have that size already, and are taken whole. A view is drawn by the
+    `augmentation`; `ResizedCrop` cuts while a picture is decoded. Pictures are brought to `channels`, 3 or 1
+    (grey), as `decoded` says; pixels, scaled to [0, 1], become (p - mean) / std, by default with ImageNet's.
 
     Raises `DataError` for no files, labels that do not fit them or the classes, and `SettingsError` for
-    a `size` or `crop` out of range; `batch` raises `DataError` for a file that cannot be decoded or has
-    more than 8 bits per channel, by name.
+    a `size`, `crop` or `channels` out of range; `batch` raises `DataError` for a file that cannot be decoded,
+    or whose size is not the one it should have, by name.
     """
 
     def __init__(
@@ -43,22 +52,33 @@ class Pictures:
         labels: Tensor,  # (count,) integer
         *,
         classes: Sequence[str],
-        size: int = 224,
-        crop: float = 224 / 256,
-        augmentation: ResizedCrop | None = None,
-        mean: Sequence[float] = MEAN,
-        std: Sequence[float] = STD,
+        size: int | tuple[int, int] = 224,
+        crop: float = CROP,
+        channels: int = 3,
+        augmentation: Augmentation | ResizedCrop | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         if not files:
             raise DataError("no picture files were given")
-        if size < 1 or not 0 < crop <= 1:
+        if channels not in (1, 3):
+            raise SettingsError(
+                f"pictures have 3 channels, or 1 where they are grey, not {channels}"
+            )
+        self.square = size if isinstance(size, int) else None
+        height, width = (size, size) if isinstance(size, int) else size
+        if min(height, width) < 1 or not 0 < crop <= 1:
             raise SettingsError(f"size is 1 or more and crop a share, not {size} and {crop}")
+        if self.square is None and isinstance(augmentation, ResizedCrop):
+            raise SettingsError("resized-crop needs the size that crops are resized to")
+        self.shape = channels, height, width
         self.classes = class_names(classes)
         self.files = list(files)
         self.labels = check_labels(labels, len(files), self.classes)
-        self.augmentation, self.size, self.crop = augmentation, size, crop
-        self.mean, self.std = as_channels("mean", mean, 3), as_channels("std", std, 3)
+        self.augmentation, self.crop = augmentation, crop
+        self.mean = as_channels("mean", MEAN[channels] if mean is None else mean, channels)
+        self.std = as_channels("std", STD[channels] if std is None else std, channels)
         self.device = torch.device(device)
         self._ahead: ReadAhead | None = None
         self._announced: tuple[int | None, int] = (None, 0)  # view and seed
@@ -67,12 +87,7 @@ class Pictures:
         return len(self.files)
 
     def __repr__(self) -> str:
-        return f"Pictures({len(self):,} of 3 x {self.size} x {self.size})"
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """One image's (channels, height, width)."""
-        return 3, self.size, self.size
+        return f"Pictures({len(self):,} of {' x '.join(map(str, self.shape))})"
 
     def batch(
         self,
@@ -81,16 +96,17 @@ class Pictures:
         view: int | None = None,
         seed: int = 0,
     ) -> tuple[Tensor, Tensor]:
-        """Decode pictures: x (batch, 3, size, size) float32 and y (batch,) int64, on `device`."""
+        """Decode pictures: x (batch, channels, height, width) float32 and y (batch,) int64, on `device`."""
         indices = as_indices(indices.cpu(), len(self))
         x = None
         if self._ahead is not None and self._announced == (view, seed):
             x = self._ahead.take(indices)
         if x is None:
             x = self._decode(indices, view, seed)
-        pixels = x.to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        mean, std = (t.to(self.device)[:, None, None] for t in (self.mean, self.std))
-        return pixels.sub_(mean).div_(std), self.labels[indices].to(self.device)
+        x = normalised(x.to(self.device).permute(0, 3, 1, 2), self.mean, self.std)
+        if view is not None and not isinstance(self.augmentation, ResizedCrop | None):
+            x = self.augmentation(x, indices.to(self.device), view=view, seed=seed)
+        return x, self.labels[indices].to(self.device)
 
     def expect(self, batches: Iterable[Tensor], *, view: int | None = None, seed: int = 0) -> None:
         """Announce the indices of the batches that will be asked for next, of this view and seed.
@@ -125,37 +141,76 @@ class Pictures:
         part.labels, part._ahead = self.labels[indices], None
         return part
 
-    def pixels(
-        self,
-        indices: Tensor,  # (batch,) integer
-    ) -> Tensor:  # (batch, size, size, 3) uint8
-        """The middles of pictures as they are on disk, not normalised."""
-        return self._decode(as_indices(indices.cpu(), len(self)), None, 0)
+    def in_memory(self, told: Told = silent, *, own_moments: bool = False) -> Examples:
+        """The same examples, decoded once and held; with `own_moments` normalised by their own mean and std.
+
+        `told` hears how many are read. Raises `DataError` with the first few of the files that cannot be
+        read, and `SettingsError` where `ResizedCrop` needs the files at every view.
+        """
+        if isinstance(self.augmentation, ResizedCrop):
+            raise SettingsError("resized-crop cuts pictures on disk: it cannot be held in memory")
+        x = torch.empty(len(self), *self.shape, dtype=torch.uint8)
+
+        def read(row: int) -> None:
+            x[row] = torch.from_numpy(self._read(self.files[row], None)).permute(2, 0, 1)
+
+        each(read, range(len(self)), "reading pictures", told)
+        return Examples(
+            x,
+            self.labels,
+            mean=None if own_moments else self.mean,
+            std=None if own_moments else self.std,
+            augmentation=self.augmentation,
+            classes=self.classes,
+        ).to(self.device)
 
     def _decode(
         self, indices: Tensor, view: int | None, seed: int
-    ) -> Tensor:  # (batch, size, size, 3) uint8
+    ) -> Tensor:  # (batch, height, width, channels) uint8
         draws: Sequence[Sequence[float] | None] = [None] * len(indices)
-        if view is not None and self.augmentation is not None:
+        if view is not None and isinstance(self.augmentation, ResizedCrop):
             draws = self.augmentation.draw(indices, view=view, seed=seed).tolist()
         files = [self.files[index] for index in indices.tolist()]
-        x = torch.empty(len(files), self.size, self.size, 3, dtype=torch.uint8)
+        channels, height, width = self.shape
+        x = torch.empty(len(files), height, width, channels, dtype=torch.uint8)
         with ThreadPoolExecutor(_THREADS) as pool:
             for row, pixels in enumerate(pool.map(self._read, files, draws)):
                 x[row] = torch.from_numpy(pixels)
         return x
 
-    def _read(self, file: Path, draw: Sequence[float] | None) -> np.ndarray:
+    def _read(
+        self, file: Path, draw: Sequence[float] | None
+    ) -> np.ndarray:  # (height, width, channels) uint8
         from PIL.Image import Resampling
 
-        with opened(file) as picture:
-            width, height = picture.size
-            side = self.crop * min(width, height)
-            box, mirror = middle(width, height, side, side), False
-            if draw is not None and self.augmentation is not None:
-                box, mirror = self.augmentation.crop(width, height, draw)
-            resized = picture.convert("RGB").resize(
-                (self.size, self.size), Resampling.BILINEAR, box=box
-            )
-        pixels = np.array(resized)
+        channels, height, width = self.shape
+        mirror = False
+        with opened(file) as found:
+            picture = decoded(found, channels)
+            if draw is not None and isinstance(self.augmentation, ResizedCrop):
+                box, mirror = self.augmentation.crop(*picture.size, draw)
+                picture = picture.resize((width, height), Resampling.BILINEAR, box=box)
+            elif self.square is not None:
+                picture = centred(picture, self.square, self.crop)
+            elif picture.size != (width, height):
+                raise DataError(
+                    f"{file} has {picture.width} x {picture.height} pixels, not {width} x {height}: "
+                    "give the size that all are brought to (image_size)"
+                )
+        pixels = np.array(picture).reshape(height, width, channels)
         return pixels[:, ::-1].copy() if mirror else pixels
+
+
+def centred(picture: Image, size: int, crop: float) -> Image:
+    """The middle, bit for bit as torchvision's `Resize(round(size / crop))` and `CenterCrop(size)` give it."""
+    from PIL.Image import Resampling
+
+    short, (width, height) = round(size / crop), picture.size
+    w, h = (
+        (short, int(short * height / width))
+        if width <= height
+        else (int(short * width / height), short)
+    )
+    left, upper = round((w - size) / 2), round((h - size) / 2)
+    resized = picture.resize((w, h), Resampling.BILINEAR)
+    return resized.crop((left, upper, left + size, upper + size))

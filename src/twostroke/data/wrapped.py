@@ -15,6 +15,7 @@ from ..errors import DataError, NotReplayableError, SettingsError
 from .augmentation import Augmentation
 from .checks import as_channels, as_indices, as_subset, class_names
 from .examples import ExampleSource
+from .taken import is_channels_last
 from .workers import Workers
 
 
@@ -61,6 +62,11 @@ class DatasetExamples:
         self.device = torch.device(device)
         self.classes = class_names(classes) if classes is not None else _find_classes(dataset)
         image, _ = self._item(0)
+        if is_channels_last(image):
+            raise DataError(
+                f"item 0 has an image of {tuple(image.shape)}, with its channels at the end: give them "
+                "first, by permute(2, 0, 1) or torchvision's ToTensor()"
+            )
         self._shape: tuple[int, int, int] = (image.shape[0], image.shape[1], image.shape[2])
         channels = image.shape[0]
         self.mean = as_channels("mean", torch.zeros(channels) if mean is None else mean, channels)

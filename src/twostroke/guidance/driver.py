@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -111,17 +110,9 @@ def distill(
             "pairs": str(pairs),
             "terms": [weight, kd, float(labels), share, *margins],
             "steps": steps,
-            "settings": _told(settings),
         },
         listener=listener,
     )
-
-
-def _told(settings: Settings) -> dict[str, Any]:
-    """What must be the same for a run to go on; where it computes may change."""
-    left_out = ("device", "timeout", "target_error")
-    plain = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in left_out}
-    return {name: value for name, value in plain.items() if not callable(value)}
 
 
 def _epochs(settings: Settings, steps: int | None) -> tuple[int | None, Settings]:

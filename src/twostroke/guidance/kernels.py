@@ -7,6 +7,7 @@ the memory format of the values.
 
 from __future__ import annotations
 
+import math
 import os
 from functools import lru_cache
 from types import SimpleNamespace
@@ -122,7 +123,7 @@ def scale(q: Tensor, margin: float, least: float) -> float:
     into = sums.numpy()
     base.split(values.shape[1], len(q), lambda part: kernels.moments(values[part], into[part]))
     mean, square = sums.sum(0) / q.numel()
-    return (max(float(square - mean * mean), 0.0) + least) ** -0.5 / margin
+    return 1 / (margin * math.sqrt(max(float(square - mean * mean), 0.0) + least))
 
 
 def value(q: Tensor, packed: Tensor, scale: float) -> float:

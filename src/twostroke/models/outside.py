@@ -98,20 +98,6 @@ def torchvision_model(
     return model
 
 
-def layers_that_do_not_fit(name: str, weights: str, *, classes: int, in_channels: int) -> list[str]:
-    """Layers of torchvision's model `name` that its published weights do not fit, in words.
-
-    Nothing is downloaded. Raises `SettingsError` if the model has no weights of that name.
-    """
-    had = len(_published(name, weights).meta["categories"])
-    layers = []
-    if in_channels != 3:
-        layers.append(f"the first layer (for {in_channels} channels, not 3)")
-    if classes != had:
-        layers.append(f"the last layer (for {classes} classes, not {had})")
-    return layers
-
-
 def _published(name: str, weights: str) -> Any:
     """The entry of torchvision's table for published weights: their address and what is known of them."""
     import torchvision
@@ -179,7 +165,8 @@ def timm_model(
     """Build timm's model `name`: (batch, in_channels, height, width) to (batch, classes).
 
     `options` go to `timm.create_model`; `pretrained=True` is the one that downloads. Raises
-    `SettingsError` if `weights` is given, which is torchvision's way of naming them.
+    `SettingsError` if `weights` is given, which is torchvision's way of naming them, and `WeightsError` if
+    weights could not be fetched.
     """
     if weights is not None:
         raise SettingsError("timm names weights by a tag of the model: pretrained=True, no weights")
@@ -187,7 +174,15 @@ def timm_model(
 
     if classes is not None or not options.get("pretrained"):
         options["num_classes"] = classes or 10
-    model: nn.Module = timm.create_model(name, in_chans=in_channels or 3, **options)
+    try:
+        model: nn.Module = timm.create_model(name, in_chans=in_channels or 3, **options)
+    except Exception as error:  # its downloads fail in many ways
+        if not options.get("pretrained"):
+            raise
+        raise WeightsError(
+            f"the weights of {name} could not be fetched from timm ({_line(error)}): fetch them where there is "
+            "a network, by timm.create_model(..., pretrained=True), and copy its cache"
+        ) from error
     return model
 
 
@@ -199,12 +194,21 @@ SOURCES = {
 }
 
 
+def ends(model: nn.Module) -> tuple[str, str]:
+    """Paths of the first convolution, and of the last layer, which says how many classes there are."""
+    layers = [(p, m) for p, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    told = getattr(model, "get_classifier", None)  # timm's
+    last = next((p for p, m in layers if told is not None and m is told()), layers[-1][0])
+    return next((p for p, m in layers if isinstance(m, nn.Conv2d)), layers[0][0]), last
+
+
 def _change_channels(model: nn.Module, in_channels: int) -> None:
     """Replace the first convolution of `model` by one like it for `in_channels`, if it differs.
 
     Its weights are drawn so that its output has the variance that the old ones would have given.
     """
-    path, old = next((p, m) for p, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    path = ends(model)[0]
+    old = cast(nn.Conv2d, model.get_submodule(path))
     if old.in_channels == in_channels:
         return
     new = _like(old, in_channels, old.out_channels)
@@ -219,8 +223,8 @@ def _change_channels(model: nn.Module, in_channels: int) -> None:
 
 def _change_classes(model: nn.Module, classes: int) -> None:
     """Replace the last layer of `model`, SqueezeNet's convolution or a linear layer, likewise."""
-    layers = [(p, m) for p, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    path, old = layers[-1]
+    path = ends(model)[1]
+    old = cast(nn.Linear | nn.Conv2d, model.get_submodule(path))
     if isinstance(old, nn.Conv2d):
         if old.out_channels != classes:
             _replace(model, path, _like(old, old.in_channels, classes))

@@ -147,7 +147,7 @@ class Several(Processes):
             what = f"has not answered for {self.timeout:g} seconds" if late else "is gone"
             raise ProcessError(
                 f"another process of this run {what}; what it printed last should say why. The run "
-                "can go on from its last whole epoch, in any number of processes"
+                "can go on from its last checkpoint, in any number of processes"
             ) from error
 
     def _part(self) -> None:

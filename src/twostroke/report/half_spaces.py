@@ -8,8 +8,7 @@ from math import isfinite
 from os import PathLike
 from statistics import fmean
 
-from .curves import COLOURS
-from .figure import new_figure, plain
+from .figure import COLOURS, new_figure, plain
 from .sheet import Sheet
 
 

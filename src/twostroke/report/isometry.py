@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 
 from ..theory.rip import RipReport
-from .curves import COLOURS
-from .figure import new_figure, plain
+from .figure import COLOURS, new_figure, plain
 from .sheet import Sheet
 
 BAND = (0.9, 1.1)  # eq. 29 for ε → 0

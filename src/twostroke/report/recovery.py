@@ -7,8 +7,7 @@ from os import PathLike
 from statistics import median
 
 from ..theory.teacher_student import TeacherStudent
-from .curves import COLOURS
-from .figure import new_figure, plain
+from .figure import COLOURS, new_figure, plain
 from .sheet import Sheet
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data import Data
-from ..data.picture_files import opened
+from ..data.decoding import decoded, opened
 from ..errors import DataError, SettingsError
 
 
@@ -48,7 +48,7 @@ def from_file(file: Path, data: Data) -> Subject:
     if not file.is_file():
         raise DataError(f"{file}: this file does not exist")
     with opened(file) as image:
-        picture = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+        picture = decoded(image, channels)
     if picture.size != (width, height):
         picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
     shown = torch.from_numpy(np.array(picture)).view(height, width, channels).permute(2, 0, 1) / 255

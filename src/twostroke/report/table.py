@@ -1,70 +1,61 @@
-"""Tables of runs, for the terminal."""
+"""Tables of runs: side by side, to a target, and where their settings differ."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from rich.table import Table
+from typing import Any
 
 from ..runs import History
+from .sheet import Sheet
 
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+PLACES = ("command", "out", "config", "resume", "data_root", "instance.store_path")  # of no matter
 
 
 def comparison(
-    runs: Mapping[str, History],
-    *,
-    mask_errors: Mapping[str, float] | None = None,
-    title: str | None = None,
-) -> Table:
-    """A line a run: epochs, final live error, losses, seconds.
+    runs: Mapping[str, History], *, mask_errors: Mapping[str, float] | None = None, title: str = ""
+) -> Sheet:
+    """A line a run: epochs, last and best live test error, losses after the last epoch, seconds of training.
 
-    `mask_errors` adds the column of the error with masks at test (MaskT), in %.
+    `mask_errors` adds the column of the error with masks at test (MaskT), in %. Where masks were held,
+    there are columns of the loss under them and of the share of held steps.
     """
-    table = _table_of(runs, title)
-    heads = ["epochs", "error %"]
-    heads += ["MaskT %"] if mask_errors is not None else []
-    heads += ["loss held", "live", "seconds"]
-    _add_columns(table, heads)
+    alternated = any(record.round for history in runs.values() for record in history)
+    heads = ["run", "epochs", "error\nlast %", "error\nbest %"]
+    heads += ["MaskT\n%"] if mask_errors is not None else []
+    heads += ["loss\ntest", "loss\ntrain"]
+    heads += ["loss\nheld", "held\nsteps %"] if alternated else []
+    heads.append("seconds")
+    rows = []
     for name, history in runs.items():
         if not len(history):
-            table.add_row(name, "0", *["–"] * (len(heads) - 1))
+            rows.append((name, "0", *["–"] * (len(heads) - 2)))
             continue
         last = history[-1]
-        held = [r.loss_held for r in history if r.loss_held is not None]
-        cells = [str(len(history)), _number(last.error, 2)]
+        cells = [
+            name,
+            f"{len(history)}",
+            f"{last.error:.2f}",
+            f"{min(history.column('error')):.2f}",
+        ]
         if mask_errors is not None:
             cells.append(_number(mask_errors.get(name), 2))
-        cells += [_number(held[-1] if held else None, 4), _number(last.loss_live, 4)]
-        cells.append(_number(history.seconds, 1))
-        table.add_row(name, *cells)
-    return table
+        cells += [_number(last.loss_test, 4), _number(last.loss_live, 4)]
+        if alternated:
+            held = [r.loss_held for r in history if r.loss_held is not None]
+            cells += [_number(held[-1] if held else None, 4), f"{100 * history.held_share:.0f}"]
+        rows.append((*cells, f"{history.seconds:.1f}"))
+    return Sheet(title, tuple(heads), tuple(rows))
 
 
-def to_targets(runs: Mapping[str, History], targets: tuple[float, ...]) -> Table:
+def to_targets(runs: Mapping[str, History], targets: tuple[float, ...]) -> Sheet:
     """A line a target and run: epochs, steps and seconds until the error was first that, in %, or less."""
-    table = _table_of(runs, None)
-    _add_columns(table, ["to error %", "epochs", "steps", "seconds"])
+    rows = []
     for target in targets:
         for name, history in runs.items():
             hit = to_target(history, target)
-            cells = [f"{hit[0]}", f"{hit[1]:,}", f"{hit[2]:.1f}"] if hit else ["–"] * 3
-            table.add_row(name, f"{target:g}", *cells)
-        table.add_section()
-    return table
-
-
-def _table_of(runs: Mapping[str, History], title: str | None) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("run", no_wrap=max(map(len, runs), default=0) <= 24, overflow="fold")
-    return table
-
-
-def _add_columns(table: Table, heads: list[str]) -> None:
-    for head in heads:
-        table.add_column(head, justify="right", overflow="fold")
+            cells = (f"{hit[0]}", f"{hit[1]:,}", f"{hit[2]:.1f}") if hit else ("–",) * 3
+            rows.append((name, f"{target:g}", *cells))
+    return Sheet("", ("run", "to error %", "epochs", "steps", "seconds"), tuple(rows))
 
 
 def to_target(history: History, target: float) -> tuple[int, int, float] | None:
@@ -78,3 +69,30 @@ def to_target(history: History, target: float) -> tuple[int, int, float] | None:
         if record.error <= target:
             return record.epoch, record.steps, seconds
     return None
+
+
+def differing(configs: Mapping[str, Mapping[str, Any]]) -> Sheet:
+    """A line a setting that is not the same in all runs, a column a run; – where a run does not have it."""
+    flat = {name: settings(config) for name, config in configs.items()}
+    names = dict.fromkeys(name for one in flat.values() for name in one)
+    rows = []
+    for name in names:
+        values = [one.get(name, "–") for one in flat.values()]
+        if len(set(values)) > 1 and name not in PLACES:
+            rows.append((name, *values))
+    return Sheet("", ("setting that\ndiffers", *configs), tuple(rows))
+
+
+def settings(config: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """A configuration as text, tables spread out: {"instance.gap": "2"}."""
+    told: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            told |= settings(value, f"{above}{name}.")
+        else:
+            told[above + name] = str(value)
+    return told
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

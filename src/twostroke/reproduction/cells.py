@@ -19,7 +19,7 @@ from ..data.bundle import Divisible
 from ..errors import DeadLayerError, RunFolderError
 from ..models import create_model
 from ..outcome import Status
-from ..runs import CHECKPOINT, EpochRecord, History, RunFolder, make_folder, save_text, versions
+from ..runs import EpochRecord, History, RunFolder, make_folder, resumable, save_text, versions
 from ..sparsity import Recipe, dense_sparse_dense, recipe
 from ..training import MASK_AT_TEST, FitResult, Listener, Settings, evaluate, fit
 from ..training.settings import Precision
@@ -183,7 +183,7 @@ def _train(
         settings=settings,
         listener=listener,
         folder=begun if keeps else None,
-        resume=(begun / CHECKPOINT).exists(),
+        resume=resumable(begun),
         identity={"cell": cell.name},
     )
     numbers = {"error": result.error}

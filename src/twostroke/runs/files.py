@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,8 +15,10 @@ from torch import Tensor
 
 from .._files import replacing
 from ..errors import RunFolderError
+from .typed import joined, split
 
 _CHECKSUM = "twostroke-checksum"
+_STATE = "state"
 
 
 def make_folder(path: Path) -> None:
@@ -41,6 +44,21 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
             f"{path} could not be written ({error}); what was there before is untouched. Is the disk "
             "full or the folder read-only?"
         ) from error
+
+
+def save_weights(path: Path, state: Mapping[str, Any], metadata: dict[str, str]) -> None:
+    """Write a model's state_dict under its own names; what is no tensor goes into the header."""
+    tensors, text = split(state)
+    save_tensors(path, tensors, metadata | {_STATE: text})
+
+
+def read_weights(path: Path, *, unchecked: bool = False) -> tuple[dict[str, Any], dict[str, str]]:
+    """A state_dict that `save_weights` wrote, and metadata; raises as `read_tensors`."""
+    tensors, metadata = read_tensors(path, unchecked=unchecked)
+    try:
+        return joined(tensors, metadata.pop(_STATE, None)), metadata
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise RunFolderError(f"{path} is damaged: its header makes no sense ({error})") from error
 
 
 def save_text(path: Path, text: str) -> None:

@@ -1,9 +1,10 @@
 """A run's folder: what was asked for, what came out, and with which versions.
 
-`config.toml` repeats the run; `metrics.csv` has a line an epoch; `model.safetensors` the last weights,
-`average.safetensors` their average where one was kept; `versions.json` the software and the machine;
+`config.toml` repeats the run; `metrics.csv` has a line an epoch, `sites.csv` a line an epoch and site;
+`model.safetensors` the last weights, `average.safetensors` their average where one was kept;
+`answers.safetensors` what the model says of the test set; `versions.json` the software and the machine;
 `checkpoint.safetensors` and `support-N.safetensors` or `support-N.store` what is needed to go on;
-`curves.png` the picture.
+`curves.png` the picture, and `report.html` all of it to look at.
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import tomli_w
-from torch import Tensor, nn
+from torch import nn
 
-from .._files import replacing, sweep_partials
+from .._files import sweep_partials
 from .._version import __version__
 from ..errors import RunFolderError
 from .about import About
-from .checkpoint import Checkpoint
-from .files import read_tensors, save_tensors
+from .checkpoint import CHECKPOINT, DIVERGED, resumable
+from .files import read_weights, save_text, save_weights
 from .history import History
 from .lock import alone
 from .versions import versions
@@ -38,18 +40,18 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], config: Mapping[str, Any]) -> RunFolder:
-        """Make the folder and write its configuration; a folder that holds anything is refused."""
+        """Make the folder and write its configuration; raises as `check_vacant`."""
         run = cls(path)
-        run.check_vacant()
+        known = run.config_file.exists()  # asked first: another run may begin just now
+        run.check_vacant(config)
+        if known:  # of this very run, stopped in its first epoch
+            return run
         try:
             run.path.mkdir(parents=True, exist_ok=True)
             # of two that begin at once the second fails here, before anything is overwritten
             with run.versions_file.open("x") as file:
                 file.write(json.dumps(versions(), indent=2) + "\n")
-            with replacing(run.config_file) as partial:  # last: with it the folder is a run's
-                partial.write_text(
-                    tomli_w.dumps({k: v for k, v in config.items() if v is not None})
-                )
+            run.configure(config)  # last: with it the folder is a run's
         except FileExistsError as error:
             raise RunFolderError(f"{run.path}: another run has just begun there") from error
         except OSError as error:
@@ -57,12 +59,31 @@ class RunFolder:
             raise RunFolderError(f"{run.path} cannot be written: {error}") from error
         return run
 
-    def check_vacant(self) -> None:
-        """Raise `RunFolderError` where something is in the folder."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise RunFolderError(
-                f"{self.path} already holds something: choose another --out or remove it{self._resume()}"
-            )
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Write the configuration."""
+        save_text(
+            self.config_file, tomli_w.dumps({k: v for k, v in config.items() if v is not None})
+        )
+
+    def check_vacant(self, config: Mapping[str, Any] | None = None) -> None:
+        """Raise `RunFolderError` where something is in the folder.
+
+        A run of the same `config` that was stopped in its first epoch may be: the same command goes on with it.
+        """
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        if config is not None and self.config_file.exists() and not self._has_an_epoch():
+            plain = {name: value for name, value in config.items() if value is not None}
+            if self.config() == tomllib.loads(tomli_w.dumps(plain)):
+                return
+        raise RunFolderError(
+            f"{self.path} already holds something: choose another --out or remove it{self._resume()}"
+        )
+
+    def _has_an_epoch(self) -> bool:
+        """Whether an epoch was completed, in any part of the run."""
+        files = CHECKPOINT, "phase.json", self.metrics_file.name, self.model_file.name
+        return any(True for name in files for _ in self.path.rglob(name))
 
     def _resume(self) -> str:
         """How to go on with the run in the folder, if there is one that can be resumed."""
@@ -86,8 +107,13 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """Whether there is anything to go on from: a checkpoint, or what is left of a whole run."""
-        results = Checkpoint(self.path).file, self.metrics_file, self.model_file
-        return any(path.exists() for path in results)
+        left = self.metrics_file.exists() or self.model_file.exists()
+        return resumable(self.path) or (left and not self.diverged)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the run ended so."""
+        return (self.path / DIVERGED).exists()
 
     def clear(self) -> None:
         """Remove what a run that was killed before its first checkpoint has left."""
@@ -120,6 +146,16 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
+    def sites_file(self) -> Path:
+        """One line an epoch and site, where there are sites."""
+        return self.path / "sites.csv"
+
+    @property
+    def answers_file(self) -> Path:
+        """What the last weights say of the test set."""
+        return self.path / "answers.safetensors"
+
+    @property
     def model_file(self) -> Path:
         """Last weights."""
         return self.path / "model.safetensors"
@@ -134,6 +170,11 @@ class RunFolder:
         """Picture."""
         return self.path / "curves.png"
 
+    @property
+    def report_file(self) -> Path:
+        """Page to look at."""
+        return self.path / "report.html"
+
     def config(self) -> dict[str, Any]:
         """The configuration; `RunFolderError` when this is no run's folder."""
         return read_toml(self.config_file)
@@ -142,12 +183,17 @@ class RunFolder:
         """The epochs that were run."""
         if not self.path.is_dir():
             raise RunFolderError(f"{self.path}: there is no such folder")
-        return History.load(self.metrics_file)
+        history = History.load(self.metrics_file)
+        if self.sites_file.exists():
+            history.load_sites(self.sites_file)
+        return history
 
     def save_history(self, history: History) -> None:
         """Write the metrics."""
         try:
             history.save(self.metrics_file)
+            if any(record.density_by_site for record in history):
+                history.save_sites(self.sites_file)
         except OSError as error:
             raise RunFolderError(f"{self.metrics_file} could not be written: {error}") from error
 
@@ -164,39 +210,43 @@ class RunFolder:
         header = {"twostroke": __version__}
         if about is not None:
             header["about"] = about.to_json()
-        save_tensors(self.model_file, model.state_dict(), header)
+        save_weights(self.model_file, model.state_dict(), header)
         if average is not None:
-            save_tensors(self.average_file, average.state_dict(), header)
+            save_weights(self.average_file, average.state_dict(), header)
 
     def load_model(self, model: nn.Module, *, average: bool = False) -> None:
         """Put the run's weights, or their average, into a model of the same kind."""
         file = self.average_file if average else self.model_file
-        weights, _ = read_tensors(file, unchecked=True)
+        weights, _ = read_weights(file, unchecked=True)
         name = self.config().get("model") if self.config_file.exists() else None
         load_weights(model, weights, file, of=name)
 
 
 def load_weights(
-    model: nn.Module, weights: Mapping[str, Tensor], path: Path, *, of: str | None = None
+    model: nn.Module, weights: Mapping[str, Any], path: Path, *, of: str | None = None
 ) -> None:
-    """Put weights that were read from `path` into a model.
+    """Put weights that were read from `path` into a model; where they tell no versions, they have its own.
 
     Raises `RunFolderError` with the first difference where they are another model's, such as that `of`.
     """
-    misfit = _misfit(weights, model.state_dict())
+    wanted = model.state_dict()
+    misfit = _misfit(weights, wanted)
     if misfit:
         said = f" ({of})" if of else ""
         raise RunFolderError(f"{path} holds the weights of another model{said}: {misfit}")
-    model.load_state_dict(weights)
+    state = OrderedDict(weights)
+    state._metadata = getattr(weights, "_metadata", wanted._metadata)  # type: ignore[attr-defined]
+    model.load_state_dict(state)
 
 
-def _misfit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+def _misfit(weights: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """The first difference between two sets of weights in one line, or nothing."""
     for name, value in wanted.items():
         if name not in weights:
             return f"it has no {name}"
-        if weights[name].shape != value.shape:
-            return f"{name} is {tuple(weights[name].shape)} in it, not {tuple(value.shape)}"
+        there, here = (getattr(one, "shape", ()) for one in (weights[name], value))
+        if there != here:
+            return f"{name} is {tuple(there)} in it, not {tuple(here)}"
     extra = next((name for name in weights if name not in wanted), None)
     return f"it has {extra} besides" if extra else ""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ class EpochRecord:
     examples of the probe. `drift` is the share of units whose mask, recorded again, differs from the
     held one, on examples that the alternation watches (`InstanceWise.probe`). `steps` are the
     optimiser's so far; `visits` the examples that went forward and backward in this epoch, and
-    `stroke_visits` those that went forward only, in support strokes and drift checks.
+    `stroke_visits` those that went forward only, in support strokes and drift checks. `held_steps` are
+    the steps of this epoch that were taken under held masks. `density_by_site` and `drift_by_site` are
+    the shares at each site, by its key. `note` says which settings were changed before the epoch, when its
+    run went on.
     """
 
     epoch: int
@@ -51,6 +55,14 @@ class EpochRecord:
     seconds: float
     stroke_seconds: float
     eval_seconds: float
+    held_steps: int = 0
+    density_by_site: dict[str, float] = field(default_factory=dict)
+    drift_by_site: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+
+
+SITES = ("epoch", "site", "density", "drift")
+PLAIN = tuple(f.name for f in fields(EpochRecord) if not f.name.endswith("_by_site"))
 
 
 class History:
@@ -81,18 +93,56 @@ class History:
         """Training time, support strokes included, evaluation not."""
         return sum(record.seconds for record in self.epochs)
 
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of all epochs; of several phases in a row, each of which counts from 0, their sum."""
+        counts = [0, *self.column("steps")]
+        return sum(now - before if now > before else now for before, now in pairwise(counts))
+
+    @property
+    def held_share(self) -> float:
+        """Share of all steps that were taken under held masks."""
+        return sum(record.held_steps for record in self.epochs) / max(1, self.steps)
+
     def save(self, path: str | PathLike[str]) -> None:
-        """Write as CSV: a line an epoch, numbers in full precision, empty where there is none."""
+        """Write as CSV: a line an epoch, numbers in full precision, empty where there is none.
+
+        Shares by site are left to `save_sites`.
+        """
         with replacing(Path(path)) as partial, partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [f.name for f in fields(EpochRecord)])
+            writer = csv.DictWriter(file, PLAIN, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(asdict(record) for record in self.epochs)
+
+    def save_sites(self, path: str | PathLike[str]) -> None:
+        """Write as CSV: a line an epoch and site, with its density and, where masks are held, its drift."""
+        with replacing(Path(path)) as partial, partial.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(SITES)
+            for record in self.epochs:
+                for site, density in record.density_by_site.items():
+                    writer.writerow(
+                        [record.epoch, site, density, record.drift_by_site.get(site, "")]
+                    )
+
+    def load_sites(self, path: str | PathLike[str]) -> None:
+        """Take up what `save_sites` wrote, in the epochs that it is of; `RunFolderError` for anything else."""
+        known = {record.epoch: record for record in self.epochs}
+        try:
+            with Path(path).open(newline="") as file:
+                for row in csv.DictReader(file):
+                    record = known[int(row["epoch"])]
+                    record.density_by_site[row["site"]] = float(row["density"])
+                    if row["drift"]:
+                        record.drift_by_site[row["site"]] = float(row["drift"])
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise RunFolderError(f"{path}: not shares by site of this run ({error})") from error
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> History:
         """Read what `save` wrote; `RunFolderError` names the file and the line that is off."""
         path = Path(path)
-        kinds = {f.name: str(f.type) for f in fields(EpochRecord)}
+        kinds = {f.name: str(f.type) for f in fields(EpochRecord) if f.name in PLAIN}
         epochs = []
         try:
             with path.open(newline="") as file:

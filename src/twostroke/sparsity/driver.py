@@ -17,7 +17,8 @@ from ..data import Data, ExampleSource, as_data
 from ..errors import SettingsError, unknown
 from ..outcome import Status
 from ..processes import launched
-from ..runs import CHECKPOINT, alone
+from ..runs import alone, resumable
+from ..runs.changes import FREE
 from ..training import Listener, Settings, evaluate, fit
 from ..training.checks import check_batch, check_output
 from .kept import examples_of, own, read_beginning, read_phase, write_beginning, write_phase
@@ -176,7 +177,11 @@ class _Run:
             "data": self.data.name,
             "model": model_fingerprint(self.model),
             "mask": self.mask_name,
-            "settings": {k: v for k, v in asdict(self.settings).items() if not callable(v)},
+            "settings": {
+                name: value
+                for name, value in asdict(self.settings).items()
+                if not callable(value) and name not in FREE
+            },
             "phases": asdict(phases),
             "statistics": self.statistics,
             "examples": [examples_of(part) for part in (self.data.train, self.data.test)],
@@ -239,7 +244,7 @@ class _Run:
         if number == 1:
             alternation = self.mask if isinstance(self.mask, Units) else Masked(masks=masks)
         self.listener.part(name)
-        resume = place is not None and (place / CHECKPOINT).exists()
+        resume = place is not None and resumable(place)
         result = fit(
             self.model,
             self.data,

@@ -8,12 +8,12 @@ weights and masks that it began with, and `fit` its checkpoint beside it; both g
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..alternation.fingerprint import data_fingerprint
 from ..data import ExampleSource, check_replayable
@@ -21,16 +21,19 @@ from ..errors import NotReplayableError, RunFolderError
 from ..outcome import Status
 from ..runs import (
     CHECKPOINT,
+    WITHIN,
     EpochRecord,
     History,
     load_weights,
     make_folder,
-    read_tensors,
-    save_tensors,
+    read_weights,
     save_text,
+    save_weights,
 )
 from .layers import Masks
 from .result import PhaseResult
+
+_MASK = "mask of "  # before the path of a layer, beside the names of the weights
 
 
 def begun(folder: Path) -> bool:
@@ -76,37 +79,34 @@ def examples_of(source: ExampleSource) -> str:
 def write_beginning(place: Path, model: nn.Module, masks: Masks, looks: list[float]) -> None:
     """Keep the weights, masks and evaluations that a phase begins with."""
     make_folder(place)
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"mask.{path}": keep.byte() for path, keep in masks.items()}
-    save_tensors(place / "begin.safetensors", tensors, {"errors": json.dumps(looks)})
+    state = model.state_dict()
+    state.update({f"{_MASK}{path}": keep.byte() for path, keep in masks.items()})
+    save_weights(place / "begin.safetensors", state, {"errors": json.dumps(looks)})
 
 
 def read_beginning(place: Path | None, model: nn.Module) -> tuple[Masks, list[float]] | None:
     """Masks and evaluations of a phase that was begun before, with its weights put into `model`."""
     if place is None or not (place / "begin.safetensors").exists():
         return None
-    tensors, about = _tensors(place / "begin.safetensors")
-    masks: Masks = {}
-    weights = {}
-    for name, tensor in tensors.items():
-        part, _, key = name.partition(".")
-        if part == "mask":
-            masks[key] = tensor.bool()
-        else:
-            weights[key] = tensor
-    load_weights(model, weights, place / "begin.safetensors")
+    state, about = _weights(place / "begin.safetensors")
+    masks = {
+        name.removeprefix(_MASK): state.pop(name).bool()
+        for name in list(state)
+        if name.startswith(_MASK)
+    }
+    load_weights(model, state, place / "begin.safetensors")
     return masks, json.loads(about["errors"])
 
 
 def write_phase(place: Path, phase: PhaseResult, model: nn.Module) -> None:
     """Keep a finished phase; what was needed to resume it goes."""
-    save_tensors(place / "model.safetensors", model.state_dict(), {})
+    save_weights(place / "model.safetensors", model.state_dict(), {})
     plain = asdict(phase) | {
         "status": phase.status.name,
         "history": [asdict(record) for record in phase.history],
     }
     save_text(place / "phase.json", json.dumps(plain, indent=1) + "\n")
-    for name in (CHECKPOINT, "begin.safetensors"):
+    for name in (CHECKPOINT, WITHIN, "begin.safetensors"):
         (place / name).unlink(missing_ok=True)
 
 
@@ -123,14 +123,14 @@ def read_phase(place: Path | None, model: nn.Module) -> PhaseResult | None:
             f"{place / 'phase.json'} is no record of a phase ({error}): remove the folder {place} to "
             "run it again"
         ) from error
-    weights, _ = _tensors(place / "model.safetensors")
+    weights, _ = _weights(place / "model.safetensors")
     load_weights(model, weights, place / "model.safetensors")
     return result
 
 
-def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _weights(path: Path) -> tuple[MutableMapping[str, Any], dict[str, str]]:
     try:
-        return read_tensors(path)
+        return read_weights(path)
     except RunFolderError as error:
         raise RunFolderError(
             f"{error}; remove the folder {path.parent} to run its phase again"

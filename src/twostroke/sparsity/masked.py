@@ -38,6 +38,8 @@ def in_one_process(count: int) -> None:
 
 
 class _Masked(Alternator):
+    pausable = True
+
     def __init__(self, given: Given, masks: Masks) -> None:
         super().__init__(given)
         apply_masks(self.model, masks)

@@ -24,6 +24,12 @@ from .rounds import RoundFile, RoundWriter, origin_of
 _NAME = "support-{}.store"
 
 
+def _number(path: Path) -> int:
+    """The round of a file, by its name."""
+    number = path.stem.rpartition("-")[2]
+    return int(number) if number.isdecimal() else -1
+
+
 class FileStore(Store):
     """Packed rows on disk, `support-N.store` for round N; memory holds the batches under way alone.
 
@@ -166,7 +172,7 @@ class FileStore(Store):
     def reopen(self, reference: Mapping[str, Any] | None) -> None:
         """Go on with the round that a checkpoint refers to, None where it was before the first one.
 
-        This run's other rounds are deleted: what was done after the checkpoint is done again.
+        This run's later rounds are deleted: what was done after the checkpoint is done again.
         """
         found = None
         if reference is not None:
@@ -181,9 +187,11 @@ class FileStore(Store):
                 raise
         self._abandon()
         self._ahead.forget()
-        self._round, self._referred = found, [found.path] if found else []
         rounds = self.folder.glob(_NAME.format("*"))
         self._own = {path for path in rounds if origin_of(path) == self._blank.origin}
+        # earlier ones may be those of a checkpoint before this one: they stay until the next
+        earlier = [path for path in self._own if found and _number(path) < _number(found.path)]
+        self._round, self._referred = found, [*earlier, found.path] if found else []
         self._clean()
 
     def discard(self) -> None:

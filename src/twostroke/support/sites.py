@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from .bits import packed_bytes
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +79,22 @@ class Site:
 def row_bytes(sites: Iterable[Site]) -> int:
     """Bytes that one example's support takes at all of these sites."""
     return sum(site.nbytes for site in sites)
+
+
+def site_of(sites: Iterable[Site], key: str | Site) -> Site:
+    """The site of that key or path; raises `KeyError`, with the known ones, for another."""
+    if isinstance(key, Site):
+        key = key.key
+    known = list(sites)
+    found = [s for s in known if key in (s.key, s.path)]
+    if len(found) == 1:
+        return found[0]
+    what = "is the path of several sites" if found else "is no site of this support"
+    raise KeyError(f"{key!r} {what}: choose among {', '.join(s.key for s in found or known)}")
+
+
+class BySite(dict[Site, T]):
+    """What is known of each site, also found by the site's key or path."""
+
+    def __missing__(self, key: str | Site) -> T:
+        return self[site_of(self, key)]

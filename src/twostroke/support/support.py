@@ -16,19 +16,19 @@ from torch import Tensor
 from .._files import replacing
 from ..errors import SupportFileError, SupportMismatchError
 from . import bits
-from .sites import Site
+from .sites import BySite, Site, site_of
 
 _FORMAT = "twostroke-support"
 _VERSION = 2  # 2: with a checksum
 
 
 class Share(float):
-    """A share of units (0 to 1), with the share at each site in `by_site`.
+    """A share of units (0 to 1), with the share at each site in `by_site`, by site, key or path.
 
     `counts` of `units` at each site are what it was made from.
     """
 
-    by_site: Mapping[Site, float]
+    by_site: BySite[float]
     counts: Mapping[Site, int]
     units: Mapping[Site, int]
 
@@ -37,7 +37,7 @@ class Share(float):
         """Overall and per-site shares of `counts` in `units`; a share of nothing is 0."""
         total = sum(units.values())
         share = cls(sum(counts.values()) / total if total else 0.0)
-        share.by_site = {s: n / units[s] if units[s] else 0.0 for s, n in counts.items()}
+        share.by_site = BySite((s, n / units[s] if units[s] else 0.0) for s, n in counts.items())
         share.counts, share.units = counts, units
         return share
 
@@ -88,14 +88,7 @@ class Support:
 
     def site(self, key: str | Site) -> Site:
         """The site of that key or path; raises `KeyError`, with the known ones, for another."""
-        if isinstance(key, Site):
-            key = key.key
-        found = [s for s in self.sites if key in (s.key, s.path)]
-        if len(found) == 1:
-            return found[0]
-        known = ", ".join(s.key for s in found or self.sites)
-        what = "is the path of several sites" if found else "is no site of this support"
-        raise KeyError(f"{key!r} {what}: choose among {known}")
+        return site_of(self.sites, key)
 
     def planes(self, site: Site) -> Tensor:
         """Packed bits of one site: (planes, examples, bytes) uint8, a view."""
@@ -177,7 +170,7 @@ class Support:
         first = supports[0]
         for other in supports:
             if other.sites != first.sites:
-                raise SupportMismatchError(f"supports differ: {_first_difference(first, other)}")
+                raise SupportMismatchError(f"supports differ: {first_difference(first, other)}")
             if other.shared:
                 raise SupportMismatchError("a support shared by a batch has no examples to add")
         return cls(first.sites, torch.cat([s.rows for s in supports]))
@@ -194,15 +187,14 @@ class Support:
         A shared support is compared with every example of the other. Raises `SupportMismatchError`
         where the two are not of the same sites and number of examples.
         """
-        differing = self._differing(other)
-        counts = {site: bits.count(packed) for site, packed in differing.items()}
+        counts = {site: bits.count(packed) for site, packed in self.differing(other).items()}
         examples = max(len(self), len(other))
         return Share.of(counts, {s: s.units * examples for s in self.sites})
 
-    def _differing(self, other: Support) -> dict[Site, Tensor]:
+    def differing(self, other: Support) -> dict[Site, Tensor]:
         """Packed bits of the units that are on another piece: (examples, bytes) for each site."""
         if self.sites != other.sites:
-            raise SupportMismatchError(f"supports differ: {_first_difference(self, other)}")
+            raise SupportMismatchError(f"supports differ: {first_difference(self, other)}")
         if len(self) != len(other) and not (self.shared or other.shared):
             raise SupportMismatchError(
                 f"supports of {len(self)} and of {len(other)} examples have no drift: "
@@ -222,12 +214,16 @@ class Support:
         """Write to a safetensors file. A file that is there is replaced, whole or not at all."""
         from safetensors.torch import save_file
 
-        header = {"version": _VERSION, "shared": self.shared}
-        text = json.dumps(header | {"sites": [site.to_json() for site in self.sites]})
         rows = self.rows.contiguous().cpu()
-        about = {_FORMAT: text, "checksum": _checksum(text, rows)}
+        about = self.metadata(len(rows), zlib.crc32(rows.numpy()))
         with replacing(Path(path)) as partial:
             save_file({"rows": rows}, partial, metadata=about)
+
+    def metadata(self, examples: int, crc: int) -> dict[str, str]:
+        """What a safetensors file of these sites says of itself: of so many rows, which have this CRC-32."""
+        header = {"version": _VERSION, "shared": self.shared}
+        text = json.dumps(header | {"sites": [site.to_json() for site in self.sites]})
+        return {_FORMAT: text, "checksum": _checksum(text, (examples, self.rows.shape[1]), crc)}
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Support:
@@ -247,7 +243,7 @@ class Support:
                         f"reads {_VERSION}"
                     )
                 rows = file.get_tensor("rows")
-            if about["checksum"] != _checksum(about[_FORMAT], rows):
+            if about["checksum"] != _checksum(about[_FORMAT], rows.shape, zlib.crc32(rows.numpy())):
                 raise SupportFileError(f"{path} is damaged: it does not match its checksum")
             sites = [Site.from_json(entry) for entry in header["sites"]]
             return cls(sites, rows.to(device), shared=bool(header["shared"]))
@@ -268,12 +264,13 @@ class Support:
             ) from error
 
 
-def _checksum(header: str, rows: Tensor) -> str:
-    """CRC-32 of the header and the masks."""
-    return str(zlib.crc32(rows.numpy(), zlib.crc32(f"{header} {tuple(rows.shape)}".encode())))
+def _checksum(header: str, shape: Sequence[int], crc: int) -> str:
+    """CRC-32 of rows, their shape and the header, always of ten digits."""
+    return f"{zlib.crc32(f'{tuple(shape)} {header}'.encode(), crc):010d}"
 
 
-def _first_difference(a: Support, b: Support) -> str:
+def first_difference(a: Support, b: Support) -> str:
+    """The first site in which two supports differ, in words."""
     for one, two in zip(a.sites, b.sites, strict=False):
         if one != two:
             return f"{one.key} {one.kind} {one.shape} against {two.key} {two.kind} {two.shape}"

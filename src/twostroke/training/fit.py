@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from ..data import as_data
 from ..errors import RunFolderError, SettingsError
 from ..outcome import Status
 from ..processes import Processes
-from ..runs import CHECKPOINT, Checkpoint, History, alone, make_folder
+from ..runs import Checkpoint, History, alone, in_words, make_folder, resumable
 from .evaluate import Loss
 from .listener import Listener
 from .loop import Diverged, Loop
@@ -52,18 +54,22 @@ def fit(
     arguments and gets the same result: the run is the one that a single process would make. Then the
     main process tells the `listener` and writes to the `folder`.
 
-    With a `folder`, a checkpoint is written there after each epoch, and `resume=True` goes on from it,
-    exactly (on a CPU); without it a folder that has a checkpoint is refused, as is one in which another
-    process trains now. `identity` is whatever must be equal for that to make sense.
+    With a `folder`, a checkpoint is written there after each epoch, and every `checkpoint_minutes` within
+    one. `resume=True` goes on from the last, exactly (on a CPU); without it a folder that has a checkpoint is
+    refused, as is one in which another process trains now. Settings must be those of before, but for
+    `runs.changes.FREE` (more epochs, another device) and, where the run has diverged, `runs.changes.REMEDIES` (a lower lr). With other epochs or another lr the
+    schedule is made anew, and stepped to where the run is. `identity` is whatever else must be equal for all
+    that to make sense.
 
-    Ctrl-C ends the run after the step under way with status INTERRUPTED. It ends with DIVERGED and the
-    weights of the last good epoch where a loss is undefined, or an epoch's mean loss is more than five
-    times that before training (or log(classes), which is chance, if that is more), or, under held
-    masks, the live loss is, and more than five times that with which the round began. PyTorch's
-    random generators are left as they were.
+    Ctrl-C ends the run after the step under way with status INTERRUPTED, and a checkpoint there. It ends
+    with DIVERGED and the weights of the last good epoch where a loss is undefined, or an epoch's mean loss is
+    more than five times that before training (or log(classes), which is chance, if that is more), or, under
+    held masks, the live loss is, and more than five times that with which the round began. PyTorch's random
+    generators are left as they were.
 
     Raises before any training `SettingsError`, `DataError`, `UnholdableError` for a model that cannot be
-    held, and `TooLargeError` where masks fit nowhere. A disk that is full or a damaged file ends a run with
+    held, and `TooLargeError` where masks fit nowhere; after one step, which is taken back, `SettingsError`
+    where no checkpoint can keep the optimiser's state. A disk that is full or a damaged file ends a run with
     `RunFolderError`, `StoreError` or `SupportFileError`; the last checkpoint stays.
     """
     settings = (settings or Settings()).but(**changes)
@@ -75,7 +81,7 @@ def fit(
         listener = Listener()
     with _generators_kept():
         with processes.together():
-            if place is not None and not resume and (place / CHECKPOINT).exists():
+            if place is not None and not resume and resumable(place):
                 raise RunFolderError(
                     f"{place} holds a run's checkpoint: go on with it by resume=True, or choose another "
                     "folder"
@@ -111,19 +117,33 @@ def _run(
     if folder is not None:
         with processes.together():
             checkpoint = Checkpoint(folder, processes)
+            checkpoint.check(loop)
     history = History()
     notes = list(loop.alternator.notes)
-    if resume and checkpoint is not None:
-        with processes.together():
-            history = checkpoint.load(loop, identity)
-        notes = [*loop.alternator.notes, *checkpoint.notes]
+    trained: list[nn.Module] = [model] if loop.average is None else [model, loop.average]
+    good = [_weights(one) for one in trained]
+    identity = _told(settings) | identity
+    if checkpoint is not None:
+        if resume:
+            with processes.together():
+                found = checkpoint.load(loop, identity)
+                history, good = found.history, found.good or good
+                if len(history) > settings.epochs:
+                    raise SettingsError(
+                        f"{len(history)} epochs were run already: set epochs to more than {settings.epochs}"
+                    )
+            notes = [*loop.alternator.notes, *_going_on(loop, found.changed), *checkpoint.notes]
+            if checkpoint.diverged and not found.changed:
+                notes.append(
+                    "the run diverged here before, with the same settings: a lower lr may help"
+                )
+        loop.keep = partial(checkpoint.save, loop, history, identity, within=True)
+        loop.check = partial(checkpoint.check, loop)
     for text in notes:
         listener.note(text)
     status, detail = Status.FINISHED, ""
-    trained = [model] if loop.average is None else [model, loop.average.module]
-    good = [_weights(one) for one in trained]
     try:
-        with processes.wrapped(model) as loop.net, processes.watching():
+        with _stops(loop), processes.wrapped(model) as loop.net, processes.watching():
             for epoch in range(len(history), settings.epochs):
                 if (detail := _on_target(history, settings)) != "":
                     break
@@ -141,9 +161,18 @@ def _run(
         for one, weights in zip(trained, good, strict=True):
             one.load_state_dict(weights)
         status, detail = Status.DIVERGED, str(error)
+        if checkpoint is not None:
+            checkpoint.mark_diverged(detail)
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
         detail = f"in epoch {len(history) + 1} of {settings.epochs}"
+        if processes.count == 1 and loop.pause():  # several stop at different steps
+            assert loop.part is not None
+            detail += f", of which {loop.part.step} of {loop.steps} steps are kept"
+    except SettingsError:  # no checkpoint can keep the optimiser's state: before the second step
+        for one, weights in zip(trained, good, strict=True):
+            one.load_state_dict(weights)
+        raise
     average = None if loop.average is None else loop.average.module.eval()
     return FitResult(
         status=status,
@@ -165,6 +194,40 @@ def _alone(folder: Path | None, processes: Processes) -> Iterator[None]:
                     make_folder(folder)
                     stack.enter_context(alone(folder))
         yield
+
+
+def _stops(loop: Loop) -> AbstractContextManager[Any]:
+    """Signals wait for the end of a step; several processes stop at once, or one would wait for another."""
+    return loop.stops.watching() if loop.processes.count == 1 else nullcontext()
+
+
+def _told(settings: Settings) -> dict[str, Any]:
+    """Settings that a checkpoint compares: all but functions."""
+    told = {one.name: getattr(settings, one.name) for one in fields(settings)}
+    return {name: value for name, value in told.items() if not callable(value)}
+
+
+def _going_on(loop: Loop, changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Say where a run goes on, and with what change."""
+    told = []
+    if loop.part is not None:
+        epoch = loop.taken // loop.steps + (loop.part.step < loop.steps)
+        told.append(f"goes on in epoch {epoch}, after {loop.part.step} of {loop.steps} steps")
+    if changed:
+        text = in_words(changed)
+        if loop.part is None:
+            loop.note = text
+        else:
+            loop.part.note = text
+        if changed.keys() & {"epochs", "lr"} and loop.settings.schedule != "constant":
+            name = loop.settings.schedule
+            text += (
+                f": {name if isinstance(name, str) else 'the schedule'} is made for "
+                f"{loop.settings.epochs} epochs, and goes on at a learning rate of "
+                f"{loop.optimizer.param_groups[0]['lr']:.3g}"
+            )
+        told.append(text)
+    return told
 
 
 def _on_target(history: History, settings: Settings) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..alternation import Alternation, Alternator
+from ..alternation import Alternation, Alternator, Phase
 from ..data import Data, announce
 from ..errors import SettingsError
 from ..processes import Processes
-from ..runs import EpochRecord
+from ..runs import EpochRecord, Part
 from ..support.modes import evaluating
 from .checks import check_batch, check_output
 from .evaluate import Loss
 from .listener import Listener, Progress
-from .measure import Measure
+from .measure import Measure, by_site
 from .objective import Batch, Objective
 from .order import epoch_order
 from .settings import Settings
+from .stops import Stops
 
 
 class Diverged(Exception):
@@ -32,7 +34,11 @@ class Diverged(Exception):
 
 
 class Loop:
-    """One run. `epoch` trains and measures one epoch; a checkpoint keeps what the attributes hold."""
+    """One run. `epoch` trains and measures one epoch; a checkpoint keeps what the attributes hold.
+
+    `part` is the epoch under way, or one that a checkpoint gave. `keep` writes a checkpoint within it, `check`
+    refuses a state that none can hold; they are left out where there is no folder.
+    """
 
     def __init__(
         self,
@@ -88,6 +94,15 @@ class Loop:
                     "more processes"
                 )
         self.taken = 0  # optimiser steps
+        self.part: Part | None = None
+        self.note = ""  # for the record of the next epoch
+        self.keep: Callable[[], None] | None = None
+        self.check: Callable[[], None] | None = None
+        self.stops = Stops()
+        self.settled = False  # all that a checkpoint within the epoch keeps is of one moment
+        self._total = torch.zeros((), device=self.device)  # of the epoch's losses
+        self._started = self._kept = time.monotonic()
+        self._asked = 0  # steps since the last checkpoint
         self.average: AveragedModel | None = None
         if settings.ema_decay is not None:
             ema = get_ema_multi_avg_fn(settings.ema_decay)
@@ -105,18 +120,30 @@ class Loop:
     def epoch(self, epoch: int) -> EpochRecord:
         """One epoch of training and what is to be known of it."""
         settings, alternator, processes = self.settings, self.alternator, self.processes
-        start = time.perf_counter()
+        self._started = self._kept = time.monotonic()
         # dropout, apart from the other processes'
         torch.manual_seed(epoch_seed(settings.seed + (processes.index << 32), epoch))
         order = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
-        alternator.begin_epoch(epoch)
+        if self.part is None:
+            alternator.begin_epoch(epoch)
+            self.part = Part(str(alternator.phase), alternator.round, note=self.note)
+            self._total = torch.zeros((), device=self.device)
+        else:
+            self._total, visited = self.part.give(self.device, processes)
+            alternator.stroke_visits = visited
+            self._started -= self.part.seconds
+        self.note = ""
+        part = self.part
         shuffled = epoch_order(settings.order, len(self.train), order)
-        phase, round_ = str(alternator.phase), alternator.round
-        mean = self._descend(epoch, shuffled)
-        alternator.end_epoch(mean)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        trained = time.perf_counter()
+        if part.mean is None:
+            mean = self._descend(epoch, shuffled, part)
+            self.settled = False
+            alternator.end_epoch(mean)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            part.mean, part.seconds = mean, time.monotonic() - self._started
+        self.settled = True
+        trained = time.monotonic()
         measure = self.measure
         live = measure.probed(self.model, alternator.view)
         held = measure.held(alternator)
@@ -124,15 +151,16 @@ class Loop:
         average = measure.tested(self.average) if self.average else None
         density = measure.density(self.model)
         visits = int(processes.sum(torch.tensor(alternator.stroke_visits)))
+        self.part, self.settled = None, False
         return EpochRecord(
             epoch=epoch + 1,
-            phase=phase,
-            round=round_,
+            phase=part.phase,
+            round=part.round,
             steps=self.taken,
             visits=len(shuffled),
             stroke_visits=visits,
-            lr=self.optimizer.param_groups[0]["lr"],
-            loss_train=mean,
+            lr=float(self.optimizer.param_groups[0]["lr"]),
+            loss_train=part.mean,
             loss_live=live.loss,
             error_live=live.error,
             loss_held=held.loss if held else None,
@@ -142,49 +170,92 @@ class Loop:
             loss_average=average.loss if average else None,
             error_average=average.error if average else None,
             drift=None if alternator.drift is None else float(alternator.drift),
-            density=density,
-            seconds=trained - start,
+            density=float(density),
+            seconds=part.seconds,
             stroke_seconds=alternator.stroke_seconds,
-            eval_seconds=time.perf_counter() - trained,
+            eval_seconds=time.monotonic() - trained,
+            held_steps=part.held_steps,
+            density_by_site=by_site(density),
+            drift_by_site=by_site(alternator.drift),
+            note=part.note,
         )
 
-    def _descend(self, epoch: int, shuffled: Tensor) -> float:
-        """The steps of one epoch; gives their mean loss."""
+    def pause(self) -> bool:
+        """Write a checkpoint within the epoch, where its state allows one; says whether there is one."""
+        if self.keep is None or self.part is None or not self.settled:
+            return False
+        if not self.alternator.pausable:
+            return False
+        visits = self.alternator.stroke_visits
+        self.part.collect(self._total, visits, self.device, self.processes)
+        if self.part.mean is None:
+            self.part.seconds = time.monotonic() - self._started
+        self.keep()
+        self._kept, self._asked = time.monotonic(), 0
+        return True
+
+    def _pause_is_due(self) -> bool:
+        """Whether the last checkpoint is too old; every process says the same.
+
+        Several ask one another after 1, 2, 4, 8, ... steps only.
+        """
+        minutes, several = self.settings.checkpoint_minutes, self.processes.count > 1
+        self._asked += 1
+        if minutes is None or self.keep is None or (several and self._asked & (self._asked - 1)):
+            return False
+        late = time.monotonic() - self._kept > 60 * minutes
+        if not several:
+            return late
+        return bool(self.processes.sum(torch.tensor(int(late and self.processes.main))))
+
+    def _descend(self, epoch: int, shuffled: Tensor, here: Part) -> float:
+        """The steps of one epoch that are left; gives the mean loss of all."""
         settings, alternator, processes = self.settings, self.alternator, self.processes
-        total = torch.zeros((), device=self.device)
+        total = self._total
         check = max(1, self.steps // 8)
         self.model.train()
         self.beside.train()
         batches = [
             [part for part in batch.tensor_split(settings.accumulate) if len(part)]
             for batch in shuffled.split(settings.batch_size)
-        ]
+        ][here.step :]
         mine = [
             processes.of_batch(part, owned=alternator.stores) for parts in batches for part in parts
         ]
         mine = [indices for indices in mine if len(indices)]
         announce(self.train, mine, view=alternator.view, seed=settings.seed)
         alternator.expect(mine)
-        for step, parts in enumerate(batches):
-            size = sum(map(len, parts))
-            self.optimizer.zero_grad()
-            for part in parts:
-                with processes.adding_up(self.net, part is parts[-1]):
-                    total += self._gradient(part, size, epoch, step / self.steps)
-            processes.mean_gradients(self.beside)
-            if settings.max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
-            self.optimizer.step()
-            self.taken += 1
-            self.scheduler.step()
-            alternator.after_step()
-            if self.average is not None:
-                self.average.update_parameters(self.model)
-            if step % check == 0 and not math.isfinite(float(processes.sum(total))):
-                raise Diverged(f"in epoch {epoch + 1}, by step {step + 1}: the loss is undefined")
+        for step, parts in enumerate(batches, here.step):
+            with self.stops.step():
+                self.settled = False
+                size = sum(map(len, parts))
+                self.optimizer.zero_grad()
+                for part in parts:
+                    with processes.adding_up(self.net, part is parts[-1]):
+                        total += self._gradient(part, size, epoch, step / self.steps)
+                processes.mean_gradients(self.beside)
+                if settings.max_grad_norm is not None:
+                    nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
+                self.optimizer.step()
+                self.taken += 1
+                here.held_steps += alternator.phase is Phase.HELD
+                self.scheduler.step()
+                alternator.after_step()
+                if self.average is not None:
+                    self.average.update_parameters(self.model)
+                if self.check is not None:  # now the optimiser has a state
+                    self.check()
+                    self.check = None
+                if step % check == 0 and not math.isfinite(float(processes.sum(total))):
+                    raise Diverged(
+                        f"in epoch {epoch + 1}, by step {step + 1}: the loss is undefined"
+                    )
+                here.step, self.settled = step + 1, True
             self.listener.step(
                 Progress(epoch, settings.epochs, step + 1, self.steps, alternator.phase)
             )
+            if self._pause_is_due():
+                self.pause()
         processes.same(self.model, self.beside, buffers_only=True)
         if self.average is not None:
             processes.same(self.average, buffers_only=True)

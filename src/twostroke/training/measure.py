@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..alternation import Alternator
 from ..data import Data
 from ..processes import Processes
-from ..support import recording
+from ..support import Share, recording
 from ..support.modes import evaluating
 from .evaluate import Evaluation, Loss, mean_of, tally
 
@@ -58,7 +58,7 @@ class Measure:
                 counts.append(some * (not self.processes.idle))
         return mean_of(self.processes.sum(torch.stack(counts).sum(0)))
 
-    def density(self, model: nn.Module) -> float:
+    def density(self, model: nn.Module) -> Share:
         """Share of units that are on, on the first examples of the probe; NaN where there are no sites.
 
         Always in the same view, so that epochs can be compared.
@@ -72,5 +72,10 @@ class Measure:
             ):
                 model(x.to(next(model.parameters()).device))
             if not recorder.sites:
-                return float("nan")
-            return float(self.processes.whole(recorder.support.density()))
+                return Share("nan")
+            return self.processes.whole(recorder.support.density())
+
+
+def by_site(share: Share | None) -> dict[str, float]:
+    """The shares at each site by its key; none where nothing was measured."""
+    return {site.key: value for site, value in getattr(share, "by_site", {}).items()}

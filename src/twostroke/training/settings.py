@@ -20,7 +20,7 @@ from .order import Order
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +32,32 @@ class Machine:
     device: str = "auto"
     """cpu, cuda, cuda:1; auto takes the GPU where there is one."""
     precision: Precision = "fp32"
-    """bf16 computes in bfloat16 where that is safe (autocast)."""
+    """bf16 computes in bfloat16 where that is safe (autocast). auto is that, channels-last, where GPU or CPU
+    have instructions for it, else fp32; the run keeps what it chose."""
     channels_last: bool = False
     """Keep images channels-last in memory, which GPUs prefer."""
 
     def __post_init__(self) -> None:
-        if self.precision not in ("fp32", "bf16"):
-            raise SettingsError(f"precision is 'fp32' or 'bf16', not {self.precision!r}")
+        if self.precision not in ("fp32", "bf16", "auto"):
+            raise SettingsError(f"precision is 'fp32', 'bf16' or 'auto', not {self.precision!r}")
+        if (
+            self.precision == "auto"
+        ):  # now, and by what there is: a run stays the same wherever it goes on
+            fast = has_bfloat16(self.device)
+            object.__setattr__(self, "precision", "bf16" if fast else "fp32")
+            object.__setattr__(self, "channels_last", fast or self.channels_last)
 
     def torch_device(self) -> torch.device:
         """The device to train on; `SettingsError` when it is not there."""
         return device_named(self.device)
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether a device computes in bfloat16 by instructions of its own."""
+    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +100,8 @@ class Settings(Machine):
     """Training examples on which held and live loss are watched, and density on the first 256."""
     sync_batch_norm: bool = False
     """Several GPUs: take batch norm's statistics over the whole batch."""
+    checkpoint_minutes: float | None = 5.0
+    """Minutes after which a checkpoint comes within an epoch, too; none: only after each epoch."""
     timeout: float = 600.0
     """Several processes: seconds that one waits for the others."""
 
@@ -100,6 +117,8 @@ class Settings(Machine):
         _between("warmup_share", self.warmup_share, 0, 1, "a share of the run in [0, 1)")
         _between("max_grad_norm", self.max_grad_norm, 0, math.inf, "a norm above 0", ends=False)
         _between("ema_decay", self.ema_decay, 0, 1, "a share from 0 up to, not including, 1")
+        minutes = self.checkpoint_minutes
+        _between("checkpoint_minutes", minutes, 0, math.inf, "a number of minutes, 0 or more")
         _between("timeout", self.timeout, 0, math.inf, "a number of seconds above 0", ends=False)
         if self.accumulate > self.batch_size:
             raise SettingsError(
@@ -133,10 +152,16 @@ class Settings(Machine):
         """The optimiser for some parameters."""
         if not isinstance(self.optimizer, str):
             return self.optimizer(parameters)
-        lr, decay = USUAL[self.optimizer]
-        lr = lr if self.lr is None else self.lr
+        lr, decay = self.peak, USUAL[self.optimizer][1]
         decay = decay if self.weight_decay is None else self.weight_decay
         return OPTIMIZERS[self.optimizer](parameters, lr, self.momentum, decay)
+
+    @property
+    def peak(self) -> float:
+        """The peak learning rate; an optimiser of one's own may have another."""
+        if self.lr is not None or not isinstance(self.optimizer, str):
+            return self.lr or 0.1
+        return USUAL[self.optimizer][0]
 
     def make_scheduler(self, optimizer: Optimizer, steps: int) -> LRScheduler:
         """The scheduler for a run of so many steps."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ...errors import RunFolderError, SettingsError
-from ...runs import load_weights, read_tensors, save_tensors
+from ...runs import load_weights, read_weights, save_weights
 from .bits import few_bits
 from .levels import check_bits, from_codes, multiples, pack_codes, to_codes, unpack_codes
 from .zeros import join, mostly_zero, split
@@ -57,7 +57,7 @@ def write(path: Path, model: nn.Module, metadata: Mapping[str, str]) -> None:
                 f"{layer}: its weight has a parametrisation that is not of quantise: remove it first, by "
                 "torch.nn.utils.parametrize.remove_parametrizations"
             )
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Any] = {}
     packed: dict[str, Any] = {}
     for name, value in model.state_dict().items():
         layer, quantised, _ = name.partition("parametrizations.weight.original")
@@ -65,7 +65,7 @@ def write(path: Path, model: nn.Module, metadata: Mapping[str, str]) -> None:
             name, bits = f"{layer}weight", few[layer.removesuffix(".")]
             odd, scale = multiples(value, bits)
             parts = {"codes": pack_codes(to_codes(odd.cpu(), bits), bits), "scale": scale.flatten()}
-        elif mostly_zero(value):
+        elif isinstance(value, Tensor) and mostly_zero(value):
             bits = 0
             parts = dict(zip(("there", "values"), split(value.cpu()), strict=True))
         else:
@@ -74,12 +74,12 @@ def write(path: Path, model: nn.Module, metadata: Mapping[str, str]) -> None:
         packed[name] = {"bits": bits, "shape": list(value.shape)}
         tensors |= {f"{name}.{part}": tensor for part, tensor in parts.items()}
     text = json.dumps({"version": _VERSION, "packed": packed})
-    save_tensors(path, tensors, {**metadata, _FORMAT: text})
+    save_weights(path, tensors, {**metadata, _FORMAT: text})
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Weights by name, all as floating point again, and the header; raises as `load_packed`."""
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read_weights(path)
     if _FORMAT not in metadata:
         raise RunFolderError(f"{path} holds no packed weights: save_packed did not write it")
     try:
