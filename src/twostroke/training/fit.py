@@ -57,7 +57,8 @@ def fit(
     With a `folder`, a checkpoint is written there after each epoch, and every `checkpoint_minutes` within
     one. `resume=True` goes on from the last, exactly (on a CPU); without it a folder that has a checkpoint is
     refused, as is one in which another process trains now. Settings must be those of before, but for
-    `runs.changes.FREE` (more epochs, another device) and, where the run has diverged, `runs.changes.REMEDIES` (a lower lr). With other epochs or another lr the
+    `runs.changes.FREE` (more epochs, another device) and, where the run has diverged,
+    `runs.changes.REMEDIES` (a lower lr). With other epochs or another lr the
     schedule is made anew, and stepped to where the run is. `identity` is whatever else must be equal for all
     that to make sense.
 
