@@ -79,7 +79,9 @@ def _pass(
             found: dict[str, Tensor | None] = {
                 f"output {k}": t.detach() for k, t in enumerate(outputs)
             }
-            wanted = {f"gradient of {n}": p for n, p in model.named_parameters() if p.requires_grad}
+            wanted: dict[str, Tensor] = {
+                f"gradient of {n}": p for n, p in model.named_parameters() if p.requires_grad
+            }
             wanted |= {f"gradient of input {k}": leaf for k, leaf in enumerate(leaves)}
             roots = [t for t in outputs if t.requires_grad]
             if not roots or not wanted:

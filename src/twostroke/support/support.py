@@ -215,7 +215,7 @@ class Support:
         from safetensors.torch import save_file
 
         rows = self.rows.contiguous().cpu()
-        about = self.metadata(len(rows), zlib.crc32(rows.numpy()))
+        about = self.metadata(len(rows), zlib.crc32(rows.numpy().data))
         with replacing(Path(path)) as partial:
             save_file({"rows": rows}, partial, metadata=about)
 
@@ -243,7 +243,9 @@ class Support:
                         f"reads {_VERSION}"
                     )
                 rows = file.get_tensor("rows")
-            if about["checksum"] != _checksum(about[_FORMAT], rows.shape, zlib.crc32(rows.numpy())):
+            if about["checksum"] != _checksum(
+                about[_FORMAT], rows.shape, zlib.crc32(rows.numpy().data)
+            ):
                 raise SupportFileError(f"{path} is damaged: it does not match its checksum")
             sites = [Site.from_json(entry) for entry in header["sites"]]
             return cls(sites, rows.to(device), shared=bool(header["shared"]))
