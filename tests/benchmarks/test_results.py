@@ -82,7 +82,7 @@ def test_readmes_link_to_every_file(folder):
 
 def test_every_script_but_the_shared_ones_can_be_parsed(script):
     """So that a command is recorded with a script that can be checked."""
-    shared = {"common", "index", "convergence_arms", "convergence_table"}
+    shared = {"common", "index", "convergence_arms", "convergence_table", "fuzz_files"}
     scripts = {p.stem for p in (ROOT / "benchmarks").glob("*.py")} - shared
     for name in sorted(scripts):
         assert list(inspect.signature(script(name).parse).parameters) == ["arguments"], name

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.ao.quantization import PerChannelMinMaxObserver
 
 import twostroke as ts
 from twostroke.errors import SettingsError, SupportMismatchError, UnholdableError
@@ -182,6 +184,43 @@ def test_recording_keeps_every_buffer_that_a_forward_pass_changes() -> None:
         for key, value in net.state_dict().items()
         if "running" in key or key.startswith("1.")
     )
+
+
+class Watching(nn.Module):
+    """Keeps what it has met: in a buffer that grows, in one that was None, and in a new one."""
+
+    met: Tensor
+    last: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("met", torch.zeros(0))
+        self.register_buffer("last", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.met.resize_(len(self.met) + len(x)).fill_(1.0)
+        self.last = x.detach()
+        self.register_buffer("new", x.detach())
+        return x
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_buffers_that_change_size_come_back(training: bool, fails: bool) -> None:
+    def stop(x: Tensor) -> Tensor:
+        if fails:
+            raise RuntimeError("late")
+        return x
+
+    observer = PerChannelMinMaxObserver(ch_axis=1)
+    net = nn.Sequential(nn.Linear(4, 4), observer, Watching(), nn.ReLU(), Call(stop)).double()
+    net.train(training)[:3](normal(2, 4))  # has met something before
+    before, same = kept(net), dict(net.named_buffers())
+    with pytest.raises(RuntimeError, match="late") if fails else nullcontext():
+        ts.record(net, 5 * normal(3, 4), strict=False)
+    assert unchanged(net, before)
+    assert kept(net).keys() == before.keys()
+    assert all(buffer is same[name] for name, buffer in net.named_buffers())
 
 
 def test_recording_between_a_forward_pass_and_its_backward_pass() -> None:

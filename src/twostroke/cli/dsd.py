@@ -11,7 +11,7 @@ from rich.console import Console
 from ..errors import SettingsError
 from ..models.catalog import origin
 from ..processes import launched
-from ..runs import About, RunFolder
+from ..runs import About, RunFolder, alone
 from ..sparsity import (
     MASKS,
     Connections,
@@ -195,8 +195,9 @@ def _on_new_layers(plan: Recipe) -> str:
 
 def _discard(run: RunFolder) -> None:
     phases = run.path / "phases"
-    (phases / "dense-sparse-dense.json").unlink(missing_ok=True)
-    for place in (*phases.glob("*"), phases):
-        with suppress(OSError):  # whatever else is in it stays
-            place.rmdir()
+    with alone(phases):
+        (phases / "dense-sparse-dense.json").unlink(missing_ok=True)
+        for place in (*phases.glob("*"), phases):
+            with suppress(OSError):  # whatever else is in it stays
+                place.rmdir()
     run.discard()

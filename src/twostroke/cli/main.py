@@ -112,9 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ElsewhereError:
         sys.exit(2)  # said where it happened
     except ProcessError as error:
-        print(f"twostroke: {error}", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(3)  # at once: threads of the backend may still wait for the one that is gone
+        print(f"twostroke: {error}", file=sys.stderr)
+        _leave(3)
     except TwostrokeError as error:
         if loud or getattr(error, "agreed", False):
             print(f"twostroke: {error}", file=sys.stderr)
@@ -122,8 +121,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         if loud:
             print("twostroke: stopped", file=sys.stderr)
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:  # `twostroke models | head`
         sys.stderr.close()
         sys.exit(0)
+    if code == 130 and "RANK" in os.environ:
+        _leave(code)
     sys.exit(code or 0)
+
+
+def _leave(code: int) -> None:
+    """Leave one of several processes at once: threads of the backend may still wait for one that is gone.
+
+    As Python ends, such a thread may let go of a tensor, for which it needs Python, and ends all by SIGABRT.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -260,7 +260,7 @@ class Guide:
                 places=places,
                 notes={str(k): str(v) for k, v in about.get("notes", {}).items()},
             )
-        except (LookupError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise SupportFileError(f"{path} makes no sense as a guide: {error}") from error
 
 

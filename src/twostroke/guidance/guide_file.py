@@ -60,7 +60,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                     f"{path}: guide format {about['version']!r}, this version of twostroke reads {_VERSION}"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        for name, known in about["blocks"].items():
+        for name, known in dict(about["blocks"]).items():
             _compare(path, name, tensors[name], known)
     except FileNotFoundError:
         raise SupportFileError(f"{path}: there is no such file") from None

@@ -3,7 +3,7 @@
 `folder` all of its files · `about` what the use of its model needs, `ready` that model · `history` epoch
 by epoch · `checkpoint` what a run needs to go on, with supports in `shares`, one a process, and the `part` of
 an epoch under way · `changes` what may differ then · `typed` state as JSON and tensors · `files` tensors and
-text, written whole or not at all · `versions` of the software.
+text, written whole or not at all · `lock` one process at a time · `versions` of the software.
 """
 
 from .about import About
@@ -19,6 +19,7 @@ from .files import (
 )
 from .folder import RunFolder, load_weights, read_toml
 from .history import EpochRecord, History
+from .lock import alone
 from .part import Part
 from .ready import load
 from .versions import versions
@@ -33,6 +34,7 @@ __all__ = [
     "History",
     "Part",
     "RunFolder",
+    "alone",
     "changes",
     "in_words",
     "load",

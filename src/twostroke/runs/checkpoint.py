@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -22,7 +23,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from .._files import sweep_partials
-from ..errors import RunFolderError, SupportFileError
+from ..errors import RunFolderError, SupportFileError, TwostrokeError
 from ..processes import ONE, Processes
 from ..support import Support
 from .changes import changes
@@ -36,9 +37,22 @@ CHECKPOINT = "checkpoint.safetensors"  # its file in the folder, after an epoch
 WITHIN = "within.safetensors"  # the one within the epoch that follows
 DIVERGED = "diverged.txt"  # says how, until a run goes on well
 _FORMAT = "twostroke-checkpoint"
+# what a document raises that makes no sense
+_SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 _VERSION = 6  # 6: typed state, and checkpoints within an epoch
 # what settings and schedules put into an optimiser's groups
 _SCHEDULED = ("lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas")
+
+
+@contextmanager
+def _sensible(file: Path) -> Iterator[None]:
+    """What raises because a document makes no sense raises `RunFolderError`."""
+    try:
+        yield
+    except TwostrokeError:
+        raise
+    except _SENSELESS as error:
+        raise RunFolderError(f"{file} does not fit this run: {error}") from error
 
 
 def resumable(folder: Path) -> bool:
@@ -202,23 +216,24 @@ class Checkpoint:
             assert whole is not None
             saved = whole
             _restore(run, saved)
-        state = saved.state
-        run.model.load_state_dict(state["model"])
-        run.beside.load_state_dict(state["beside"])
-        if run.average is not None:
-            run.average.load_state_dict(state["average"])
-        run.part = saved.part
-        run.taken = saved.history[-1].steps if len(saved.history) else 0
-        run.taken += 0 if saved.part is None else saved.part.step
-        remade = saved.changed.keys() & {"epochs", "lr"}
-        if remade and not isinstance(run.scheduler, ReduceLROnPlateau):
-            groups = _stepped(run.optimizer, run.scheduler, run.taken)
-            _put(run.optimizer, state["optimizer"])
-            for group, now in zip(run.optimizer.param_groups, groups, strict=True):
-                group.update(now)
-        else:
-            _put(run.optimizer, state["optimizer"])
-            run.scheduler.load_state_dict(state["scheduler"])
+        with _sensible(self.file):
+            state = saved.state
+            run.model.load_state_dict(state["model"])
+            run.beside.load_state_dict(state["beside"])
+            if run.average is not None:
+                run.average.load_state_dict(state["average"])
+            run.part = saved.part
+            run.taken = saved.history[-1].steps if len(saved.history) else 0
+            run.taken += 0 if saved.part is None else saved.part.step
+            remade = saved.changed.keys() & {"epochs", "lr"}
+            if remade and not isinstance(run.scheduler, ReduceLROnPlateau):
+                groups = _stepped(run.optimizer, run.scheduler, run.taken)
+                _put(run.optimizer, state["optimizer"])
+                for group, now in zip(run.optimizer.param_groups, groups, strict=True):
+                    group.update(now)
+            else:
+                _put(run.optimizer, state["optimizer"])
+                run.scheduler.load_state_dict(state["scheduler"])
         if self._processes.main:
             sweep_partials(self.folder)
         good = None
@@ -267,7 +282,7 @@ class Checkpoint:
             raise
         except SupportFileError as error:
             raise RunFolderError(str(error)) from error
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except _SENSELESS as error:
             raise RunFolderError(f"{file} is not a checkpoint, or damaged: {error}") from error
 
 

@@ -28,6 +28,7 @@ from .about import About
 from .checkpoint import CHECKPOINT, DIVERGED, resumable
 from .files import read_weights, save_text, save_weights
 from .history import History
+from .lock import alone
 from .versions import versions
 
 
@@ -41,15 +42,21 @@ class RunFolder:
     def create(cls, path: str | os.PathLike[str], config: Mapping[str, Any]) -> RunFolder:
         """Make the folder and write its configuration; raises as `check_vacant`."""
         run = cls(path)
+        known = run.config_file.exists()  # asked first: another run may begin just now
         run.check_vacant(config)
-        if run.config_file.exists():  # of this very run, stopped in its first epoch
+        if known:  # of this very run, stopped in its first epoch
             return run
         try:
             run.path.mkdir(parents=True, exist_ok=True)
-            run.versions_file.write_text(json.dumps(versions(), indent=2) + "\n")
+            # of two that begin at once the second fails here, before anything is overwritten
+            with run.versions_file.open("x") as file:
+                file.write(json.dumps(versions(), indent=2) + "\n")
+            run.configure(config)  # last: with it the folder is a run's
+        except FileExistsError as error:
+            raise RunFolderError(f"{run.path}: another run has just begun there") from error
         except OSError as error:
+            run.discard()
             raise RunFolderError(f"{run.path} cannot be written: {error}") from error
-        run.configure(config)  # last: with it the folder is a run's
         return run
 
     def configure(self, config: Mapping[str, Any]) -> None:
@@ -89,12 +96,13 @@ class RunFolder:
         return ""
 
     def discard(self) -> None:
-        """Undo `create` for a run that was refused before it began."""
-        self.clear()
-        self.config_file.unlink(missing_ok=True)
-        self.versions_file.unlink(missing_ok=True)
-        with suppress(OSError):  # whatever else is in it stays
-            self.path.rmdir()
+        """Undo `create` for a run that was refused before it began; not where another one is at work."""
+        with alone(self.path):
+            self.clear()
+            self.config_file.unlink(missing_ok=True)
+            self.versions_file.unlink(missing_ok=True)
+            with suppress(OSError):  # whatever else is in it stays
+                self.path.rmdir()
 
     @property
     def begun(self) -> bool:
@@ -109,15 +117,18 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a run that was killed before its first checkpoint has left."""
-        sweep_partials(self.path)
-        for path in self.path.glob("support-*"):
-            path.unlink(missing_ok=True)
-        for process in self.path.glob("process-*-of-*"):  # where each of several stored its masks
-            sweep_partials(process)
-            for path in process.glob("support-*"):
+        with alone(self.path):
+            sweep_partials(self.path)
+            for path in self.path.glob("support-*"):
                 path.unlink(missing_ok=True)
-            with suppress(OSError):  # whatever else is in it stays
-                process.rmdir()
+            for process in self.path.glob(
+                "process-*-of-*"
+            ):  # where each of several stored its masks
+                sweep_partials(process)
+                for path in process.glob("support-*"):
+                    path.unlink(missing_ok=True)
+                with suppress(OSError):  # whatever else is in it stays
+                    process.rmdir()
 
     @property
     def config_file(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ..data import Data, ExampleSource, as_data
 from ..errors import SettingsError, unknown
 from ..outcome import Status
 from ..processes import launched
-from ..runs import resumable
+from ..runs import alone, resumable
 from ..runs.changes import FREE
 from ..support.modes import frozen, train_but
 from ..training import Listener, Settings, evaluate, fit
@@ -96,8 +97,10 @@ def dense_sparse_dense(
     sparse = Sparsity(0.0)
     sparse.by_layer = {}
     status, detail = Status.FINISHED, ""
-    with generators_kept(settings.torch_device()):
+    with generators_kept(settings.torch_device()), ExitStack() as stack:
         run = _Run(model, data, mask, settings, phases, statistics, listener or Listener(), folder)
+        if run.folder is not None:
+            stack.enter_context(alone(run.folder))
         for number, (epochs, lr) in enumerate(zip(phases.whole(), phases.lrs, strict=True)):
             if epochs == 0:
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from os import PathLike
@@ -135,22 +136,24 @@ def _supports(
 
 def _write(file: BinaryIO, supports: Iterator[Support]) -> None:
     """A safetensors file whose number of rows is known at its end: the header has room for it."""
-    examples, first = 0, None
+    examples, crc, first = 0, 0, None
     for support in supports:
         if first is None:
             first = support
-            room = len(_header(first, 10**15))
+            room = len(_header(first, 10**15, 0))
             file.write(bytes(8 + room))
         if support.sites != first.sites:
             raise SupportMismatchError("inputs of other sizes: a file has the supports of one size")
-        file.write(support.rows.numpy().tobytes())
+        rows = support.rows.numpy().tobytes()
+        crc = zlib.crc32(rows, crc)
+        file.write(rows)
         examples += len(support)
     assert first is not None
     file.seek(0)
-    file.write(struct.pack("<Q", room) + _header(first, examples).ljust(room))
+    file.write(struct.pack("<Q", room) + _header(first, examples, crc).ljust(room))
 
 
-def _header(support: Support, examples: int) -> bytes:
+def _header(support: Support, examples: int, crc: int) -> bytes:
     width = support.rows.shape[1]
     rows = {"dtype": "U8", "shape": [examples, width], "data_offsets": [0, examples * width]}
-    return json.dumps({"__metadata__": support.metadata(), "rows": rows}).encode()
+    return json.dumps({"__metadata__": support.metadata(examples, crc), "rows": rows}).encode()

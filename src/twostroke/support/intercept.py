@@ -10,6 +10,7 @@ right, though without the speed of compilation.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 from collections import Counter
@@ -181,10 +182,11 @@ class Intercept(TorchFunctionMode):
         activation = read(reader, args, kwargs) if path is not None else None
         if path is None or activation is None:
             return func(*args, **kwargs)
-        if self._grad and not torch.is_grad_enabled() and _within_checkpoint():
+        if self._grad and not torch.is_grad_enabled() and _within_autograd_function():
             raise OutsideForwardError(
-                f"{path!r} runs within a reentrant activation checkpoint, which would run it again "
-                "during backward without its mask: hold without activation checkpointing"
+                f"{path!r} runs within an autograd function of its own (or a reentrant activation "
+                "checkpoint), whose backward pass does not know its mask: write it as plain operations, "
+                "and hold without activation checkpointing"
             )
         call = self._calls[path]
         self._calls[path] += 1
@@ -194,10 +196,14 @@ class Intercept(TorchFunctionMode):
         return self._handler.handle(path, call, activation, lambda: func(*args, **kwargs))
 
 
-def _within_checkpoint() -> bool:
+def _within_autograd_function() -> bool:
+    """Whether the forward method of a `torch.autograd.Function` runs, which no module or mode shows."""
+    kinds, codes = [torch.autograd.Function], set()
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        codes.add(getattr(inspect.unwrap(kind.forward), "__code__", None))
     frame = sys._getframe().f_back
-    while frame is not None:
-        if frame.f_globals.get("__name__") == "torch.utils.checkpoint":
-            return True
+    while frame is not None and frame.f_code not in codes:
         frame = frame.f_back
-    return False
+    return frame is not None

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from .._generators import generators_kept
 from ..errors import SettingsError, SupportMismatchError, UnholdableError
@@ -123,8 +125,8 @@ def record(
     `pooling=True` records the argmax of max pooling too, so that the held network is affine.
 
     The model stays in its mode. In training mode batch norm uses the batch's statistics; afterwards
-    the running ones are put back, as every buffer is. Dropout draws, and random generators are put
-    back, so that the next forward pass draws the same.
+    the running ones are put back, as every buffer is, also one that was resized or added. Dropout draws,
+    and random generators are put back, so that the next forward pass draws the same.
 
     Raises `UnholdableError` for a model with non-linearities that cannot be held, with their names,
     unless `strict=False`, and `NestedHoldError` within a `hold` of the same model.
@@ -157,17 +159,31 @@ def one_pass(model: nn.Module, x: Inputs, handler: Handler, *, strict: bool) -> 
 
 @contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Put what a forward pass in training mode changes (running statistics) back at the end."""
+    """Put the buffers that a forward pass changes, resizes, replaces or adds back at the end.
+
+    Those of batch norm change in training mode alone, and are not copied in evaluation mode.
+    """
     kept = [
-        (module, name, buffer, buffer.clone())
+        (
+            module,
+            dict(module._buffers),
+            {n: b.clone() for n, b in module.named_buffers(recurse=False)},
+        )
         for module in model.modules()
-        if module.training
-        for name, buffer in module.named_buffers(recurse=False)
+        if module._buffers and (module.training or not isinstance(module, _BatchNorm))
+        if not isinstance(module, LazyModuleMixin)  # has no sizes yet, and may stop being lazy
     ]
     try:
         yield
     finally:
-        for module, name, buffer, value in kept:
-            # through .data, because autograd may have saved the buffer and must see no change
-            buffer.data.copy_(value)
-            module._buffers[name] = buffer
+        for module, buffers, values in kept:
+            for name, value in values.items():
+                buffer = buffers[name]
+                assert buffer is not None
+                # through .data, because autograd may have saved the buffer and must see no change
+                if buffer.shape == value.shape and buffer.dtype == value.dtype:
+                    buffer.data.copy_(value)
+                else:
+                    buffer.data = value
+            module._buffers.clear()
+            module._buffers.update(buffers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from os import PathLike
@@ -18,7 +19,7 @@ from . import bits
 from .sites import BySite, Site, site_of
 
 _FORMAT = "twostroke-support"
-_VERSION = 1
+_VERSION = 2  # 2: with a checksum
 
 
 class Share(float):
@@ -214,34 +215,40 @@ class Support:
         from safetensors.torch import save_file
 
         rows = self.rows.contiguous().cpu()
+        about = self.metadata(len(rows), zlib.crc32(rows.numpy().data))
         with replacing(Path(path)) as partial:
-            save_file({"rows": rows}, partial, metadata=self.metadata())
+            save_file({"rows": rows}, partial, metadata=about)
 
-    def metadata(self) -> dict[str, str]:
-        """What a safetensors file of these sites says of them."""
-        header = {"format": _FORMAT, "version": _VERSION, "shared": self.shared}
-        header["sites"] = [site.to_json() for site in self.sites]
-        return {_FORMAT: json.dumps(header)}
+    def metadata(self, examples: int, crc: int) -> dict[str, str]:
+        """What a safetensors file of these sites says of itself: of so many rows, which have this CRC-32."""
+        header = {"version": _VERSION, "shared": self.shared}
+        text = json.dumps(header | {"sites": [site.to_json() for site in self.sites]})
+        return {_FORMAT: text, "checksum": _checksum(text, (examples, self.rows.shape[1]), crc)}
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Support:
         """Read what `save` wrote; nothing is unpickled.
 
-        There is no checksum: bits that were altered within the masks are not noticed. Raises
-        `SupportFileError` for any other file.
+        Raises `SupportFileError` for any other file, and for one in which a bit was altered.
         """
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(path, framework="pt", device=str(device)) as file:
-                header = json.loads((file.metadata() or {})[_FORMAT])
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                header = json.loads(about[_FORMAT])
                 if header["version"] != _VERSION:
                     raise SupportFileError(
                         f"{path}: support format {header['version']!r}, this version of twostroke "
                         f"reads {_VERSION}"
                     )
-                sites = [Site.from_json(entry) for entry in header["sites"]]
-                return cls(sites, file.get_tensor("rows"), shared=bool(header["shared"]))
+                rows = file.get_tensor("rows")
+            if about["checksum"] != _checksum(
+                about[_FORMAT], rows.shape, zlib.crc32(rows.numpy().data)
+            ):
+                raise SupportFileError(f"{path} is damaged: it does not match its checksum")
+            sites = [Site.from_json(entry) for entry in header["sites"]]
+            return cls(sites, rows.to(device), shared=bool(header["shared"]))
         except FileNotFoundError:
             raise SupportFileError(f"{path}: there is no such file") from None
         except SupportFileError:
@@ -257,6 +264,11 @@ class Support:
             raise SupportFileError(
                 f"{path} is not a support that Support.save wrote, or is damaged: {error}"
             ) from error
+
+
+def _checksum(header: str, shape: Sequence[int], crc: int) -> str:
+    """CRC-32 of rows, their shape and the header, always of ten digits."""
+    return f"{zlib.crc32(f'{tuple(shape)} {header}'.encode(), crc):010d}"
 
 
 def first_difference(a: Support, b: Support) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from ..alternation import Alternation, Live
 from ..data import as_data
 from ..errors import RunFolderError, SettingsError
 from ..outcome import Status
-from ..runs import Checkpoint, History, in_words, resumable
+from ..processes import Processes
+from ..runs import Checkpoint, History, alone, in_words, make_folder, resumable
 from .evaluate import Loss
 from .listener import Listener
 from .loop import Diverged, Loop
@@ -61,8 +62,9 @@ def fit(
 
     With a `folder`, a checkpoint is written there after each epoch, and every `checkpoint_minutes` within
     one. `resume=True` goes on from the last, exactly (on a CPU); without it a folder that has a checkpoint is
-    refused. Settings must be those of before, but for `runs.changes.FREE` (more epochs, another device) and,
-    where the run has diverged, `runs.changes.REMEDIES` (a lower lr). With other epochs or another lr the
+    refused, as is one in which another process trains now. Settings must be those of before, but for
+    `runs.changes.FREE` (more epochs, another device) and, where the run has diverged,
+    `runs.changes.REMEDIES` (a lower lr). With other epochs or another lr the
     schedule is made anew, and stepped to where the run is. `identity` is whatever else must be equal for all
     that to make sense.
 
@@ -108,7 +110,8 @@ def fit(
             folder=place,
         )
         try:
-            return _run(loop, listener, place, resume, dict(identity or {}))
+            with _alone(place, processes):
+                return _run(loop, listener, place, resume, dict(identity or {}))
         finally:
             loop.alternator.close()
 
@@ -197,6 +200,18 @@ def _run(
         history=history,
         average=average,
     )
+
+
+@contextmanager
+def _alone(folder: Path | None, processes: Processes) -> Iterator[None]:
+    """Nobody else trains in the folder within the block; refused in every process, or in none."""
+    with ExitStack() as stack:
+        if folder is not None:
+            with processes.together():
+                if processes.main:
+                    make_folder(folder)
+                    stack.enter_context(alone(folder))
+        yield
 
 
 def _stops(loop: Loop) -> AbstractContextManager[Any]:

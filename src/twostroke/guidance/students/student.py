@@ -72,10 +72,12 @@ def load_student(path: str | PathLike[str]) -> nn.Module:
     path = Path(path)
     weights, metadata = read(path)
     student, found = _parse(path, metadata)
-    model = student.build()
     try:
+        model = student.build()
         resize(model, found, weights)
-    except (LookupError, TypeError, AttributeError) as error:
+    except TwostrokeError:
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise RunFolderError(
             f"{path} does not fit {student.model} as it is built here: {error}"
         ) from error
@@ -91,7 +93,7 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[Student, Sizes]:
         return _checked(Student(**about["recipe"])), dict(about["sizes"])
     except TwostrokeError:
         raise
-    except (LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path}: its header makes no sense: {error}") from error
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import bits
 from .base import Activation
-from .registry import Reader, register
+from .registry import Reader, exported, register
 
 
 class MaxPool(Activation):
@@ -77,12 +77,10 @@ for _dims in (1, 2, 3):
     for _name in (f"max_pool{_dims}d", f"adaptive_max_pool{_dims}d"):
         _function = getattr(F, f"{_name}_with_indices")
         _adaptive = _name.startswith("adaptive")
-        for _place in (torch, F):
-            for _suffix in ("", "_with_indices"):
-                if hasattr(_place, _name + _suffix):
-                    # torch.adaptive_max_pool1d gives the indices without being asked
-                    _both = bool(_suffix) or (_adaptive and _place is torch)
-                    register(
-                        _reader(_dims, _function, _adaptive, _both),
-                        getattr(_place, _name + _suffix),
-                    )
+        for _full in (_name, f"{_name}_with_indices"):
+            _both = _full != _name
+            register(_reader(_dims, _function, _adaptive, _both), getattr(F, _full))
+            _others = [getattr(torch, _full)] if hasattr(torch, _full) else []
+            # whose adaptive pooling gives the indices without being asked
+            _reads = _reader(_dims, _function, _adaptive, _both or _adaptive)
+            register(_reads, *_others, *exported(_full))

@@ -72,9 +72,16 @@ def _is_shown(function: FunctionType) -> bool:
 
 
 def called(*names: str) -> list[Callable[..., Any]]:
-    """PyTorch's functions of these names: in `torch`, `Tensor` and `torch.nn.functional`."""
+    """PyTorch's functions of these names: in `torch`, `Tensor`, `torch.nn.functional`, and exported."""
     places = (torch, Tensor, F, torch._C._nn)
-    return [getattr(p, name) for name in names for p in places if hasattr(p, name)]
+    found = [getattr(p, name) for name in names for p in places if hasattr(p, name)]
+    return [*found, *(function for name in names for function in exported(name))]
+
+
+def exported(name: str) -> list[Callable[..., Any]]:
+    """What a model of `torch.export` calls instead of PyTorch's function of this name."""
+    packet = getattr(torch.ops.aten, name, None)
+    return [] if packet is None else [getattr(packet, kind) for kind in packet.overloads()]
 
 
 def read(reader: Reader, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Activation | None:
