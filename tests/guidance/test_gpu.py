@@ -57,7 +57,7 @@ sides = st.one_of(st.integers(1, 5), st.sampled_from([8, 4]))
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     st.lists(sides, min_size=2, max_size=5),

@@ -16,6 +16,7 @@ from torch import nn
 import twostroke as ts
 from tests.listening import told
 from tests.toy import toy_data, toy_net
+from twostroke.alternation import Alternation
 from twostroke.data import Data, FlipShift
 
 QUICK = {"epochs": 4, "batch_size": 30, "lr": 0.1, "probe": 41}
@@ -81,7 +82,7 @@ def outcome(case: str, seed: int = 0, **options: object) -> dict[str, object]:
     } | {name: result.history.column(name) for name in COLUMNS}
 
 
-class _Counting:
+class _Counting(Alternation):
     def __init__(self, kind, stored):
         self.kind, self.stored = kind, stored
 
