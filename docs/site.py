@@ -1,7 +1,8 @@
 """What the documentation site has beside the pages of this folder; `mkdocs.yml` names this file as a hook.
 
 Results of benchmarks and the changelog lie outside of this folder, and pages link to them where they lie. Here
-they become pages of the site, and the links follow. Reference pages are made of each room's `__all__`.
+they become pages of the site, and the links follow. Reference pages are made of each room's `__all__`, and their
+first one of that of `_face.py`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from pathlib import Path
 from posixpath import normpath, relpath
 from typing import Any
 
+import griffe
+
 ROOT = Path(__file__).parents[1]
 FIGURES = "benchmarks/results"
 ROOMS = {
     "support": "Sites, record, hold",
+    "support.activations": "Kinds of activation",
     "guidance": "Given supports",
     "guidance.students": "Students",
     "alternation": "Alternation",
@@ -28,11 +32,36 @@ ROOMS = {
     "theory": "Theory",
     "sparsity": "Dense-sparse-dense",
     "study": "Study",
+    "study.tables": "Tables of a study",
+    "study.pictures": "Pictures of a study",
     "report": "Reports",
+    "reproduction": "Reproduction",
+    "processes": "Processes",
     "outcome": "Status and result",
     "errors": "Errors",
 }
+FIELD = re.compile(r"^([a-z_]+(?:, [a-z_]+)*): ", re.MULTILINE)
 LINK = re.compile(r"(\]\()(?!https?:|#|mailto:)([^)#\s]+)")
+
+
+class Fields(griffe.Extension):
+    """What is said of fields line by line, in a docstring or in comments beside them, becomes a list."""
+
+    def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
+        """Rewrite one docstring. Of a named tuple or an enumeration all fields are listed."""
+        if cls.docstring is None:
+            return
+        paragraphs = cls.docstring.value.split("\n\n")
+        lists = [FIELD.sub(r"- `\1`: ", p) if FIELD.match(p) else p for p in paragraphs]
+        bases = {str(base) for base in cls.bases}
+        fields = {f.name: f for f in cls.attributes.values() if not (f.docstring or f.is_private)}
+        said = {name: field.source.partition("  # ")[2] for name, field in fields.items()}
+        if "StrEnum" in bases:
+            said = {name: f"`{field.value}`" for name, field in fields.items() if field.value}
+        elif "NamedTuple" in bases or any(said.values()):
+            said = {name: said[name] or f"`{field.annotation}`" for name, field in fields.items()}
+        lists.append("\n".join(f"- `{name}`: {text}" for name, text in said.items() if text))
+        cls.docstring.value = "\n\n".join(lists)
 
 
 def names_of(room: str) -> list[str]:
@@ -45,6 +74,17 @@ def names_of(room: str) -> list[str]:
             return [n for n in ast.literal_eval(node.value) if f"{room}.{n}" not in ROOMS]
     public = (n.name for n in body if isinstance(n, ast.ClassDef | ast.FunctionDef))
     return [name for name in public if not name.startswith("_")]
+
+
+def face() -> list[str]:
+    """A line for each name at the top of the package, which leads to where it is told of."""
+    lines = {}
+    for node in ast.parse((ROOT / "src/twostroke/_face.py").read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            for name in (alias.name for alias in node.names):
+                place = f"{node.module}.md#twostroke.{node.module}.{name}"
+                lines[name] = f"[`{name}`]({place if node.module else f'{name}.md'})"
+    return [lines[name] for name in sorted(lines)]
 
 
 def reference(room: str) -> str:
@@ -73,13 +113,11 @@ def on_files(files: Any, config: Any) -> Any:
             to = f"figures/{path.relative_to(ROOT / FIGURES).as_posix()}"
             files.append(File.generated(config, to, abs_src_path=str(path)))
     files.append(File.generated(config, "CHANGELOG.md", abs_src_path=str(ROOT / "CHANGELOG.md")))
-    table = "\n".join(
-        f"| [{title}]({room}.md) | `twostroke.{room}` | {', '.join(f'`{n}`' for n in names_of(room))} |"
-        for room, title in ROOMS.items()
-    )
-    index = (
-        f"# Reference\n\nWhat is public, by room.\n\n| | room | names |\n|---|---|---|\n{table}\n"
-    )
+    index = "# Reference\n\nAt the top of the package, `import twostroke as ts`:\n\n"
+    index += f"{', '.join(face())}\n\nAll that is public, room by room:\n"
+    for room, title in ROOMS.items():
+        names = (f"[`{n}`]({room}.md#twostroke.{room}.{n})" for n in names_of(room))
+        index += f"\n**[{title}]({room}.md)**, `twostroke.{room}`<br>\n{', '.join(names)}\n"
     files.append(File.generated(config, "reference/index.md", content=index))
     for room in ROOMS:
         files.append(File.generated(config, f"reference/{room}.md", content=reference(room)))

@@ -10,14 +10,13 @@ import torch
 import twostroke as ts
 from twostroke.guidance.students import narrow
 
-STEPS = 150
 
-
-def main(steps: int = STEPS) -> tuple[float, float, float]:
+def main(lessons: int = 10_000, steps: int = 150) -> tuple[float, float, float]:
     torch.manual_seed(0)
     data = ts.data.load("mnist-12k")
     teacher = ts.models.create_model("allcnn-mini", in_channels=1)  # you have a trained one
-    ts.fit(teacher, data, settings=ts.FAST.but(epochs=1, batch_size=50))
+    digits = ts.data.Data("digits", data.train.subset(torch.arange(lessons)), data.test)
+    ts.fit(teacher, digits, settings=ts.FAST.but(epochs=1, batch_size=50))
     teacher.eval()
 
     images = data.train.subset(torch.arange(300))  # their labels are not looked at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -46,7 +47,10 @@ class DenseSparseDenseResult(Result):
     the end of the sparse phase.
     """
 
-    ADVISES: ClassVar = FitResult.ADVISES | {Status.FINISHED: "All phases were run."}
+    ADVISES: ClassVar[Mapping[Status, str]] = {
+        **FitResult.ADVISES,
+        Status.FINISHED: "All phases were run.",
+    }
 
     model: nn.Module
     phases: list[PhaseResult]

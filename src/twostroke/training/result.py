@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,7 +26,7 @@ class FitResult(Result):
     `Settings.ema_decay` asked for one.
     """
 
-    ADVISES: ClassVar = {
+    ADVISES: ClassVar[Mapping[Status, str]] = {
         Status.FINISHED: "All epochs were run.",
         Status.TARGET: "The target error was reached; the remaining epochs were not run.",
         Status.DIVERGED: (
