@@ -1,8 +1,8 @@
 """What the documentation site has beside the pages of this folder; `mkdocs.yml` names this file as a hook.
 
 Results of benchmarks and the changelog lie outside of this folder, and pages link to them where they lie. Here
-they become pages of the site, and the links follow. Reference pages are made of each room's `__all__`, and their
-first one of that of `_face.py`.
+they become pages of the site, and the links follow. Reference pages are made of each room's `__all__`, and the
+first of them of `_face.py`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def main(picture: Path, examples: int = 3000, epochs: int = 6) -> dict[str, floa
     few = ts.data.Data("few digits", digits.train.subset(torch.arange(examples)), digits.test)
     histories, errors = {}, {}
     for name, alternation in ARMS.items():
-        torch.manual_seed(0)  # both start from the same weights, and see the digits in the same order
+        torch.manual_seed(0)  # the same weights, and the same order of digits
         model = ts.models.create_model("allcnn-mini", in_channels=1)
         settings = ts.Settings(epochs=epochs, batch_size=50, lr=0.2)
         result = ts.fit(model, few, alternation=alternation, settings=settings)
