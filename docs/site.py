@@ -59,7 +59,8 @@ class Fields(griffe.Extension):
         if "StrEnum" in bases:
             said = {name: f"`{field.value}`" for name, field in fields.items() if field.value}
         elif "NamedTuple" in bases or any(said.values()):
-            said = {name: said[name] or f"`{field.annotation}`" for name, field in fields.items()}
+            typed = {name: field.annotation for name, field in fields.items() if field.annotation}
+            said = {name: said[name] or f"`{type_}`" for name, type_ in typed.items()}
         lists.append("\n".join(f"- `{name}`: {text}" for name, text in said.items() if text))
         cls.docstring.value = "\n\n".join(lists)
 

@@ -48,7 +48,7 @@ def test_study():
 
 def test_reproduce_figure(tmp_path):
     picture = tmp_path / "curves.png"
-    errors = example("reproduce_figure").main(picture, examples=600, epochs=3)
+    errors = example("reproduce_figure").main(picture, examples=300, epochs=3)
     assert errors["SGD"] != errors["alternation"]
     assert picture.stat().st_size > 10_000
 
