@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 
 oldest() { sed -n "s/^  \"$1>=\(.*\)\",$/\1/p" pyproject.toml; }
 
-told=() failed=0 ran=0
+told=() failed=0 ran=0 at=
+trap '[ -z "$at" ] || rm -rf "$at"' EXIT
 for version in 3.11 3.12 3.13; do
   if ! "python$version" --version >/dev/null 2>&1; then
     told+=("Python $version: not run, not installed")
