@@ -1,10 +1,10 @@
 """Whether the numbers on a page are those of the results that it links to: python benchmarks/trace.py
 
-Each number with a decimal point in a block of README.md or docs/ (a paragraph, a point of a list, a row of a table)
-must stand in a README of the folders of `results/` that the block links to, or be a number of their files, rounded.
-A row without such a link answers for those of its table and of the paragraph before it; what then has none, but a point
-of a list, for those of its section, unless this is of another version (tag `levers`). Code and headings, where settings
-stand, are left out. Prints what does not hold, and ends with 1.
+Each number with a decimal point in a block of README.md or docs/ (a paragraph, a point of a list, a row of a
+table) must stand in a README of the folders of `results/` that the block links to, or be a number of their
+files, rounded. A row without such a link answers for those of the paragraph before its table; what then has
+none, but a point, for those of its section's paragraphs, unless the section is of another version (tag
+`levers`). Code and headings, where settings stand, are left out. Prints what does not hold, and ends with 1.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ def blocks(text: str) -> Iterator[tuple[str, str]]:
     """Paragraphs, points of lists, rows of tables, each with the text whose links it answers for."""
     text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     for section in re.split(r"^#.*", text, flags=re.MULTILINE):
-        whole, before = "" if "tag `levers`" in section else section, ""
+        running = re.sub(r"^\s*[|-].*", "", section, flags=re.MULTILINE)
+        whole, before = "" if "tag `levers`" in section else running, ""
         for part in re.split(r"\n\s*\n|\n(?=\s*- )", section):
             table, point = (part.lstrip().startswith(start) for start in ("|", "- "))
             for block in part.splitlines() if table else [part]:
-                near = [block, f"{before}\n{part}" if table else "", "" if point else whole]
+                near = [block, before if table else "", "" if point else whole]
                 yield re.sub(r"`[^`]*`", "", block), next(filter(LINK.search, near), "")
             before = part
 
