@@ -86,8 +86,8 @@ class _Counting(Alternation):
     def __init__(self, kind, stored):
         self.kind, self.stored = kind, stored
 
-    def start(self, *args, **options):
-        alternator = self.kind.start(*args, **options)
+    def machine(self, given):
+        alternator = self.kind.machine(given)
         self.stored.append(alternator.masks)
         return alternator
 

@@ -176,7 +176,7 @@ def test_a_lost_process_ends_the_run_which_goes_on_and_is_stopped(folder):
     (_, complaint), _ = finish(processes, seconds=60)
     assert processes[0].returncode == 3, complaint
     assert "another process of this run is gone" in complaint
-    assert "go on from its last whole epoch" in complaint
+    assert "go on from its last checkpoint" in complaint
     # the same run once more, stopped as Ctrl-C in a terminal would
     before = (out / "checkpoint.safetensors").stat().st_mtime_ns
     processes = launch(2, *train, "--resume", str(out))

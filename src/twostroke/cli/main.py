@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from .._version import __version__
 from ..errors import ElsewhereError, ProcessError, TwostrokeError, UnknownNameError, unknown
 
-DESCRIPTION = """Train convolutional networks in two alternating strokes: find the binary support of every
-unit for every training example, then hold it, so that the network is linear, and descend on the weights."""
+DESCRIPTION = """The support of a network says which ReLU units are on, one bit a unit. Twostroke takes it from a trained
+network and makes a smaller one of it, from a few pictures without labels; it holds it, trains with it, studies it."""
 
 
 class Command(NamedTuple):
