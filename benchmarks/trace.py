@@ -4,7 +4,7 @@ Each number with a decimal point in a block of README.md or docs/ (a paragraph, 
 table) must stand in a README of the folders of `results/` that the block links to, or be a number of their
 files, rounded. A row without such a link answers for those of the paragraph before its table; what then has
 none, but a point, for those of its section's paragraphs, unless the section is of another version (tag
-`levers`). Code and headings, where settings stand, are left out. Prints what does not hold, and ends with 1.
+`levers`). Code, headings and versions are left out. Prints what does not hold, and ends with 1.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\]\(([^)#\s]*benchmarks/results/[^)#/\s]+)/[^)\s]*\)")
 NUMBER = re.compile(r"(?<![\w.,§-])\d[\d,]*\.\d+(?![\w.]*\()")
+VERSION = re.compile(r"(?:Python|[Tt]orch|-pruning|accelerate)[ ≥]+[\d.]+(?: to [\d.]+)?")
 
 
 def blocks(text: str) -> Iterator[tuple[str, str]]:
@@ -33,7 +34,10 @@ def blocks(text: str) -> Iterator[tuple[str, str]]:
             table, point = (part.lstrip().startswith(start) for start in ("|", "- "))
             for block in part.splitlines() if table else [part]:
                 near = [block, before if table else "", "" if point else whole]
-                yield re.sub(r"`[^`]*`", "", block), next(filter(LINK.search, near), "")
+                yield (
+                    VERSION.sub("", re.sub(r"`[^`]*`", "", block)),
+                    next(filter(LINK.search, near), ""),
+                )
             before = part
 
 

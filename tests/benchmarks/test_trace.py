@@ -59,7 +59,7 @@ def test_links_reach_tables_sections_rows_and_points(untraced, text):
     [
         "It is 1.3.",
         f"{LINK}\n\n# Another section\n\nIt is 1.3.",
-        f"# Of §3.2\n\nWith `lr=1.3` (§1.3, {LINK}).\n\n```\n1.3\n```",
+        f"# Of §3.2\n\nWith `lr=1.3` (§1.3, {LINK}), Python 1.3, torch 1.3.1.\n\n```\n1.3\n```",
         f"{LINK}. Code: tag `levers`.\n\nIt is 1.3.",
     ],
     ids=["no link", "another section", "settings", "of another version"],
