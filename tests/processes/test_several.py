@@ -157,7 +157,10 @@ def test_a_command_prints_in_one_process_and_complains_once(reports, folder):
     assert "2 processes" in first["run"]["out"].replace("\n", " ")
     assert second["run"]["out"] == second["run"]["err"] == ""
     assert len(History.load(folder / "cli" / "metrics.csv")) == 1
-    assert first["distill"]["code"] == second["distill"]["code"] == 0, (first["distill"], second["distill"])
+    assert first["distill"]["code"] == second["distill"]["code"] == 0, (
+        first["distill"],
+        second["distill"],
+    )
     assert "by outputs alone" in first["distill"]["out"]
     assert second["distill"]["out"] == second["distill"]["err"] == ""
     student = load_student(folder / "student" / "student.safetensors")
