@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from .._version import __version__
 from ..errors import ElsewhereError, ProcessError, TwostrokeError, UnknownNameError, unknown
 
-DESCRIPTION = """The support of a network says which ReLU units are on, one bit a unit. Twostroke takes it from a trained
-network and makes a smaller one of it, from a few pictures without labels; it holds it, trains with it, studies it."""
+DESCRIPTION = """Which ReLU units of a network are on, one bit a unit, is its support. By that of a trained
+network a smaller one learns, from a few pictures without labels. Supports are held, trained with, studied."""
 
 
 class Command(NamedTuple):
