@@ -27,7 +27,7 @@ from ..training import FitResult, Listener, Settings
 from .lessons import LessonOptions, prepared
 from .options import Flat, RunOptions, plain
 from .progress import RunBars
-from .running import carry_out, seed_weights, stoppable
+from .running import carry_out, stoppable
 from .student_table import Line, table
 from .teachers import Teacher
 
@@ -138,7 +138,7 @@ def distill(what: DistillConfig) -> int:
         f"{teacher.about.model} teaches {what.name} on {len(source):,} images ({told})",
         highlight=False,
     )
-    file = place / "guide.safetensors"
+    file = run.guide_file
 
     def guide_of(bars: Listener) -> Guide:
         if lesson.guide is not None:
@@ -171,7 +171,6 @@ def distill(what: DistillConfig) -> int:
 
     def discard() -> None:
         if fresh and not run.begun:
-            file.unlink(missing_ok=True)
             run.discard()
 
     result, code = carry_out(
@@ -246,7 +245,9 @@ def _student(what: DistillConfig, teacher: Teacher, source: ExampleSource) -> Ma
         x, _ = source.batch(torch.arange(1), view=0)
         return Made(narrow(net, what.width, x), Live(), replace(recipe, width=what.width))
     recipe = replace(recipe, model=what.model or about.model)
-    seed_weights(what.settings.seed + 1)  # not the weights that the teacher may have begun with
+    torch.manual_seed(
+        what.settings.seed + 1
+    )  # not the weights that the teacher may have begun with
     return Made(recipe.build(), Live(), recipe)
 
 

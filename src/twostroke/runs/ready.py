@@ -44,8 +44,8 @@ def load_with_about(path: Path) -> tuple[nn.Module, About]:
         raise RunFolderError(
             f"{path} has no {file.name}: it is not the folder of a run, or the run has not ended yet"
         )
-    about = About.read(file)
-    weights, _ = read_weights(file, unchecked=True)
+    weights, header = read_weights(file, unchecked=True)
+    about = About.of_header(header, file)
     net = create_model(
         about.model, classes=len(about.classes), in_channels=about.shape[0], **about.options
     )
