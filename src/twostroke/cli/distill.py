@@ -28,7 +28,7 @@ from .lessons import LessonOptions, prepared
 from .options import Flat, RunOptions, plain
 from .progress import RunBars
 from .running import carry_out, stoppable
-from .student_table import Line, table
+from .student_table import row, table
 from .teachers import Teacher
 
 STUDENT = "student.safetensors"  # builds the network and has its weights, in the run's folder
@@ -198,11 +198,9 @@ def distill(what: DistillConfig) -> int:
     shown, tested = test or source, test is not None
     lines = []
     if teacher.net is not None:
-        lines.append(Line.of("teacher", teacher.net, shown, tested=tested))
+        lines.append(row("teacher", teacher.net, shown, tested=tested))
     small = finish(result.model)
-    lines.append(
-        Line.of(what.name, small, shown, tested=tested, result=result, file=place / STUDENT)
-    )
+    lines.append(row(what.name, small, shown, tested=tested, result=result, file=place / STUDENT))
     if what.compare:
         name = "by outputs alone"
         with RunBars(console, name) as bars, stoppable():
@@ -212,7 +210,7 @@ def distill(what: DistillConfig) -> int:
             console.print("The comparison was stopped.")
             code = 130
         else:
-            lines.append(Line.of(name, finish(other.model), shown, tested=tested, result=other))
+            lines.append(row(name, finish(other.model), shown, tested=tested, result=other))
     console.print(table(lines, tested=tested))
     console.print(
         f"student: {place / STUDENT}, as small as it can be (guidance.students.load_student reads it); "
