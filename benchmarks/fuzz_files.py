@@ -24,7 +24,6 @@ from twostroke.cli.distill import DistillConfig
 from twostroke.cli.dsd import DsdConfig
 from twostroke.cli.options import parse as parse_options
 from twostroke.cli.train import TrainConfig
-from twostroke.guidance import guide_file
 from twostroke.guidance.students import Student, load_student
 from twostroke.runs import About, History, RunFolder, files, save_tensors
 from twostroke.runs.checkpoint import Checkpoint
@@ -163,14 +162,6 @@ def by_header(
 def seal_run(path: Path, told: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:
     told.pop(files._CHECKSUM, None)
     save_tensors(path, tensors, told)
-
-
-def seal_guide(path: Path, told: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:
-    about = json.loads(told[guide_file._FORMAT])
-    if isinstance(about, dict) and isinstance(about.get("blocks"), dict):
-        about["blocks"] |= {name: guide_file._checksums(t) for name, t in tensors.items()}
-    text = json.dumps(about)
-    save_file(tensors, path, {guide_file._FORMAT: text, "digest": guide_file._digest(text)})
 
 
 def seal_support(path: Path, told: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:
@@ -354,7 +345,7 @@ TARGETS = {
     "guide": Target(
         made_in(make_guide),
         ts.Guide.load,
-        either(by_bytes, by_header(seal_guide, guide_file._FORMAT)),
+        either(by_bytes, by_header(seal_run, "twostroke-guide")),
     ),
     "store": Target(made_in(make_round), lambda p: RoundFile.open(p).close(), by_bytes),
     "checkpoint": Target(

@@ -24,7 +24,7 @@ from ..sparsity import DenseSparseDenseResult
 from ..training import FitResult, Listener
 from .progress import RunBars
 
-Kind = TypeVar("Kind", FitResult, DenseSparseDenseResult)
+Kind = TypeVar("Kind", bound=FitResult | DenseSparseDenseResult)
 
 
 @contextmanager

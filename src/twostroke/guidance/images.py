@@ -20,8 +20,9 @@ def as_source(images: object) -> ExampleSource:
     """A source of examples as it is, or a tensor of preprocessed images; `DataError` for anything else."""
     if isinstance(images, Tensor) and images.is_floating_point() and images.ndim == 4:
         channels, labels = images.shape[1], torch.zeros(len(images), dtype=torch.int64)
-        as_they_are = {"mean": [0.0] * channels, "std": [1.0] * channels}
-        return Examples(images, labels, classes=("unknown",), **as_they_are)
+        return Examples(
+            images, labels, mean=[0.0] * channels, std=[1.0] * channels, classes=("unknown",)
+        )
     if isinstance(images, ExampleSource):
         return images
     told = type(images).__name__

@@ -23,11 +23,10 @@ _FAST = {"reassoc", "contract"}
 
 @lru_cache(maxsize=1)
 def _compiled() -> SimpleNamespace | None:
-    if (numba := base._numba()) is None:
+    if base._numba() is None:
         return None
     import numpy as np
-
-    njit = numba.njit
+    from numba import njit
 
     @njit(nogil=True, cache=True, fastmath=_FAST)
     def moments(q: Any, sums: Any) -> None:
