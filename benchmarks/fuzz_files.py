@@ -25,7 +25,7 @@ from twostroke.cli.dsd import DsdConfig
 from twostroke.cli.options import parse as parse_options
 from twostroke.cli.train import TrainConfig
 from twostroke.guidance.students import Student, load_student
-from twostroke.runs import About, History, RunFolder, files, save_tensors
+from twostroke.runs import About, History, RunFolder, files, read_weights, save_tensors
 from twostroke.runs.checkpoint import Checkpoint
 from twostroke.store.layout import Header, Origin
 from twostroke.store.rounds import RoundFile, RoundWriter
@@ -263,7 +263,8 @@ def make_model(path: Path) -> Path:
 
 def read_model(path: Path) -> object:
     plain = ts.models.create_model("allcnn-mini", classes=2, in_channels=1)
-    return About.read(path), RunFolder(path.parent).load_model(plain)
+    _, header = read_weights(path)
+    return About.of_header(header, path), RunFolder(path.parent).load_model(plain)
 
 
 def make_student(path: Path) -> Path:
