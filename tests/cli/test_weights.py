@@ -15,7 +15,7 @@ from twostroke.models import create_model
 from twostroke.runs import About, RunFolder
 from twostroke.runs.ready import load_with_about
 
-from .typed import run
+from .typed import run, words
 
 ABOUT = About("allcnn-mini", ("cat", "dog"), (3, 16, 16), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
 
@@ -158,6 +158,7 @@ def test_train_on_a_folder_from_weights_of_a_run(capsys, known, tmp_path):
         capsys, "train", *options, "--batch-size", 9, "--weights", known, "--out", out
     )
     assert code == 0, err
+    said = words(said)
     assert "18 + 6 images of pictures, brought to 16 x 16 (tested on 25 % of each class" in said
     assert "drawn anew: the last layer (for 3 classes)" in said
     about = load_with_about(out)[1]
