@@ -24,9 +24,8 @@ from twostroke.cli.distill import DistillConfig
 from twostroke.cli.dsd import DsdConfig
 from twostroke.cli.options import parse as parse_options
 from twostroke.cli.train import TrainConfig
-from twostroke.guidance import guide_file
 from twostroke.guidance.students import Student, load_student
-from twostroke.runs import About, History, RunFolder, files, save_tensors
+from twostroke.runs import About, History, RunFolder, files, read_weights, save_tensors
 from twostroke.runs.checkpoint import Checkpoint
 from twostroke.store.layout import Header, Origin
 from twostroke.store.rounds import RoundFile, RoundWriter
@@ -165,14 +164,6 @@ def seal_run(path: Path, told: dict[str, str], tensors: dict[str, torch.Tensor])
     save_tensors(path, tensors, told)
 
 
-def seal_guide(path: Path, told: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:
-    about = json.loads(told[guide_file._FORMAT])
-    if isinstance(about, dict) and isinstance(about.get("blocks"), dict):
-        about["blocks"] |= {name: guide_file._checksums(t) for name, t in tensors.items()}
-    text = json.dumps(about)
-    save_file(tensors, path, {guide_file._FORMAT: text, "digest": guide_file._digest(text)})
-
-
 def seal_support(path: Path, told: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:
     rows = tensors.get("rows", torch.zeros(1))
     crc = zlib.crc32(rows.numpy())
@@ -272,7 +263,8 @@ def make_model(path: Path) -> Path:
 
 def read_model(path: Path) -> object:
     plain = ts.models.create_model("allcnn-mini", classes=2, in_channels=1)
-    return About.read(path), RunFolder(path.parent).load_model(plain)
+    _, header = read_weights(path)
+    return About.of_header(header, path), RunFolder(path.parent).load_model(plain)
 
 
 def make_student(path: Path) -> Path:
@@ -354,7 +346,7 @@ TARGETS = {
     "guide": Target(
         made_in(make_guide),
         ts.Guide.load,
-        either(by_bytes, by_header(seal_guide, guide_file._FORMAT)),
+        either(by_bytes, by_header(seal_run, "twostroke-guide")),
     ),
     "store": Target(made_in(make_round), lambda p: RoundFile.open(p).close(), by_bytes),
     "checkpoint": Target(

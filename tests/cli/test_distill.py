@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import twostroke as ts
+from twostroke.cli.lessons import options_of
 from twostroke.cli.teachers import teacher_of
 from twostroke.errors import RunFolderError, SettingsError
 from twostroke.guidance.students import load_student
@@ -50,6 +51,16 @@ def test_a_fresh_network_from_the_supports_of_a_run(capsys, teacher, tmp_path):
     assert student(torch.zeros(2, *found.about.shape)).shape == (2, 4)
     config = tomllib.loads((out / "config.toml").read_text())
     assert (config["command"], config["optimizer"], config["examples"]) == ("distill", "muon", 60)
+    options = [
+        "--examples",
+        40,
+        "--bits",
+        1,
+        *QUICK,
+    ]  # the student teaches in its turn, with its data
+    code, said, err = run(capsys, "distill", "--teacher", out, *options, "--out", tmp_path / "t")
+    assert code == 0, err
+    assert "tested on" in said
 
 
 @pytest.mark.parametrize(
@@ -209,9 +220,9 @@ def test_teachers_by_name(teacher, tmp_path):
     found = teacher_of(str(teacher))
     assert not found.net.training
     assert found.about.classes == ("0", "1", "2", "3")
-    assert found.data is not None
+    assert options_of(found.run).data.startswith("npz:")
     again = teacher_of(str(teacher / "model.safetensors"))
-    assert again.data is None
+    assert again.run is None
     for p, q in zip(found.net.parameters(), again.net.parameters(), strict=True):
         assert torch.equal(p, q)
     ts.RunFolder(tmp_path).save_model(found.net)

@@ -13,6 +13,7 @@ from twostroke.data import from_tensors
 from twostroke.errors import RunFolderError, SettingsError
 from twostroke.models import create_model
 from twostroke.runs import About, RunFolder
+from twostroke.runs.ready import load_with_about
 
 from .typed import run, words
 
@@ -88,9 +89,44 @@ def test_a_run_goes_on_without_the_weights_it_began_with(known, tmp_path):
     again = Start.of("gone", "allcnn-mini", data="x", preprocess="none", begun=tmp_path)
     assert (again.prepared, again.fresh) == (start.prepared, start.fresh)
     assert again.prepared.mean == ABOUT.mean
-    start.discard(tmp_path)
+    RunFolder(tmp_path).beginning_file.unlink()
     with pytest.raises(RunFolderError, match=r"weights.json does not say how the run began"):
         Start.of("gone", "allcnn-mini", data="x", preprocess="none", begun=tmp_path)
+
+
+class Counts(torch.nn.Sequential):
+    """Adds to its state, as modules of their own may, and prepares images as GoogLeNet does."""
+
+    def __init__(self, transform_input=False):
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(48, 2))
+        self.transform_input, self.calls = transform_input, 0
+
+    def get_extra_state(self):
+        return {"calls": self.calls}
+
+    def set_extra_state(self, state):
+        self.calls = state["calls"]
+
+
+def test_all_of_a_state_comes_over_and_how_the_model_is_built_is_kept(tmp_path, monkeypatch):
+    def create(name, *, classes, in_channels, **options):
+        return Counts(**options)
+
+    monkeypatch.setattr("twostroke.cli.weights.create_model", create)
+    net = Counts()
+    net.calls = 5
+    about = About("counts", ("0", "1"), (3, 4, 4), options={"transform_input": True})
+    run = RunFolder.create(tmp_path / "run", {"command": "train"})
+    run.save_model(net, about=about)
+    x, y = torch.rand(8, 3, 4, 4), torch.arange(8) % 2
+    data = from_tensors(x, y, x, y)
+    start = Start.of(str(run.path), "counts", data="x", preprocess="none")
+    begun = start.network("counts", data)
+    assert (begun.calls, begun.transform_input, start.fresh) == (5, True, [])
+    start.keep(tmp_path)
+    for weights in ("gone", "torchvision"):  # neither is looked for again
+        again = Start.of(weights, "counts", data="x", preprocess="none", begun=tmp_path)
+        assert again.network("counts", data).transform_input
 
 
 @pytest.mark.parametrize(
@@ -125,7 +161,7 @@ def test_train_on_a_folder_from_weights_of_a_run(capsys, known, tmp_path):
     said = words(said)
     assert "18 + 6 images of pictures, brought to 16 x 16 (tested on 25 % of each class" in said
     assert "drawn anew: the last layer (for 3 classes)" in said
-    about = About.read(out / "model.safetensors")
+    about = load_with_about(out)[1]
     assert (about.classes, about.shape) == (("ant", "bee", "eel"), (3, 16, 16))
     assert about.mean == pytest.approx(ABOUT.mean)
     text = (out / "config.toml").read_text()

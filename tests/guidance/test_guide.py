@@ -213,10 +213,10 @@ def test_truncated_foreign_and_missing_files_are_refused(teacher, x, tmp_path):
         with pytest.raises(SupportFileError, match=r"a\.guide"):
             Guide.load(file)
     save_file({"rows": torch.zeros(3)}, file)
-    with pytest.raises(SupportFileError, match="no guide"):
+    with pytest.raises(SupportFileError, match="no checksum"):
         Guide.load(file)
     record(teacher, x).save(file)
-    with pytest.raises(SupportFileError, match="no guide"):
+    with pytest.raises(SupportFileError, match="no checksum"):
         Guide.load(file)
     with pytest.raises(SupportFileError, match="no such file"):
         Guide.load(tmp_path / "b.guide")

@@ -29,6 +29,21 @@ def test_another_process_is_refused_and_the_same_one_is_not(tmp_path):
     enters()
 
 
+def test_a_run_that_is_refused_takes_nothing_from_the_one_at_work(tmp_path):
+    run = RunFolder.create(tmp_path, {"command": "dsd"})
+    run.beginning_file.write_text("{}")
+
+    def refused():
+        with pytest.raises(RunFolderError, match="at work"):
+            run.discard()
+
+    with alone(tmp_path):
+        assert in_a_child(refused) == 0
+    assert run.beginning_file.exists()
+    run.discard()
+    assert not tmp_path.exists()
+
+
 def test_the_lock_dies_with_its_process(tmp_path):
     def dies():
         with alone(tmp_path):

@@ -1,5 +1,6 @@
 """Losses of parts make that of the batch: weighted, summed, smoothed, ignored; or they are refused."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
@@ -86,6 +87,14 @@ def test_a_whole_batch_descends_on_the_loss_as_it_is():
     assert torch.equal(weights, torch.cat([p.detach().flatten() for p in bare.parameters()]))
 
 
+@dataclass
+class Smooth:  # which has no hash
+    share: float = 0.1
+
+    def __call__(self, outputs, y):
+        return F.cross_entropy(outputs, y, label_smoothing=self.share)
+
+
 class Contrast(nn.Module):
     """Of the batch as a whole."""
 
@@ -133,6 +142,7 @@ class Coupled(Objective):
         ({"loss": Remembers(always=True)}, "for the same outputs, in evaluation mode"),
         ({"objective": Coupled(F.cross_entropy), "accumulate": 2}, "no mean over the examples"),
         ({"objective": Regularised(LOSSES["weighted"]), "accumulate": 2}, "within an objective"),
+        ({"objective": Regularised(nn.CrossEntropyLoss(reduction="sum"))}, "the sum over a batch"),
     ],
 )
 def test_what_cannot_be_added_up_is_refused_before_training(options, message):
@@ -147,6 +157,7 @@ def test_what_cannot_be_added_up_is_refused_before_training(options, message):
 def test_what_is_no_mean_may_train_on_whole_batches():
     result, _ = trained(Contrast())
     assert any("no mean over its examples" in note for note in result.notes)
+    assert not trained(Smooth())[0].notes
     assert trained(F.cross_entropy, objective=Regularised(F.cross_entropy), accumulate=2)[0].ok
 
 

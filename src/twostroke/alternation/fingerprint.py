@@ -12,12 +12,15 @@ from ..data import Examples, ExampleSource
 _SAMPLES = 16
 
 
-def model_fingerprint(model: nn.Module) -> str:
-    """Hash of the names, shapes and types of all parameters and buffers; not of their values."""
+def model_fingerprint(model: nn.Module, *, values: bool = False) -> str:
+    """Hash of the names, shapes and types of all parameters and buffers, and of their `values` too if asked."""
     state = hashlib.blake2b(digest_size=16)
     for name, tensor in model.state_dict().items():
         if isinstance(tensor, torch.Tensor):  # not what modules add (get_extra_state)
             state.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+            if values:
+                plain = tensor.detach().cpu().contiguous().reshape(-1)
+                state.update(plain.view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 

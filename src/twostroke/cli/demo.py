@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from torch import nn
 
@@ -23,7 +24,6 @@ from ..report.reports import side_by_side
 from ..runs import History, RunFolder
 from ..training import FAST, MASK_AT_TEST, FitResult, Settings, evaluate, fit
 from .progress import RunBars
-from .running import seed_weights
 
 SETTINGS = Settings(epochs=6, batch_size=100, lr=0.4)
 ARMS: dict[str, Alternation] = {
@@ -134,7 +134,7 @@ def _students(
     guide = Guide.record(teacher, images)
     students: dict[str, History] = {}
     for name, weight in WEIGHTS.items():
-        seed_weights(seed + 1)  # another start than the teacher's
+        torch.manual_seed(seed + 1)  # another start than the teacher's
         student = create_model("allcnn-mini", classes=10, in_channels=1)
         with RunBars(console, name) as bars:
             result = distill(
@@ -155,7 +155,7 @@ def _students(
 
 
 def _trained(kind: Alternation, settings: Settings, data: Data, bars: RunBars) -> FitResult:
-    seed_weights(settings.seed)
+    torch.manual_seed(settings.seed)
     model = create_model("allcnn-mini", classes=10, in_channels=1)
     result = fit(model, data, alternation=kind, settings=settings, listener=bars)
     if result.status is Status.INTERRUPTED:  # half an arm cannot be compared

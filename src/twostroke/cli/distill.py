@@ -26,8 +26,8 @@ from ..training import FitResult, Listener, Settings
 from .lessons import LessonOptions, prepared
 from .options import Flat, RunOptions, plain
 from .progress import RunBars
-from .running import carry_out, seed_weights, stoppable
-from .student_table import Line, table
+from .running import carry_out, stoppable
+from .student_table import row, table
 from .teachers import Teacher
 
 STUDENT = "student.safetensors"  # builds the network and has its weights, in the run's folder
@@ -137,7 +137,7 @@ def distill(what: DistillConfig) -> int:
         f"{teacher.about.model} teaches {what.name} on {len(source):,} images ({told})",
         highlight=False,
     )
-    file = place / "guide.safetensors"
+    file = run.guide_file
 
     def guide_of(bars: Listener) -> Guide:
         if lesson.guide is not None:
@@ -169,7 +169,6 @@ def distill(what: DistillConfig) -> int:
 
     def discard() -> None:
         if processes.main and fresh and not run.begun:
-            file.unlink(missing_ok=True)
             run.discard()
 
     result, code = carry_out(
@@ -208,14 +207,12 @@ def distill(what: DistillConfig) -> int:
     shown, tested = test or source, test is not None
     lines = []
     if teacher.net is not None:
-        lines.append(Line.of("teacher", teacher.net, shown, tested=tested))
+        lines.append(row("teacher", teacher.net, shown, tested=tested))
     small = finish(result.model)
-    lines.append(
-        Line.of(what.name, small, shown, tested=tested, result=result, file=place / STUDENT)
-    )
+    lines.append(row(what.name, small, shown, tested=tested, result=result, file=place / STUDENT))
     if other is not None:
         lines.append(
-            Line.of("by outputs alone", finish(other.model), shown, tested=tested, result=other)
+            row("by outputs alone", finish(other.model), shown, tested=tested, result=other)
         )
     console.print(table(lines, tested=tested))
     console.print(
@@ -249,7 +246,9 @@ def _student(what: DistillConfig, teacher: Teacher, source: ExampleSource) -> Ma
         x, _ = source.batch(torch.arange(1), view=0)
         return Made(narrow(net, what.width, x), Live(), replace(recipe, width=what.width))
     recipe = replace(recipe, model=what.model or about.model)
-    seed_weights(what.settings.seed + 1)  # not the weights that the teacher may have begun with
+    torch.manual_seed(
+        what.settings.seed + 1
+    )  # not the weights that the teacher may have begun with
     return Made(recipe.build(), Live(), recipe)
 
 

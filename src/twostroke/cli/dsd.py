@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from rich.console import Console
 
 from ..errors import SettingsError
@@ -27,7 +28,7 @@ from ..sparsity.masked import in_one_process
 from ..training.settings import Machine
 from .dsd_tables import EXPLANATION, layer_table, phase_table
 from .options import DataOptions, Flat, RunOptions, plain
-from .running import carry_out, seed_weights
+from .running import carry_out
 from .weights import Start
 
 MaskName = Literal[
@@ -133,7 +134,7 @@ def dsd(what: DsdConfig) -> int:
     what.plan(fresh=False)  # a slip in an option is told before data are read
     console = Console(markup=False)
     examples = what.load(console, start.prepared)
-    seed_weights(machine.seed)
+    torch.manual_seed(machine.seed)
     net = start.network(what.model, examples)
     plan = what.plan(fresh=bool(start.fresh))
     if what.resume is None:
@@ -151,7 +152,6 @@ def dsd(what: DsdConfig) -> int:
 
     def discard() -> None:
         if what.resume is None and not begun(run.path / "phases"):
-            start.discard(place)
             _discard(run)
 
     result, code = carry_out(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -13,8 +14,8 @@ from ..data.bundle import Divisible
 from ..errors import SettingsError
 from ..guidance import Guide
 from ..processes.launch import device_named
-from ..runs import About
-from .options import DataOptions
+from ..runs import About, RunFolder
+from .options import DataOptions, from_toml
 from .progress import reading
 from .teachers import Teacher, as_taught, pictures, teacher_of
 from .weights import same_classes
@@ -140,20 +141,36 @@ def _teacher(what: LessonOptions, guide: Guide | None) -> Teacher:
 
 
 def _data(what: LessonOptions, teacher: Teacher, console: Console) -> Data | None:
-    if what.data == "none" or (what.data == "teacher" and teacher.data is None):
+    own = None if teacher.run is None or what.data == "none" else options_of(teacher.run)
+    named = own if what.data in ("teacher", "none") else what
+    if named is None:
         return None
-    named = teacher.data if what.data == "teacher" else what.data
-    assert named is not None
     kind = teacher.about.preprocess
     if what.preprocess not in ("none", kind):
         raise SettingsError(
             f"the teacher's images were prepared by --preprocess {kind}, not {what.preprocess}: leave the "
             "option out, it is taken over"
         )
-    root = what.data_root or teacher.config.get("data_root")
-    if what.data == "teacher":  # as its run took it
-        names = ("image_size", "split", "split_seed")
-        what = replace(what, **{k: v for k, v in teacher.config.items() if k in names})
-    given = replace(what, data=named, data_root=None if root is None else Path(root))
+    root = what.data_root or (None if own is None else own.data_root)
     # `as_taught` prepares them, with the statistics that the teacher was trained with
-    return replace(given, preprocess="none").load(console, teacher.about.prepared)
+    given = replace(named, data_root=root, preprocess="none", augmentation=what.augmentation)
+    return given.load(console, teacher.about.prepared)
+
+
+def options_of(run: RunFolder) -> DataOptions | None:
+    """Options of the data that a run was trained and tested on; of a student's run perhaps its teacher's.
+
+    None where it had none.
+    """
+    from .main import COMMANDS
+
+    config = run.config()
+    command = COMMANDS.get(config.get("command", "train"))
+    if command is None or command.config is None or "data" not in config:
+        return None
+    kind = getattr(import_module(f".{command.module}", __package__), command.config)
+    what: DataOptions = from_toml(run.config_file, kind)
+    if isinstance(what, LessonOptions) and what.data == "teacher":
+        teacher = RunFolder(what.teacher)
+        return options_of(teacher) if what.teacher and teacher.config_file.exists() else None
+    return None if what.data == "none" else what

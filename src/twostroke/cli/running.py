@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-import torch
 from rich.console import Console
 from torch import nn
 
@@ -20,41 +19,12 @@ from ..models.outside import built_with
 from ..outcome import Status
 from ..report import Answers, Tracked, write_report
 from ..report.table import settings
-from ..runs import About, History, RunFolder
-from ..training import Listener
+from ..runs import About, RunFolder
+from ..sparsity import DenseSparseDenseResult
+from ..training import FitResult, Listener
 from .progress import RunBars
 
-
-class Trained(Protocol):
-    """What training commands have in common of their results; see `outcome.Result`."""
-
-    @property
-    def status(self) -> Status:
-        """How it ended."""
-        ...
-
-    @property
-    def notes(self) -> list[str]:
-        """What is worth knowing."""
-        ...
-
-    @property
-    def message(self) -> str:
-        """Status, detail and advice."""
-        ...
-
-    @property
-    def model(self) -> nn.Module:
-        """The network."""
-        ...
-
-    @property
-    def history(self) -> History:
-        """Its epochs."""
-        ...
-
-
-Kind = TypeVar("Kind", bound=Trained)
+Kind = TypeVar("Kind", bound=FitResult | DenseSparseDenseResult)
 
 
 @contextmanager
@@ -69,11 +39,6 @@ def stoppable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def seed_weights(seed: int) -> None:
-    """Seed the initial weights."""
-    torch.manual_seed(seed)
 
 
 def carry_out(

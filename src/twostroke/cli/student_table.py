@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,46 +16,36 @@ from ..outcome import Status
 from ..training import FitResult, evaluate
 
 
-@dataclass(frozen=True)
-class Line:
-    """One network: errors in %, bytes of its file or its weights, time of one image."""
+def row(
+    name: str,
+    net: nn.Module,
+    images: ExampleSource,
+    *,
+    tested: bool,
+    result: FitResult | None = None,
+    file: Path | None = None,
+) -> tuple[str, ...]:
+    """A network's line, measured on images, with labels where it is to be `tested` on them.
 
-    name: str
-    error: float
-    parameters: int
-    nbytes: int
-    milliseconds: float
-    seconds: float | None
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        net: nn.Module,
-        images: ExampleSource,
-        *,
-        tested: bool,
-        result: FitResult | None = None,
-        file: Path | None = None,
-    ) -> Line:
-        """Measure a network on images, with labels where it is to be `tested` on them."""
-        error = math.nan
-        if result is not None:
-            error = result.error
-            if result.status is Status.DIVERGED:
-                name = f"{name} (diverged)"
-        elif tested:
-            error = evaluate(net, images).error
-        parameters = list(net.parameters())
-        nbytes = sum(p.numel() * p.element_size() for p in parameters)
-        return cls(
-            name,
-            error,
-            sum(p.numel() for p in parameters),
-            nbytes if file is None else file.stat().st_size,
-            milliseconds(net, images),
-            None if result is None else result.history.seconds,
-        )
+    `result` is of its training; `file` holds it, else its bytes are those of its parameters.
+    """
+    error = math.nan
+    if result is not None:
+        error = result.error
+        if result.status is Status.DIVERGED:
+            name = f"{name} (diverged)"
+    elif tested:
+        error = evaluate(net, images).error
+    parameters = list(net.parameters())
+    nbytes = sum(p.numel() * p.element_size() for p in parameters)
+    return (
+        name,
+        "–" if math.isnan(error) else f"{error:.2f}",
+        f"{sum(p.numel() for p in parameters):,}",
+        size(nbytes if file is None else file.stat().st_size),
+        f"{milliseconds(net, images):.3g}",
+        "–" if result is None else f"{result.history.seconds:.1f}",
+    )
 
 
 def milliseconds(net: nn.Module, source: ExampleSource, rounds: int = 15) -> float:
@@ -76,7 +65,7 @@ def milliseconds(net: nn.Module, source: ExampleSource, rounds: int = 15) -> flo
     return 1e3 * sorted(times[3:])[rounds // 2] / len(x)
 
 
-def table(lines: list[Line], *, tested: bool) -> Table:
+def table(lines: list[tuple[str, ...]], *, tested: bool) -> Table:
     """All networks; `tested` says whether errors are of a test set, or differences from the teacher."""
     error = "error %" if tested else "differs %"
     what = (
@@ -89,12 +78,5 @@ def table(lines: list[Line], *, tested: bool) -> Table:
     for head in (error, "parameters", "bytes", "ms an image", "seconds"):
         shown.add_column(head, justify="right")
     for line in lines:
-        shown.add_row(
-            line.name,
-            "–" if math.isnan(line.error) else f"{line.error:.2f}",
-            f"{line.parameters:,}",
-            size(line.nbytes),
-            f"{line.milliseconds:.3g}",
-            "–" if line.seconds is None else f"{line.seconds:.1f}",
-        )
+        shown.add_row(*line)
     return shown

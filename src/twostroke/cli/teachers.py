@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -27,17 +25,13 @@ _DRAWN = 1000  # so many, where no number is given
 class Teacher:
     """A trained network in evaluation mode, and what its use needs.
 
-    `net` is None where only a guide of it is at hand. `config` is of the run that trained it, where one did.
+    `net` is None where only a guide of it is at hand. `run` is the folder of the run that trained it, where one
+    did.
     """
 
     net: nn.Module | None
     about: About
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def data(self) -> str | None:
-        """The data of its run."""
-        return self.config.get("data")
+    run: RunFolder | None = None
 
 
 def teacher_of(name: str) -> Teacher:
@@ -63,8 +57,7 @@ def teacher_of(name: str) -> Teacher:
             "train`, torchvision:NAME, timm:NAME, or a model.safetensors of a run"
         )
     run = RunFolder(path)
-    config = run.config() if path.is_dir() and run.config_file.exists() else {}
-    return Teacher(*load_with_about(path), config)
+    return Teacher(*load_with_about(path), run if run.config_file.exists() else None)
 
 
 def as_taught(source: ExampleSource, about: About) -> ExampleSource:

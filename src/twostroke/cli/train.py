@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+import torch
 from rich.console import Console
 from torch import nn
 
@@ -15,7 +16,7 @@ from ..models.catalog import origin
 from ..runs import About, Checkpoint, RunFolder
 from ..training import Settings, fit
 from .options import DataOptions, Flat, RunOptions, plain
-from .running import carry_out, seed_weights
+from .running import carry_out
 from .weights import Start
 
 
@@ -67,7 +68,7 @@ def train(what: TrainConfig) -> int:
 
     def begin() -> tuple[Data, nn.Module]:
         data = what.load(console, start.prepared)
-        seed_weights(settings.seed)
+        torch.manual_seed(settings.seed)
         return data, start.network(what.model, data)
 
     place = what.out if what.resume is None else what.resume
@@ -117,7 +118,6 @@ def train(what: TrainConfig) -> int:
 
     def discard() -> None:
         if processes.main and fresh and not run.begun:
-            start.discard(place)
             run.discard()
 
     _, code = carry_out(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,25 @@ from torch import nn
 from ..data import Data, Preparation
 from ..errors import RunFolderError, SettingsError
 from ..models import create_model
-from ..models.catalog import origin
-from ..models.outside import ends
+from ..models.catalog import check_options, origin
+from ..models.outside import built_with, ends
 from ..models.published import Published, published
-from ..runs import About, RunFolder, load_weights, read_tensors, save_text
+from ..runs import About, RunFolder, load_weights, read_weights, save_text
 
 SOURCES = ("torchvision", "timm")
-_KEPT = "weights.json"
 
 
 @dataclass(frozen=True)
 class Weights:
     """Weights, and what their use needs as far as it is known.
 
-    Either `published`, or of a `file`, which `about` tells of; `config` is of the run that it belongs to.
+    Either `published`, or the `state` in a `file`, which `about` tells of; `config` is of the run that it
+    belongs to.
     """
 
     published: Published | None = None
     file: Path | None = None
+    state: MutableMapping[str, Any] = field(default_factory=dict)
     about: About | None = None
     config: dict[str, Any] | None = None
 
@@ -64,14 +66,14 @@ class Weights:
                 f"--weights {name} is not a file of safetensors; others may run code when they are read. "
                 "Write the weights by safetensors.torch.save_file(model.state_dict(), FILE)"
             )
-        _, header = read_tensors(path, unchecked=True)
-        about = About.read(path) if "about" in header else None
+        state, header = read_weights(path, unchecked=True)
+        about = About.of_header(header, path) if "about" in header else None
         if about is not None and about.sizes:
             raise SettingsError(
                 f"{path} is of a network whose layers have sizes of their own: load it by twostroke.load, and "
                 "train it in Python"
             )
-        return cls(file=path, about=about, config=config)
+        return cls(file=path, state=state, about=about, config=config)
 
     @property
     def prepared(self) -> Preparation:
@@ -124,17 +126,16 @@ class Weights:
         known = self.about
         options: Any = known.options if known is not None and known.model == model else {}
         net = create_model(model, classes=len(classes), in_channels=channels, **options)
-        tensors, _ = read_tensors(self.file, unchecked=True)
-        own, fresh = net.state_dict(), []
+        state, own, fresh = copy.copy(self.state), net.state_dict(), []
         first, last = ends(net)
         renamed = self.about is not None and not same_classes(self.about.classes, classes)
 
         def odd(path: str) -> bool:
-            names = [name for name in own if name.startswith(f"{path}.") and name in tensors]
-            return any(tensors[name].shape != own[name].shape for name in names)
+            names = [name for name in own if name.startswith(f"{path}.") and name in state]
+            return any(state[name].shape != own[name].shape for name in names)
 
         def keep(path: str) -> None:
-            tensors.update({name: own[name] for name in own if name.startswith(f"{path}.")})
+            state.update({name: own[name] for name in own if name.startswith(f"{path}.")})
 
         if odd(first) and first != last:
             keep(first)
@@ -143,20 +144,22 @@ class Weights:
             keep(last)
             fresh.append(f"the last layer (for {len(classes)} classes)")
         of = self.about.model if self.about else (self.config or {}).get("model")
-        load_weights(net, tensors, self.file, of=of)
+        load_weights(net, state, self.file, of=of)
         return net, fresh
 
 
 @dataclass
 class Start:
-    """How a run begins. Its folder keeps that, so that it goes on without the file of its weights.
+    """How a run begins. Its folder keeps that, so that it goes on without its weights.
 
-    `prepared` says how images are, `fresh` which layers the weights do not fit.
+    `prepared` says how images are, `fresh` which layers the weights do not fit, `options` how the model is
+    built.
     """
 
     weights: Weights | None = None
     prepared: Preparation | None = None
     fresh: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -175,33 +178,34 @@ class Start:
         """
         if weights is None:
             return cls()
-        if begun is not None and weights not in SOURCES:
+        if begun is not None:
             return cls.kept(begun)
         found = Weights.of(weights, model)
-        notes = found.notes(data=data, preprocess=preprocess)
-        return cls(found, found.prepared, notes=[] if begun else notes)
+        return cls(found, found.prepared, notes=found.notes(data=data, preprocess=preprocess))
 
     @classmethod
     def kept(cls, folder: Path) -> Start:
         """What the folder of a run says of its beginning; `RunFolderError` where it does not."""
-        file = folder / _KEPT
+        file = RunFolder(folder).beginning_file
         try:
             kept = json.loads(file.read_text())
             numbers: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in kept["prepared"].items()
             }
-            return cls(None, Preparation(**numbers), list(kept["fresh"]))
+            check_options(kept["options"])
+            return cls(None, Preparation(**numbers), list(kept["fresh"]), kept["options"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunFolderError(
                 f"{file} does not say how the run began ({error}): it is missing or damaged"
             ) from error
 
     def network(self, model: str, data: Data) -> nn.Module:
-        """The network to train; sets `fresh`."""
+        """The network to train; sets `fresh` and `options`."""
         classes, channels = data.classes, data.train.shape[0]
         if self.weights is None:
-            return create_model(model, classes=len(classes), in_channels=channels)
+            return create_model(model, classes=len(classes), in_channels=channels, **self.options)
         net, self.fresh = self.weights.network(model, classes, channels)
+        self.options = built_with(net)
         return net
 
     def told(self, on_fresh: str = "") -> list[str]:
@@ -214,12 +218,8 @@ class Start:
     def keep(self, folder: Path) -> None:
         """Write it to a run's folder."""
         if self.prepared is not None:
-            told = {"prepared": asdict(self.prepared), "fresh": self.fresh}
-            save_text(folder / _KEPT, json.dumps(told, indent=1))
-
-    def discard(self, folder: Path) -> None:
-        """Undo `keep`."""
-        (folder / _KEPT).unlink(missing_ok=True)
+            told = {"prepared": asdict(self.prepared), "fresh": self.fresh, "options": self.options}
+            save_text(RunFolder(folder).beginning_file, json.dumps(told, indent=1))
 
 
 def same_classes(theirs: Sequence[str], ours: Sequence[str]) -> bool:

@@ -17,7 +17,7 @@ from ..errors import DataError
 from .augmentation import middle
 from .bundle import Data
 from .decoding import decoded, opened
-from .examples import Examples
+from .examples import Examples, normalised
 from .pictures import centred
 from .preprocessing import PREPROCESSING, Whitening, named_preprocessing
 
@@ -88,10 +88,7 @@ class PictureToTensor:
             return self.whitening(x)
         if kind != "none" or self.mean is None or self.std is None:
             return x.float()
-        scale = 1.0 if images.is_floating_point() else 255.0
-        mean, std = (torch.tensor(t, device=x.device) * scale for t in (self.mean, self.std))
-        x = x.to(torch.float32, copy=True)  # of floating images it would be theirs
-        return x.sub_(mean[:, None, None]).div_(std[:, None, None])
+        return normalised(images.clone(), torch.tensor(self.mean), torch.tensor(self.std))
 
     def pixels(self, picture: Picture) -> Tensor:  # (channels, height, width) uint8, or floating
         """Of the size that the network takes, but the numbers as they are."""

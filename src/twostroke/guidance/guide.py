@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -14,15 +15,29 @@ from torch import Tensor, nn
 from .._amounts import size
 from .._generators import generators_kept
 from ..alternation import Phase
-from ..errors import DataError, SettingsError, SupportFileError, SupportMismatchError, TooLargeError
+from ..alternation.fingerprint import model_fingerprint
+from ..errors import (
+    DataError,
+    RunFolderError,
+    SettingsError,
+    SupportFileError,
+    SupportMismatchError,
+    TooLargeError,
+)
+from ..runs import read_tensors, save_tensors
 from ..store.choose import free_space
 from ..support import Site, Support, bits, recording
 from ..training.listener import Listener, Progress
 from .above import above
-from .guide_file import read, write
 from .images import Seen, as_source
-from .teacher import check_mode, check_preprocessing, fingerprint
+from .teacher import check_mode, check_preprocessing
 from .told import Told
+
+_FORMAT, _VERSION = "twostroke-guide", 2
+# what a header raises that makes no sense
+_SENSELESS = (
+    ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError
+)  # fmt: skip
 
 
 class Guide:
@@ -199,7 +214,8 @@ class Guide:
                 if told is not None:
                     told[at] = found.float().cpu()
                 listener.step(Progress(view, views, step + 1, steps, Phase.RECORDING))
-        options = {"images": seen, "teacher": fingerprint(teacher), "views": views, "seed": seed}
+        known = model_fingerprint(teacher, values=True)
+        options = {"images": seen, "teacher": known, "views": views, "seed": seed}
         return cls(chosen, rows, told, places=drawn, **options)  # type: ignore[arg-type]
 
     # -- what it belongs to ------------------------------------------------------------------
@@ -210,7 +226,7 @@ class Guide:
 
     def check_teacher(self, teacher: nn.Module) -> None:
         """Raise `SupportMismatchError` where the guide was recorded from other weights."""
-        if fingerprint(teacher) != self.teacher:
+        if model_fingerprint(teacher, values=True) != self.teacher:
             raise SupportMismatchError(
                 "this guide was recorded from another teacher, or from other weights of it: record it again"
             )
@@ -218,7 +234,7 @@ class Guide:
     # -- files -------------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write one file, replaced whole or not at all; `StoreError` where that fails."""
+        """Write one file, replaced whole or not at all; `RunFolderError` where that fails."""
         tensors = {"rows": self.rows}
         if self.outputs is not None:
             tensors["outputs"] = self.outputs
@@ -226,6 +242,7 @@ class Guide:
             if site.key in self.places:
                 tensors[f"places.{i}"] = self.places[site.key]
         about = {
+            "version": _VERSION,
             "sites": [site.to_json() for site in self.sites],
             "images": self.images.to_json(),
             "teacher": self.teacher,
@@ -233,16 +250,19 @@ class Guide:
             "seed": self.seed,
             "notes": self.notes,
         }
-        write(Path(path), tensors, about)
+        save_tensors(Path(path), tensors, {_FORMAT: json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Guide:
-        """Read what `save` wrote, memory-mapped; every block is verified and nothing is unpickled.
+        """Read what `save` wrote, memory-mapped; all of it is verified and nothing is unpickled.
 
         Raises `SupportFileError` for a file that is not there, damaged, or something else.
         """
-        tensors, about = read(Path(path))
         try:
+            tensors, metadata = read_tensors(Path(path))
+            about = json.loads(metadata[_FORMAT])
+            if about["version"] != _VERSION:
+                raise ValueError(f"its format is {about['version']!r}, and {_VERSION} is read here")
             sites = [Site.from_json(entry) for entry in about["sites"]]
             places = {
                 site.key: tensors[f"places.{i}"]
@@ -260,7 +280,9 @@ class Guide:
                 places=places,
                 notes={str(k): str(v) for k, v in about.get("notes", {}).items()},
             )
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except RunFolderError as error:
+            raise SupportFileError(str(error)) from error
+        except _SENSELESS as error:
             raise SupportFileError(f"{path} makes no sense as a guide: {error}") from error
 
 

@@ -10,54 +10,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import ExampleSource
+from ..data import Examples, ExampleSource
 from ..errors import DataError, SupportMismatchError
 
 _SAMPLES = 64
 
 
-class Pictures:
-    """Preprocessed images of one tensor as a source of examples that has no labels (all are 0)."""
-
-    classes = ("unknown",)
-
-    def __init__(
-        self,
-        images: Tensor,  # (count, channels, height, width) floating
-    ) -> None:
-        if images.ndim != 4 or not images.is_floating_point() or not len(images):
-            raise DataError(
-                "images are (count, channels, height, width), floating and preprocessed as the teacher "
-                f"wants them; got {tuple(images.shape)} {images.dtype}"
-            )
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """One image's (channels, height, width)."""
-        _, channels, height, width = self.images.shape
-        return channels, height, width
-
-    def batch(
-        self, indices: Tensor, *, view: int | None = None, seed: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        """Images of these indices, float32; every view is the same."""
-        x = self.images.index_select(0, indices.to(self.images.device)).float()
-        return x, torch.zeros(len(x), dtype=torch.int64, device=x.device)
-
-
 def as_source(images: object) -> ExampleSource:
     """A source of examples as it is, or a tensor of preprocessed images; `DataError` for anything else."""
-    if isinstance(images, Tensor):
-        return Pictures(images)
+    if isinstance(images, Tensor) and images.is_floating_point() and images.ndim == 4:
+        channels, labels = images.shape[1], torch.zeros(len(images), dtype=torch.int64)
+        return Examples(
+            images, labels, mean=[0.0] * channels, std=[1.0] * channels, classes=("unknown",)
+        )
     if isinstance(images, ExampleSource):
         return images
+    told = type(images).__name__
+    if isinstance(images, Tensor):
+        told = f"{images.dtype} of {tuple(images.shape)}"
     raise DataError(
-        "images are a source of examples (Data.train, Examples(...)) or a tensor of preprocessed images "
-        f"(count, channels, height, width), not {type(images).__name__}"
+        "images are a source of examples (Data.train, Examples(...)) or a tensor of preprocessed images, "
+        f"(count, channels, height, width) and floating, not {told}"
     )
 
 

@@ -8,7 +8,6 @@ the memory format of the values.
 from __future__ import annotations
 
 import math
-import os
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -24,13 +23,10 @@ _FAST = {"reassoc", "contract"}
 
 @lru_cache(maxsize=1)
 def _compiled() -> SimpleNamespace | None:
-    if os.environ.get("TWOSTROKE_KERNELS") == "0":
+    if base._numba() is None:
         return None
-    try:
-        import numpy as np
-        from numba import njit
-    except ImportError:
-        return None
+    import numpy as np
+    from numba import njit
 
     @njit(nogil=True, cache=True, fastmath=_FAST)
     def moments(q: Any, sums: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import torch
@@ -11,17 +10,6 @@ from torch import Tensor, nn
 from ..errors import DataError, SettingsError
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
-
-def fingerprint(teacher: nn.Module) -> str:
-    """Hash of names, shapes and values of all parameters and buffers."""
-    state = hashlib.blake2b(digest_size=16)
-    for name, tensor in teacher.state_dict().items():
-        if isinstance(tensor, Tensor):
-            state.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-            plain = tensor.detach().cpu().contiguous().reshape(-1)
-            state.update(plain.view(torch.uint8).numpy().tobytes())
-    return state.hexdigest()
 
 
 def check_mode(teacher: nn.Module) -> None:

@@ -34,8 +34,10 @@ def worst_pairs(counts: Tensor, most: int = 10) -> list[tuple[int, int, int]]:
     return [(place // size, place % size, int(off[place])) for place in found if off[place] > 0]
 
 
-def confusion_figure(counts: Tensor, classes: Sequence[str]) -> Any:
-    """Draw what `confusion_counts` gives, as a matplotlib `Figure`.
+def confusion_figure(
+    counts: Tensor, classes: Sequence[str], *, across: str = "answer", down: str = "right class"
+) -> Any:
+    """Draw what `confusion_counts` gives, as a matplotlib `Figure`; `across` and `down` say what classes are.
 
     The shade of a cell is the root of its share of the row, of the images that truly are of that class, so
     that few mistakes show too. Up to 20 classes have their names and counts; more have no room for them.
@@ -51,7 +53,7 @@ def confusion_figure(counts: Tensor, classes: Sequence[str]) -> Any:
     # from nothing to full blue, so that a page's own background shows through
     shades = LinearSegmentedColormap.from_list("shades", [f"{BLUE}00", BLUE])
     axes.imshow(shares.numpy(), cmap=shades, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
-    axes.set(xlabel="answer", ylabel="right class")
+    axes.set(xlabel=across, ylabel=down)
     if named:
         names = [name if len(name) <= 18 else f"{name[:17]}…" for name in classes]
         turned = max(map(len, names)) > 2
@@ -72,7 +74,7 @@ def confusion_figure(counts: Tensor, classes: Sequence[str]) -> Any:
     else:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.set(xlabel="answer (number of the class)", ylabel="right class (its number)")
+        axes.set(xlabel=f"{across} (its number)", ylabel=f"{down} (its number)")
     axes.spines[:].set_visible(False)
     return figure
 

@@ -6,6 +6,8 @@ import io
 import re
 from typing import Any
 
+from torch import Tensor
+
 COLOURS = (
     "#3b6ea8",
     "#d1602f",
@@ -40,6 +42,20 @@ def plain(axes: Any) -> None:
     axes.grid(alpha=0.25, which="both", lw=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def show_image(
+    axes: Any,
+    image: Tensor,  # (channels, height, width), 0 to 1
+    title: str,
+    size: float = 7,
+) -> None:
+    """An image without ticks; other than three channels are no colours, and their mean is shown."""
+    shown = image.detach().cpu().float().clamp(0, 1)
+    pixels = shown.permute(1, 2, 0) if len(shown) == 3 else shown.mean(0)
+    axes.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(title, fontsize=size, pad=2 if size < 10 else None)
 
 
 def tip(axes: Any, low: float, high: float, text: str) -> None:

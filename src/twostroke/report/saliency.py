@@ -6,7 +6,7 @@ from os import PathLike
 
 from torch import Tensor
 
-from .figure import new_figure
+from .figure import new_figure, show_image
 
 # share of pixels that the colour scale covers; the few beyond it take the end colours
 COVERED = 0.998
@@ -36,11 +36,7 @@ def draw_contributions(
     side = min(max(height / width, 0.4), 1.6) * 4.2
     figure = new_figure((10, side + 0.85))
     left, right = figure.subplots(1, 2)
-    shown = image.detach().cpu().float().clamp(0, 1)
-    if len(shown) == 3:
-        left.imshow(shown.permute(1, 2, 0).numpy(), interpolation="nearest")
-    else:  # any other number of channels has no colours: their mean
-        left.imshow(shown.mean(0).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    show_image(left, image, "image", 10)
     drawn = right.imshow(
         pixels.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
     )
@@ -49,7 +45,6 @@ def draw_contributions(
     )
     bar.set_label("added to the logit, a pixel", fontsize=9)
     bar.ax.tick_params(labelsize=8)
-    left.set_title("image", fontsize=10)
     right.set_title("contributions", fontsize=10)
     for axes in (left, right):
         axes.set_xticks([])

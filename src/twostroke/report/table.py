@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..runs import History
+from ..runs.changes import dotted
 from .sheet import Sheet
 
 PLACES = ("command", "out", "config", "resume", "data_root", "instance.store_path")  # of no matter
@@ -83,15 +84,9 @@ def differing(configs: Mapping[str, Mapping[str, Any]]) -> Sheet:
     return Sheet("", ("setting that\ndiffers", *configs), tuple(rows))
 
 
-def settings(config: Mapping[str, Any], above: str = "") -> dict[str, str]:
+def settings(config: Mapping[str, Any]) -> dict[str, str]:
     """A configuration as text, tables spread out: {"instance.gap": "2"}."""
-    told: dict[str, str] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            told |= settings(value, f"{above}{name}.")
-        else:
-            told[above + name] = str(value)
-    return told
+    return {name: str(value) for name, value in dotted(config).items()}
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -98,9 +98,11 @@ class About:
             save_tensors(folder / WHITENING, tensors, {})
 
     @classmethod
-    def read(cls, file: Path) -> About:
-        """From a file of weights, and the whitening beside it; `RunFolderError` where it does not say."""
-        _, header = read_tensors(file, unchecked=True)
+    def of_header(cls, header: Mapping[str, str], file: Path) -> About:
+        """From the header of a file of weights, and the whitening beside it.
+
+        Raises `RunFolderError` where it does not say.
+        """
         if "about" not in header:
             raise RunFolderError(
                 f"{file} does not say what its model is; model.safetensors of a finished run does"

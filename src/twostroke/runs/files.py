@@ -34,7 +34,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
 
     Raises `RunFolderError` where that fails.
     """
-    plain = {name: t.detach().contiguous().cpu().clone() for name, t in tensors.items()}
+    plain: dict[str, Tensor] = {}
+    storages = set()
+    for name, tensor in tensors.items():
+        t = tensor.detach().cpu().contiguous()
+        place = t.untyped_storage().data_ptr()
+        plain[name] = (
+            t.clone() if place in storages else t
+        )  # safetensors has none that share memory
+        storages.add(place)
     metadata = metadata | {_CHECKSUM: str(checksum(plain, metadata))}
     try:
         with replacing(path) as partial:

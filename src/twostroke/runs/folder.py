@@ -1,6 +1,7 @@
 """A run's folder: what was asked for, what came out, and with which versions.
 
-`config.toml` repeats the run; `metrics.csv` has a line an epoch, `sites.csv` a line an epoch and site;
+`config.toml` repeats the run, and `weights.json` says how it began from weights, `guide.safetensors` what its
+teacher said; `metrics.csv` has a line an epoch, `sites.csv` a line an epoch and site;
 `model.safetensors` the last weights, `average.safetensors` their average where one was kept,
 `whitening.safetensors` how images were whitened; `answers.safetensors` what the model says of the test set;
 `versions.json` the software and the machine; `checkpoint.safetensors` and `support-N.safetensors` or
@@ -33,10 +34,21 @@ from .versions import versions
 
 
 class RunFolder:
-    """Reads and writes the files of one run."""
+    """Reads and writes the files of one run; where they lie is told by `config_file` and the like."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self.config_file = self.path / "config.toml"
+        self.versions_file = self.path / "versions.json"
+        self.beginning_file = self.path / "weights.json"
+        self.guide_file = self.path / "guide.safetensors"
+        self.metrics_file = self.path / "metrics.csv"
+        self.sites_file = self.path / "sites.csv"
+        self.answers_file = self.path / "answers.safetensors"
+        self.model_file = self.path / "model.safetensors"
+        self.average_file = self.path / "average.safetensors"
+        self.curves_file = self.path / "curves.png"
+        self.report_file = self.path / "report.html"
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], config: Mapping[str, Any]) -> RunFolder:
@@ -96,11 +108,19 @@ class RunFolder:
         return ""
 
     def discard(self) -> None:
-        """Undo `create` for a run that was refused before it began; not where another one is at work."""
+        """Undo `create` for a run that was refused before it began; not where another one is at work.
+
+        What its command keeps of its beginning goes too.
+        """
         with alone(self.path):
             self.clear()
-            self.config_file.unlink(missing_ok=True)
-            self.versions_file.unlink(missing_ok=True)
+            for file in (
+                self.config_file,
+                self.versions_file,
+                self.beginning_file,
+                self.guide_file,
+            ):
+                file.unlink(missing_ok=True)
             with suppress(OSError):  # whatever else is in it stays
                 self.path.rmdir()
 
@@ -129,51 +149,6 @@ class RunFolder:
                     path.unlink(missing_ok=True)
                 with suppress(OSError):  # whatever else is in it stays
                     process.rmdir()
-
-    @property
-    def config_file(self) -> Path:
-        """Settings of the run."""
-        return self.path / "config.toml"
-
-    @property
-    def versions_file(self) -> Path:
-        """Software and machine."""
-        return self.path / "versions.json"
-
-    @property
-    def metrics_file(self) -> Path:
-        """One line an epoch."""
-        return self.path / "metrics.csv"
-
-    @property
-    def sites_file(self) -> Path:
-        """One line an epoch and site, where there are sites."""
-        return self.path / "sites.csv"
-
-    @property
-    def answers_file(self) -> Path:
-        """What the last weights say of the test set."""
-        return self.path / "answers.safetensors"
-
-    @property
-    def model_file(self) -> Path:
-        """Last weights."""
-        return self.path / "model.safetensors"
-
-    @property
-    def average_file(self) -> Path:
-        """Average of the weights, where one was kept."""
-        return self.path / "average.safetensors"
-
-    @property
-    def curves_file(self) -> Path:
-        """Picture."""
-        return self.path / "curves.png"
-
-    @property
-    def report_file(self) -> Path:
-        """Page to look at."""
-        return self.path / "report.html"
 
     def config(self) -> dict[str, Any]:
         """The configuration; `RunFolderError` when this is no run's folder."""

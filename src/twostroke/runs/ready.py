@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ..errors import RunFolderError
+from ..errors import RunFolderError, TwostrokeError
 from ..models import create_model
-from ..models.sizes import resize
+from ..models.sizes import Sizes, resize
 from .about import About
 from .files import read_weights
 from .folder import RunFolder, load_weights
@@ -44,17 +45,35 @@ def load_with_about(path: Path) -> tuple[nn.Module, About]:
         raise RunFolderError(
             f"{path} has no {file.name}: it is not the folder of a run, or the run has not ended yet"
         )
-    about = About.read(file)
-    weights, _ = read_weights(file, unchecked=True)
-    net = create_model(
-        about.model, classes=len(about.classes), in_channels=about.shape[0], **about.options
+    weights, header = read_weights(file, unchecked=True)
+    about = About.of_header(header, file)
+    channels = about.shape[0]
+    net = built(
+        file, weights, about.model, len(about.classes), channels, about.options, about.sizes
     )
+    return net, about
+
+
+def built(
+    file: Path,
+    weights: Mapping[str, Any],
+    model: str,
+    classes: int,
+    in_channels: int,
+    options: Mapping[str, Any],
+    sizes: Sizes,
+) -> nn.Module:
+    """A model by its name, with sizes and weights from a file, in evaluation mode.
+
+    Raises `RunFolderError` where these do not fit, and what `create_model` raises.
+    """
     try:
-        if about.sizes:
-            resize(net, about.sizes, weights)
-    except (LookupError, TypeError, AttributeError) as error:
-        raise RunFolderError(
-            f"{file} does not fit {about.model} as it is built here: {error}"
-        ) from error
-    load_weights(net, weights, file, of=about.model)
-    return net.eval(), about
+        net = create_model(model, classes=classes, in_channels=in_channels, **options)
+        if sizes:
+            resize(net, sizes, weights)
+    except TwostrokeError:
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{file} does not fit {model} as it is built here: {error}") from error
+    load_weights(net, weights, file, of=model)
+    return net.eval()

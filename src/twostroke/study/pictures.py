@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..report.figure import COLOURS, new_figure, plain
+from ..report.confusion import confusion_figure
+from ..report.figure import COLOURS, new_figure, plain, show_image
 from ..support import Support
 from .distances import Neighbours
 from .lines import Line
@@ -61,7 +62,7 @@ def draw_neighbours(
             top, left = i * (height + room) + room, j * (width + gap)
             sheet[:, top : top + height, left : left + width] = tile
             axes.text(left + width / 2, top - 1, label, ha="center", va="bottom", fontsize=7)
-    _image(axes, sheet, "")
+    show_image(axes, sheet, "")
     axes.spines[:].set_visible(False)
     _finish(figure, path, title)
 
@@ -74,23 +75,8 @@ def draw_confusion(
     title: str = "",
 ) -> None:
     """Classes (down) against those of their nearest neighbours (across), each line as a share."""
-    share = table.double() / table.sum(1, keepdim=True).clamp_min(1)
-    figure = new_figure((5.6, 5))
-    axes = figure.subplots()
-    drawn = axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(drawn, ax=axes, shrink=0.8)
-    if len(classes) <= 20:
-        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", fontsize=8)
-        axes.set_yticks(range(len(classes)), classes, fontsize=8)
-        for i in range(len(classes)):
-            for j in range(len(classes)):
-                if table[i, j]:
-                    colour = "white" if share[i, j] > 0.5 else "black"
-                    axes.text(
-                        j, i, int(table[i, j]), ha="center", va="center", fontsize=7, color=colour
-                    )
-    axes.set(xlabel="class of the nearest neighbour", ylabel="class of the example")
-    _finish(figure, path, title)
+    sides = {"across": "class of the nearest neighbour", "down": "class of the example"}
+    _finish(confusion_figure(table, classes, **sides), path, title)
 
 
 def draw_line(
@@ -106,8 +92,8 @@ def draw_line(
         middle = figure.subplots()
     else:
         left, middle, right = figure.subplots(1, 3, width_ratios=(1, 4, 1))
-        _image(left, ends[0], "t = 0")
-        _image(right, ends[1], "t = 1")
+        show_image(left, ends[0], "t = 0")
+        show_image(right, ends[1], "t = 1")
     for site, colour in zip(line.support.sites, COLOURS * len(line.support.sites), strict=False):
         at = [0.0, *(s.t for s in line.switches if s.site == site), 1.0]
         heights = [*range(len(at) - 1), len(at) - 2]
@@ -173,17 +159,6 @@ def draw_match(matched: Matched, path: Path, *, title: str = "") -> None:
     axes.legend(frameon=False, fontsize=8)
     plain(axes)
     _finish(figure, path, title)
-
-
-def _image(axes: Any, image: Tensor, label: str) -> None:
-    shown = image.detach().cpu().float().clamp(0, 1)
-    grey = len(shown) != 3  # any other number of channels has no colours: their mean
-    axes.imshow(
-        (shown.mean(0) if grey else shown.permute(1, 2, 0)).numpy(), cmap="gray", vmin=0, vmax=1
-    )
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_title(label, fontsize=7, pad=2)
 
 
 def _finish(figure: Any, path: Path, title: str) -> None:

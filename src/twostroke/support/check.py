@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from .._generators import generators_kept
 from .eagerly import compiled_runs_eagerly
 from .hold import hold
 from .modules import unwrap
@@ -56,8 +57,7 @@ def check(model: nn.Module, x: Inputs, *, pooling: bool = False, strict: bool = 
         with compiled_runs_eagerly:
             return _pass(inner, x, nullcontext)
 
-    with _as_it_was(inner, x):
-        support = record(inner, _copies(x)[0], pooling=pooling, strict=strict)
+    support = record(inner, _copies(x)[0], pooling=pooling, strict=strict)
     held = _pass(inner, x, lambda: hold(inner, support, strict=strict))
     live = plain()
     differs = _differ(live, held)
@@ -71,7 +71,7 @@ def _pass(
     model: nn.Module, x: Inputs, within: Callable[[], AbstractContextManager[Any]]
 ) -> dict[str, Tensor | None]:
     """Outputs and gradients of one forward and backward pass, by name."""
-    with _as_it_was(model, x), torch.enable_grad():
+    with generators_kept(), buffers_kept(model), torch.enable_grad():
         inputs, leaves = _copies(x)
         with within():
             output = model(*inputs) if isinstance(inputs, tuple) else model(inputs)
@@ -105,15 +105,6 @@ def _copies(x: Inputs) -> tuple[Inputs, list[Tensor]]:
         return leaves[-1].clone()
 
     return pytree.tree_map(copy, x), leaves
-
-
-@contextmanager
-def _as_it_was(model: nn.Module, x: Inputs) -> Iterator[None]:
-    """Random generators and buffers are put back at the end of the block."""
-    tensors = [*model.parameters(), *(t for t in pytree.tree_leaves(x) if isinstance(t, Tensor))]
-    devices = {t.get_device() for t in tensors if t.is_cuda}
-    with torch.random.fork_rng(devices), buffers_kept(model):
-        yield
 
 
 def _differ(one: dict[str, Tensor | None], other: dict[str, Tensor | None]) -> list[str]:

@@ -103,7 +103,13 @@ def _losses(loop: Loop) -> None:
     """Whether the losses of parts make that of a batch; only figures need it where steps are whole."""
     objective = loop.objective
     plain = type(objective) is Objective
-    unknown = [loss for loss in {loop.measure.loss, objective.loss} if not known(loss)]
+    losses = {id(loss): loss for loss in (loop.measure.loss, objective.loss)}
+    unknown = [loss for loss in losses.values() if not known(loss)]
+    if not plain and Adding.of(objective.loss).kind == "sum":
+        raise SettingsError(
+            "the loss within an objective of your own is the sum over a batch, and figures are means: give it "
+            "one with reduction='mean'"
+        )
     count = len(loop.train)
     places = torch.arange(min(_SOME, count)) * count // min(_SOME, count)
     own = loop.in_parts and not plain

@@ -15,8 +15,8 @@ from ..._generators import generators_kept
 from ...errors import RunFolderError, TwostrokeError
 from ...models import create_model
 from ...models.catalog import check_options
-from ...models.sizes import Sizes, resize, sizes
-from ...runs import load_weights
+from ...models.sizes import Sizes, sizes
+from ...runs.ready import built
 from .bits import finish
 from .packed import read, write
 
@@ -72,17 +72,8 @@ def load_student(path: str | PathLike[str]) -> nn.Module:
     path = Path(path)
     weights, metadata = read(path)
     student, found = _parse(path, metadata)
-    try:
-        model = student.build()
-        resize(model, found, weights)
-    except TwostrokeError:
-        raise
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise RunFolderError(
-            f"{path} does not fit {student.model} as it is built here: {error}"
-        ) from error
-    load_weights(model, weights, path, of=student.model)
-    return model.eval()
+    how = student.classes, student.in_channels, student.options
+    return built(path, weights, student.model, *how, found)
 
 
 def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[Student, Sizes]:
