@@ -50,6 +50,7 @@ def test_a_fresh_network_from_the_supports_of_a_run(capsys, teacher, tmp_path):
     assert student(torch.zeros(2, *found.about.shape)).shape == (2, 4)
     config = tomllib.loads((out / "config.toml").read_text())
     assert (config["command"], config["optimizer"], config["examples"]) == ("distill", "muon", 60)
+    assert teacher_of(str(out)).config == found.config  # a student teaches on its teacher's data
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def compare(
     from ..report import comparison, differing, to_targets, write_comparison, write_report
     from ..runs import RunFolder
     from ..runs.files import make_folder
+    from .teachers import tested_by
 
     if not runs:
         raise SettingsError("name at least one run's folder: twostroke compare runs/a runs/b")
@@ -55,7 +56,11 @@ def compare(
         sheets.append(differs)
     for sheet in sheets:
         console.print(sheet.table())
-    data = {name: of for name, config in configs.items() if (of := config.get("data")) is not None}
+    data = {
+        name: tested_by(config).get("data", "none")
+        for name, config in configs.items()
+        if "data" in config
+    }
     lead = []
     if len(set(data.values())) > 1:
         told = ", ".join(f"{name} on {of}" for name, of in data.items())

@@ -30,7 +30,9 @@ def data_of(
     if data is not None:  # another folder has its own splits
         what = replace(what, data=data, image_size=None, split=None)
     what = replace(what, data_root=data_root or what.data_root)
-    return replace(what, preprocess="none", augmentation="none").load(Console(markup=False), about.prepared)
+    return replace(what, preprocess="none", augmentation="none").load(
+        Console(markup=False), about.prepared
+    )
 
 
 def _own(run: RunFolder, *, needed: bool) -> DataOptions:

@@ -27,7 +27,7 @@ _DRAWN = 1000  # so many, where no number is given
 class Teacher:
     """A trained network in evaluation mode, and what its use needs.
 
-    `net` is None where only a guide of it is at hand. `config` is of the run that trained it, where one did.
+    `net` is None where only a guide of it is at hand. `config` is of the run whose data it was tested on, where one was.
     """
 
     net: nn.Module | None
@@ -36,7 +36,7 @@ class Teacher:
 
     @property
     def data(self) -> str | None:
-        """The data of its run."""
+        """The data of that run."""
         return self.config.get("data")
 
 
@@ -64,7 +64,15 @@ def teacher_of(name: str) -> Teacher:
         )
     run = RunFolder(path)
     config = run.config() if path.is_dir() and run.config_file.exists() else {}
-    return Teacher(*load_with_about(path), config)
+    return Teacher(*load_with_about(path), tested_by(config))
+
+
+def tested_by(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of the run whose data a run has; those of a student may be its teacher's. Empty for no data."""
+    while config.get("data") == "teacher":
+        run = RunFolder(config.get("teacher") or "torchvision:")
+        config = run.config() if run.config_file.exists() else {}
+    return {} if config.get("data") == "none" else config
 
 
 def as_taught(source: ExampleSource, about: About) -> ExampleSource:

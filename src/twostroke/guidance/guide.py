@@ -79,7 +79,7 @@ class Guide:
     def __repr__(self) -> str:
         outputs = "no outputs" if self.outputs is None else f"{self.outputs.shape[1]} outputs"
         return (
-            f"<Guide of {len(self):,} images, {self.views} views, {len(self.sites)} sites, {outputs}, "
+            f"<Guide of {len(self):,} images, {self.views} view{'s' * (self.views > 1)}, {len(self.sites)} sites, {outputs}, "
             f"{size(self.nbytes)}>"
         )
 
