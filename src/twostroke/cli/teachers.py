@@ -27,7 +27,8 @@ _DRAWN = 1000  # so many, where no number is given
 class Teacher:
     """A trained network in evaluation mode, and what its use needs.
 
-    `net` is None where only a guide of it is at hand. `config` is of the run whose data it was tested on, where one was.
+    `net` is None where only a guide of it is at hand. `config` is of the run whose data it was
+    tested on, where one was.
     """
 
     net: nn.Module | None
