@@ -122,6 +122,7 @@ def test_train_on_a_folder_from_weights_of_a_run(capsys, known, tmp_path):
         capsys, "train", *options, "--batch-size", 9, "--weights", known, "--out", out
     )
     assert code == 0, err
+    said = words(said)
     assert "18 + 6 images of pictures, brought to 16 x 16 (tested on 25 % of each class" in said
     assert "drawn anew: the last layer (for 3 classes)" in said
     about = About.read(out / "model.safetensors")

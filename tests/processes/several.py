@@ -86,8 +86,8 @@ class _Counting(Alternation):
     def __init__(self, kind, stored):
         self.kind, self.stored = kind, stored
 
-    def start(self, *args, **options):
-        alternator = self.kind.start(*args, **options)
+    def machine(self, given):
+        alternator = self.kind.machine(given)
         self.stored.append(alternator.masks)
         return alternator
 
@@ -174,11 +174,14 @@ def main() -> None:
     }
     toy = f"npz:{folder / 'toy.npz'}"
     train = ["train", "--device", "cpu", "--data", toy, "--out", str(folder / "cli")]
+    distill = ["distill", "--device", "cpu", "--teacher", str(folder / "cli"), "--examples", "40"]
+    distill += ["--compare", "--out", str(folder / "student")]
     report["cli"] = {
         "unknown option": complaint("train", "--epochz", "3"),
         "no data": complaint(*train[:4], "npz:nowhere.npz", *train[5:]),
         "large batch": complaint(*train, "--batch-size", "5000"),
         "run": complaint(*train, "--epochs", "1", "--batch-size", "40", "--alternation", "batch"),
+        "distill": complaint(*distill, "--steps", "6", "--batch-size", "20", "--width", "0.5"),
     }
     (folder / f"process-{rank}.json").write_text(json.dumps(report))
 

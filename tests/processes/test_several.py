@@ -19,6 +19,7 @@ from tests.toy import toy_data, toy_net, toy_tensors
 from twostroke.cli.options import from_toml, plain
 from twostroke.cli.train import TrainConfig
 from twostroke.errors import RunFolderError, SettingsError
+from twostroke.guidance.students import load_student
 from twostroke.processes import Processes, launched, processes_of
 from twostroke.runs import History
 from twostroke.runs.shares import checksum_of, load_share, support_file
@@ -156,6 +157,14 @@ def test_a_command_prints_in_one_process_and_complains_once(reports, folder):
     assert "2 processes" in first["run"]["out"].replace("\n", " ")
     assert second["run"]["out"] == second["run"]["err"] == ""
     assert len(History.load(folder / "cli" / "metrics.csv")) == 1
+    assert first["distill"]["code"] == second["distill"]["code"] == 0, (
+        first["distill"],
+        second["distill"],
+    )
+    assert "by outputs alone" in first["distill"]["out"]
+    assert second["distill"]["out"] == second["distill"]["err"] == ""
+    student = load_student(folder / "student" / "student.safetensors")
+    assert student.features[0].weight.shape[0] == 12
 
 
 def wait_for(path: Path, processes: list[subprocess.Popen]) -> None:
@@ -176,7 +185,7 @@ def test_a_lost_process_ends_the_run_which_goes_on_and_is_stopped(folder):
     (_, complaint), _ = finish(processes, seconds=60)
     assert processes[0].returncode == 3, complaint
     assert "another process of this run is gone" in complaint
-    assert "go on from its last whole epoch" in complaint
+    assert "go on from its last checkpoint" in complaint
     # the same run once more, stopped as Ctrl-C in a terminal would
     before = (out / "checkpoint.safetensors").stat().st_mtime_ns
     processes = launch(2, *train, "--resume", str(out))

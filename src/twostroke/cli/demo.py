@@ -110,6 +110,12 @@ def demo(*, out: Path | None = None, epochs: int = SETTINGS.epochs, seed: int = 
             students_title, students, text=teaching, sheets=[replace(students_table, title="")]
         ),
     ]
+    draw_curves(
+        students,
+        folder.path / "given.png",
+        title=f"A fresh network, {GIVEN} digits without labels",
+        note=f"{data.note}; allcnn-mini; seed {seed}; 5 steps an epoch; the teacher has {known:.2f} %",
+    )
     write_page(folder.report_file, "twostroke demo", [note], parts)
     for name, history in (histories | students).items():
         history.save(folder.path / f"{name.lower().replace(' ', '-')}.csv")

@@ -20,7 +20,6 @@ from ..models.catalog import origin
 from ..models.outside import built_with
 from ..models.sizes import sizes
 from ..outcome import Status
-from ..processes import launched
 from ..runs import RunFolder
 from ..sparsity import Masked
 from ..training import FitResult, Listener, Settings
@@ -114,25 +113,25 @@ class Made:
 def distill(what: DistillConfig) -> int:
     """Carry out what is asked for."""
     what.check()
-    if launched() > 1:
-        raise SettingsError("twostroke distill runs in one process: start it without torchrun")
+    processes = what.settings.processes()
     place = what.out if what.resume is None else what.resume
     assert place is not None
     run, fresh = RunFolder(place), what.resume is None
     config = {"command": "distill"} | plain(what)
-    if fresh:
-        run.check_vacant(config)
-    console = Console(markup=False)
-    lesson = prepared(what, console, seed=what.settings.seed, device=what.settings.device)
-    teacher, source, test = lesson.teacher, lesson.images, lesson.test
-    made = _student(what, teacher, source)
-    if fresh:
-        RunFolder.create(place, config)
-    else:
-        run.configure(config)
+    console = Console(quiet=not processes.main, markup=False)
     resume = run.begun
-    if not resume:
-        run.clear()
+    with processes.together():
+        if fresh and processes.main:
+            run.check_vacant(config)
+        device = processes.device(what.settings.device) or what.settings.torch_device()
+        lesson = prepared(what, console, seed=what.settings.seed, device=str(device))
+        teacher, source, test = lesson.teacher, lesson.images, lesson.test
+        made = _student(what, teacher, source)
+    with processes.together():
+        if processes.main:
+            RunFolder.create(place, config) if fresh else run.configure(config)
+            if not resume:
+                run.clear()
     told = f"tested on {len(test):,}" if test is not None else "no test set"
     console.print(
         f"{teacher.about.model} teaches {what.name} on {len(source):,} images ({told})",
@@ -143,14 +142,13 @@ def distill(what: DistillConfig) -> int:
     def guide_of(bars: Listener) -> Guide:
         if lesson.guide is not None:
             return lesson.guide
-        if file.exists():  # of this run before it was stopped
-            return Guide.load(file)
-        assert teacher.net is not None
-        made = Guide.record(
-            teacher.net, source, views=what.views, places=what.places, listener=bars
-        )
-        made.save(file)
-        return made
+        with processes.together():
+            if processes.main and not file.exists():  # there where this run was stopped before
+                assert teacher.net is not None
+                Guide.record(
+                    teacher.net, source, views=what.views, places=what.places, listener=bars
+                ).save(file)
+        return Guide.load(file)
 
     def work(bars: Listener, net: nn.Module, weight: float, folder: Path | None) -> FitResult:
         return distilled(
@@ -170,7 +168,7 @@ def distill(what: DistillConfig) -> int:
         )
 
     def discard() -> None:
-        if fresh and not run.begun:
+        if processes.main and fresh and not run.begun:
             file.unlink(missing_ok=True)
             run.discard()
 
@@ -189,11 +187,22 @@ def distill(what: DistillConfig) -> int:
             sizes=sizes(finish(made.net), made.recipe.build()),
         ),
         what="live test error" if test is not None else "differs from the teacher on its images:",
+        main=processes.main,
         discard=discard,
         remedy=f"--lr {what.settings.peak / 10:g}",
         finish=finish,
     )
     if result is None or not result.ok:
+        return code
+    other = None
+    if what.compare:
+        with RunBars(console, "by outputs alone") as bars, stoppable():
+            net = _student(what, teacher, source).net
+            other = work(bars, net, 0.0, None)
+        if other.status is Status.INTERRUPTED:
+            console.print("The comparison was stopped.")
+            other, code = None, 130
+    if not processes.main:
         return code
     made.recipe.save(place / STUDENT, result.model)
     shown, tested = test or source, test is not None
@@ -204,16 +213,10 @@ def distill(what: DistillConfig) -> int:
     lines.append(
         Line.of(what.name, small, shown, tested=tested, result=result, file=place / STUDENT)
     )
-    if what.compare:
-        name = "by outputs alone"
-        with RunBars(console, name) as bars, stoppable():
-            net = _student(what, teacher, source).net
-            other = work(bars, net, 0.0, None)
-        if other.status is Status.INTERRUPTED:
-            console.print("The comparison was stopped.")
-            code = 130
-        else:
-            lines.append(Line.of(name, finish(other.model), shown, tested=tested, result=other))
+    if other is not None:
+        lines.append(
+            Line.of("by outputs alone", finish(other.model), shown, tested=tested, result=other)
+        )
     console.print(table(lines, tested=tested))
     console.print(
         f"student: {place / STUDENT}, as small as it can be (guidance.students.load_student reads it); "

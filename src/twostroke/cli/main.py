@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from .._version import __version__
 from ..errors import ElsewhereError, ProcessError, TwostrokeError, UnknownNameError, unknown
 
-DESCRIPTION = """Train convolutional networks in two alternating strokes: find the binary support of every
-unit for every training example, then hold it, so that the network is linear, and descend on the weights."""
+DESCRIPTION = """Which ReLU units of a network are on, one bit a unit, is its support. By that of a trained
+network a smaller one learns, from a few pictures without labels. Supports are held, trained with, studied."""
 
 
 class Command(NamedTuple):

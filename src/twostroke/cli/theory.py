@@ -44,7 +44,7 @@ def recover(
     Args:
         out: Folder for recover.md, recover.json, half_spaces.png and students.png; must not hold
             anything yet.
-        scale: smoke takes about two minutes, full about half an hour.
+        scale: smoke takes about four minutes, full about half an hour.
         seeds: Teachers of each kind of student, one student each; by default 5 for smoke and 10 for full.
     """
     with _folder(out, seeds):

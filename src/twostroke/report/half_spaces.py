@@ -110,7 +110,7 @@ def draw_half_spaces(
             axes.set_title(f"{kind}: layer {layer + 1}", fontsize=9.5)
         row[0].set_ylabel("angle to the true weights (°)")
         row[-1].set(xscale="log", ylim=(0, 100), xlabel="images", ylabel="test error (%)")
-        row[-1].set_title(f"{kind}: rebuilt (×: by descent; dotted: teacher)", fontsize=9.5)
+        row[-1].set_title(f"{kind}: rebuilt", fontsize=9.5)
         for axes in row:
             plain(axes)
     handles, labels = panels[0][0].get_legend_handles_labels()

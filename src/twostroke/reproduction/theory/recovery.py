@@ -73,6 +73,7 @@ def recovery(scale: Scale, seeds: int, tell: Tell = lambda text: None) -> Findin
                 rebuilt,
                 path,
                 note="full: each layer on what the recovered layers give; dashed: on the teacher's own inputs; "
+                "×: by guided descent; dotted: the teacher; "
                 f"means over {scale.teachers} teachers",
             ),
             "students.png": lambda path: draw_students(
