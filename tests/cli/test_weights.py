@@ -14,7 +14,7 @@ from twostroke.errors import RunFolderError, SettingsError
 from twostroke.models import create_model
 from twostroke.runs import About, RunFolder
 
-from .typed import run
+from .typed import run, words
 
 ABOUT = About("allcnn-mini", ("cat", "dog"), (3, 16, 16), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
 
