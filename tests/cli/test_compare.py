@@ -82,3 +82,15 @@ def test_bad_requests_leave_no_report(capsys, runs, monkeypatch, arguments, mess
     assert code == 2
     assert message in err
     assert not list(runs.rglob("report.html"))
+
+
+def test_a_student_is_tested_on_the_data_of_its_teacher(capsys, runs):
+    student = {"command": "distill", "data": "teacher", "teacher": str(runs / "a")}
+    for name, config in (("d", student), ("e", student | {"teacher": str(runs / "d")})):
+        folder = RunFolder.create(runs / name, config)
+        folder.save_history(History([toy_record(epoch=1, error=9.0)]))
+    places = [runs / name for name in "ade"]
+    code, text, _ = run(capsys, "compare", *places, "--out", runs / "out")
+    assert (code, "different data" in text) == (0, False)
+    code, text, _ = run(capsys, "compare", *places, runs / "c", "--out", runs / "out")
+    assert "e on mnist-12k, c on cifar10" in text

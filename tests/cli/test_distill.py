@@ -51,13 +51,8 @@ def test_a_fresh_network_from_the_supports_of_a_run(capsys, teacher, tmp_path):
     assert student(torch.zeros(2, *found.about.shape)).shape == (2, 4)
     config = tomllib.loads((out / "config.toml").read_text())
     assert (config["command"], config["optimizer"], config["examples"]) == ("distill", "muon", 60)
-    options = [
-        "--examples",
-        40,
-        "--bits",
-        1,
-        *QUICK,
-    ]  # the student teaches in its turn, with its data
+    # the student teaches in its turn, with its data
+    options = ["--examples", 40, "--bits", 1, *QUICK]
     code, said, err = run(capsys, "distill", "--teacher", out, *options, "--out", tmp_path / "t")
     assert code == 0, err
     assert "tested on" in said

@@ -270,6 +270,7 @@ def test_a_finished_run_is_extended(capsys, digits, tmp_path):
     assert (code, "10 of 10 epochs done before" in words(said)) == (0, True)
     code, _, err = run(capsys, "train", "--resume", out, "--epochs", 9)
     assert (code, "10 epochs were run already" in err) == (2, True)
+    assert RunFolder(out).config()["epochs"] == 10  # a refused command leaves no trace
     assert len(RunFolder(out).history()) == 10
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tyro
 from rich.console import Console
@@ -55,7 +57,11 @@ def compare(
         sheets.append(differs)
     for sheet in sheets:
         console.print(sheet.table())
-    data = {name: of for name, config in configs.items() if (of := config.get("data")) is not None}
+    data = {
+        name: _tested_by(config).get("data", "none")
+        for name, config in configs.items()
+        if "data" in config
+    }
     lead = []
     if len(set(data.values())) > 1:
         told = ", ".join(f"{name} on {of}" for name, of in data.items())
@@ -79,3 +85,13 @@ def _name(run: Path, runs: tuple[Path, ...]) -> str:
         raise SettingsError(f"{run} is there more than once: name each run once")
     alone = [other.name for other in others].count(place.name) == 1
     return place.name if alone else str(run)
+
+
+def _tested_by(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of the run whose data a run has; those of a student may be its teacher's. Empty for no data."""
+    from ..runs import RunFolder
+
+    while config.get("data") == "teacher":
+        run = RunFolder(config.get("teacher") or "torchvision:")
+        config = run.config() if run.config_file.exists() else {}
+    return {} if config.get("data") == "none" else config

@@ -89,10 +89,14 @@ def _run(name: str, arguments: Sequence[str], loud: bool) -> Any:
         )
     import tyro
 
+    from .options import registry
     from .prose import flow
 
     flow(function)
-    return tyro.cli(function, prog=f"twostroke {name}", args=list(arguments), console_outputs=loud)
+    with registry:
+        return tyro.cli(
+            function, prog=f"twostroke {name}", args=list(arguments), console_outputs=loud
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -98,10 +98,10 @@ class DataOptions:
 
 # -- the command line ----------------------------------------------------------------------------
 
-_registry = ConstructorRegistry()
+registry = ConstructorRegistry()  # how values are written, in every command
 
 
-@_registry.primitive_rule
+@registry.primitive_rule
 def _spelled(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """Objects that are written as text."""
     wanted = info.type
@@ -123,7 +123,7 @@ def _spelled(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     )
 
 
-@_registry.primitive_rule
+@registry.primitive_rule
 def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """A number, a text or a path that may be left out: `none` in small letters, as in TOML files."""
     parts = get_args(info.type)
@@ -160,7 +160,7 @@ def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = Tr
     elif file is not None:
         default = from_toml(Path(file), kind, command=prog.split()[-1], resumed=False)
     prose.flow(kind)
-    with _registry:
+    with registry:
         given = tyro.cli(
             kind, prog=prog, args=list(arguments), default=default, console_outputs=loud
         )

@@ -76,6 +76,11 @@ def train(what: TrainConfig) -> int:
     run, config = RunFolder(place), {"command": "train"} | plain(what)
     resume = run.begun
     with processes.together():
+        done = Checkpoint(run.path).epochs() if resume else 0
+        if done > settings.epochs:  # before the run's folder takes the new number
+            raise SettingsError(
+                f"{done} epochs were run already: --epochs must be {done} or more, not {settings.epochs}"
+            )
         start = Start.of(
             what.weights,
             what.model,
@@ -101,7 +106,6 @@ def train(what: TrainConfig) -> int:
         with processes.together():
             if processes.main:
                 run.clear()
-    done = Checkpoint(run.path).epochs() if resume else 0
     epochs = (
         f"{done} of {settings.epochs} epochs done before"
         if done

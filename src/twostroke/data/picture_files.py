@@ -69,6 +69,8 @@ def find_pictures(folder: Path) -> list[Path]:
     """The same pictures alone; `DataError` where there is none."""
     files, _ = walk(folder)
     if not files:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: there is no such folder")
         raise DataError(f"{folder} has no pictures ({', '.join(sorted(SUFFIXES))})")
     return files
 

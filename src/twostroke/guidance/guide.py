@@ -94,8 +94,8 @@ class Guide:
     def __repr__(self) -> str:
         outputs = "no outputs" if self.outputs is None else f"{self.outputs.shape[1]} outputs"
         return (
-            f"<Guide of {len(self):,} images, {self.views} views, {len(self.sites)} sites, {outputs}, "
-            f"{size(self.nbytes)}>"
+            f"<Guide of {len(self):,} images, {self.views} view{'s' * (self.views > 1)}, "
+            f"{len(self.sites)} sites, {outputs}, {size(self.nbytes)}>"
         )
 
     @property

@@ -143,7 +143,8 @@ def _run(
                 history, good = found.history, found.good or good
                 if len(history) > settings.epochs:
                     raise SettingsError(
-                        f"{len(history)} epochs were run already: set epochs to more than {settings.epochs}"
+                        f"{len(history)} epochs were run already: epochs must be {len(history)} or more, not "
+                        f"{settings.epochs}"
                     )
             notes = [*loop.alternator.notes, *_going_on(loop, found.changed), *checkpoint.notes]
             if checkpoint.diverged and not found.changed:
