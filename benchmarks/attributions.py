@@ -14,7 +14,6 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 
-import captum.attr as attr
 import timm
 import torch
 import torchvision
@@ -80,6 +79,8 @@ def ours(net: nn.Module, x: Tensor, answer: int) -> tuple[Tensor, Tensor]:
 
 
 def captums(method: str, steps: int) -> Callable[[nn.Module, Tensor, int], tuple[Tensor, Tensor]]:
+    import captum.attr as attr  # is not installed with the tests
+
     def work(net: nn.Module, x: Tensor, answer: int) -> tuple[Tensor, Tensor]:
         if method == "Integrated Gradients":
             given = attr.IntegratedGradients(net).attribute(

@@ -1,5 +1,6 @@
 """What watches over every test, and the data that commands are tried on."""
 
+import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,9 @@ from torch.nn.modules import module as hooks
 from torch.overrides import _get_current_function_mode_stack
 
 from tests.toy import toy_tensors
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -30,6 +30,7 @@ def read_back(folder):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard_has_the_history(tmp_path):
+    pytest.importorskip("tensorboard", reason="the tracker that is tried")
     heard = []
     listener = told(epoch=heard.append, note=heard.append)
     alternation = ts.InstanceWise(warmup=1, gap=1)
@@ -55,6 +56,7 @@ def test_tensorboard_has_the_history(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_parts_stand_before_the_quantities(tmp_path):
+    pytest.importorskip("tensorboard", reason="the tracker that is tried")
     with Tracked(["tensorboard"], tmp_path) as tracked:
         tracked.part("sparse")
         tracked.step(None)
