@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -39,7 +40,10 @@ def write(file: Path | None, options: argparse.Namespace, **figures: Any) -> Non
     if file is None:
         return
     kept = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items() if k != "out"}
-    document = {"versions": versions(), "options": kept, **figures}
+    made = versions()
+    # folders are of one machine alone
+    made["command"] = re.sub(r"(?<![\w.])/(?:[^/\s]+/)+", "", made["command"])
+    document = {"versions": made, "options": kept, **figures}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(document, indent=1) + "\n")
 

@@ -49,6 +49,14 @@ def parse(script, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
+def test_no_folder_of_a_machine_is_named(folder):
+    for file in (ROOT / "benchmarks" / "results" / folder).rglob("*"):
+        if file.suffix in (".json", ".md", ".txt", ".csv"):
+            found = re.findall(r"(?<![\w.])/(?:tmp|root|home|work)/\S*", file.read_text())
+            assert not found, (file.name, found[:3])
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_recorded_commands_parse(script, folder):
     claim = script("index").read(ROOT / "benchmarks" / "results" / folder)
     assert claim.commands

@@ -52,7 +52,7 @@ def changed(net: torch.nn.Module, file: Path) -> set[str]:
         (("dog", "eel"), 1, ["first", "last"]),
     ],
 )
-def test_layers_that_do_not_fit_are_drawn_anew(known, classes, channels, layers):
+def test_layers_that_do_not_fit_are_drawn_again(known, classes, channels, layers):
     net, fresh = of(known).network("allcnn-mini", classes, channels)
     assert [text.split()[1] for text in fresh] == layers
     convs = [name for name, m in net.named_modules() if isinstance(m, torch.nn.Conv2d)]
@@ -160,7 +160,7 @@ def test_train_on_a_folder_from_weights_of_a_run(capsys, known, tmp_path):
     assert code == 0, err
     said = words(said)
     assert "18 + 6 images of pictures, brought to 16 x 16 (tested on 25 % of each class" in said
-    assert "drawn anew: the last layer (for 3 classes)" in said
+    assert "drawn again: the last layer (for 3 classes)" in said
     about = load_with_about(out)[1]
     assert (about.classes, about.shape) == (("ant", "bee", "eel"), (3, 16, 16))
     assert about.mean == pytest.approx(ABOUT.mean)

@@ -20,7 +20,7 @@ def test_torchvision_says_how_images_are_prepared() -> None:
     assert (len(known.classes), known.classes[0]) == (1000, "tench")
 
 
-def test_layers_that_do_not_fit_are_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_that_do_not_fit_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     state = torchvision.models.shufflenet_v2_x0_5().state_dict()
     monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", lambda self, **_: state)
     known = published("shufflenet_v2_x0_5")

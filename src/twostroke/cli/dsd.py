@@ -67,7 +67,7 @@ class DsdConfig(DataOptions, RunOptions):
     it prunes depends on the net (0.15: from 30 % to over 80 %); the tables at the end tell."""
     weights: str | None = None
     """Begin with trained weights, as `twostroke train` takes them, and without a dense phase unless --epochs
-    asks for one. Where layers are drawn anew there is a short one."""
+    asks for one. Where new layers are drawn there is a short one."""
     scale: Literal["full", "short", "smoke"] = "full"
     """full is the published number of epochs, short about a fifth, smoke one a phase."""
     epochs: tuple[int, int, int] | None = None
@@ -186,7 +186,7 @@ def dsd(what: DsdConfig) -> int:
 
 
 def _on_new_layers(plan: Recipe) -> str:
-    """What follows from layers that are drawn anew."""
+    """What follows from layers that are drawn again."""
     epochs = plan.whole()[0]
     if epochs == 0:
         return "no dense phase trains what is then pruned: --epochs 5 45 45 would have one"

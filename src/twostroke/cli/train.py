@@ -38,7 +38,7 @@ class TrainConfig(DataOptions, RunOptions):
     """Model; `twostroke models` lists them."""
     weights: str | None = None
     """Begin with trained weights: torchvision or timm (published ones of the model), the folder of a run, or a
-    file of safetensors. Images are prepared as these want them; layers that do not fit are drawn anew. A low
+    file of safetensors. Images are prepared as these want them; layers that do not fit are drawn again. A low
     --lr, such as 0.01, keeps what they know."""
     alternation: Literal["none", "instance", "batch"] = "none"
     """none is ordinary training, instance one mask an example, batch one mask a mini-batch."""

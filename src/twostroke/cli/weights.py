@@ -115,7 +115,7 @@ class Weights:
     def network(
         self, model: str, classes: Sequence[str], channels: int
     ) -> tuple[nn.Module, list[str]]:
-        """The model with these weights, and the layers that they do not fit and are drawn anew, in words.
+        """The model with these weights, and the layers that they do not fit and are drawn again, in words.
 
         The first layer may have other channels. The last one may have other classes, by number or by name.
         Raises `RunFolderError` where another layer differs, and `WeightsError` where they cannot be fetched.
@@ -209,11 +209,11 @@ class Start:
         return net
 
     def told(self, on_fresh: str = "") -> list[str]:
-        """What is worth knowing; `on_fresh` is what follows from layers that are drawn anew."""
+        """What is worth knowing; `on_fresh` is what follows from layers that are drawn again."""
         if not self.fresh or self.weights is None:
             return self.notes
         more = f"; {on_fresh}" if on_fresh else ""
-        return [*self.notes, f"drawn anew: {' and '.join(self.fresh)}{more}"]
+        return [*self.notes, f"drawn again: {' and '.join(self.fresh)}{more}"]
 
     def keep(self, folder: Path) -> None:
         """Write it to a run's folder."""

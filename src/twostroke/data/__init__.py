@@ -9,7 +9,7 @@ and for augmented views by number, and answers the same every time.
   `check_replayable` tries a source out
 - `pictures`: `Pictures`, files decoded when asked for; `picture_files` finds and divides them, `decoding`
   opens and checks them
-- `noise`: `noise`, pictures of nothing, where there are none
+- `noise`: `noise`, smooth random pictures, for where you have no others
 - `photos`: `photos`, pictures without labels, from a folder of any depth
 - `preparation`: `Preparation`, what trained weights want of images
 - `bundle`: `Data`, a training and a test source; `from_tensors` and `as_data` make it

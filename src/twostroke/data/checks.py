@@ -53,7 +53,7 @@ def class_names(
     *,
     highest: int = 0,  # the highest label, for numbering classes without names
 ) -> tuple[str, ...]:
-    """Return checked class names, or "0", "1", ..., str(highest) where there are none.
+    """Return checked class names, or "0", "1", ..., str(highest) where no names are given.
 
     Raises `DataError` for a label that no class can have, no name at all, one that is not a string,
     or the same name twice.

@@ -66,7 +66,7 @@ def walk(folder: Path) -> tuple[list[Path], Counter[str]]:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """The same pictures alone; `DataError` where there is none."""
+    """The same pictures alone; `DataError` for a folder without pictures."""
     files, _ = walk(folder)
     if not files:
         if not folder.is_dir():

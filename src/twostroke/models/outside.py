@@ -100,7 +100,7 @@ def torchvision_model(
 
 def built_with(model: nn.Module) -> dict[str, bool]:
     """Options of `create_model` that a model was built with by itself: torchvision's GoogLeNet and Inception
-    prepare images anew where they have published weights.
+    prepare images once more where they have published weights.
     """
     return {"transform_input": True} if getattr(model, "transform_input", False) else {}
 

@@ -84,7 +84,7 @@ def _compiled(size: int) -> SimpleNamespace:
                 out[i, u] = q[i, u] & -((one * masks[row + whole] >> (u - 8 * whole)) & one)
 
     # `integer(...)`: a sum of two such integers would be of 64 bits, and of those a processor compares fewer at
-    # once. No helper for what stands there three times: numba would keep the kernel anew in each process
+    # once. No helper for what stands there three times: numba would compile the kernel again in each process
 
     @compiled(floats, bytes_, number, number, number, number, long, long, long)
     def pack(q_, packed, start, stop, stride, units, shift_, edge_, off_):  # type: ignore[no-untyped-def]

@@ -65,7 +65,7 @@ def fit(
     refused, as is one in which another process trains now. Settings must be those of before, but for
     `runs.changes.FREE` (more epochs, another device) and, where the run has diverged,
     `runs.changes.REMEDIES` (a lower lr). With other epochs or another lr the
-    schedule is made anew, and stepped to where the run is. `identity` is whatever else must be equal for all
+    schedule is made again, and stepped to where the run is. `identity` is whatever else must be equal for all
     that to make sense.
 
     Ctrl-C ends the run after the step under way with status INTERRUPTED, and a checkpoint there. It ends
