@@ -16,7 +16,6 @@ FREE = (
     "device",
     "timeout",
     "data_root",
-    "workers",
     "instance.store",
 )
 # what the advice to a diverged run names
