@@ -3,10 +3,11 @@
     python benchmarks/convergence.py --data mnist-12k --out FOLDER
 
 Every cell (arm, choice, seed) is one file in the folder, so that an interrupted benchmark goes on where it
-stopped; a cell of other settings is refused. First each arm is tuned with one seed on 20 % of the training
-set, which is held out: learning rate and weight decay over a grid, which grows where the best lies at its edge,
-then the share of the run in which the learning rate rises. Then it is trained with its choice on the whole
-training set and looked at on the test set, with several seeds. Lengths are fixed, see `convergence_arms.py`.
+stopped; a cell of other settings is refused. First each arm is tuned on 20 % of the training set, which is
+held out, by the mean error of `--tuning-seeds`: learning rate and weight decay over a grid, which grows where
+the best lies at its edge, then the share of the run in which the learning rate rises. Then it is trained with
+its choice on the whole training set and looked at on the test set, with several seeds. Lengths are fixed, see
+`convergence_arms.py`.
 `--choices` takes the choices of an earlier benchmark instead, on other data. The test set takes no part in
 any choice. All arms keep an average of the weights beside, which is evaluated but trains nothing, so that
 each arm is there with and without averaging.
@@ -28,6 +29,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
@@ -104,8 +106,12 @@ def tune(options, data, name: str, arm: Arm) -> Choice:
     held_out = data.split_validation(share=0.2, seed=0)
     epochs = epochs_of(options, arm)
 
+    def mean(choice: Choice) -> float:
+        seeds = range(options.tuning_seeds)
+        return fmean(score(cell(options, folder, name, arm, held_out, choice, s)) for s in seeds)
+
     def best(choices: list[Choice]) -> Choice:
-        return min(choices, key=lambda c: score(cell(options, folder, name, arm, held_out, c, 0)))
+        return min(choices, key=mean)
 
     first, *others = arm.warms
     grid = [Choice(*c, first, epochs) for c in itertools.product(arm.lrs, arm.decays)]
@@ -186,6 +192,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--ema-decay", type=float, default=0.98, help="0 for no average")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tuning-seeds", type=int, default=1)
     parser.add_argument("--arms", nargs="+", default=list(ARMS))
     parser.add_argument("--draw", nargs="+", help="arms of the picture, by default all")
     parser.add_argument("--augmentation", help="such as flip-shift")

@@ -37,7 +37,7 @@ def test_both_kernels_are_bit_for_bit_the_references(
     assert kernels.serves(q)
     expected = bits.reference_select(q, mask.expand(shape))
     with (
-        mock.patch.object(kernels, "_SHARE", 1),
+        mock.patch.object(kernels, "_GRAIN", 1),
         mock.patch.object(torch, "get_num_threads", return_value=threads),
     ):
         for closed in (False, True):
@@ -49,6 +49,41 @@ def test_both_kernels_are_bit_for_bit_the_references(
     assert out.stride() == q.stride()
 
 
+@drawn_more
+@given(
+    st.lists(st.integers(1, 40), min_size=2, max_size=4).map(tuple),
+    st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.float16]),
+    st.integers(0, 2**20),
+    st.booleans(),
+    st.integers(1, 5),
+)
+def test_energies_are_sums_of_squares(shape, dtype, seed, last, threads):
+    q = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    if last and q.ndim == 4:
+        q = q.to(memory_format=torch.channels_last)
+    units = q[0].numel()
+    assert kernels.adds_up(q) == (units % 8 == 0 and dtype != torch.float16)
+    if not kernels.adds_up(q):
+        return
+    expected = torch.zeros_like(q[:1], dtype=torch.promote_types(dtype, torch.float32))
+    for row in q.to(expected.dtype):
+        expected += row * row
+    with (
+        mock.patch.object(kernels, "_GRAIN", 1),
+        mock.patch.object(torch, "get_num_threads", return_value=threads),
+    ):
+        energy = kernels.energy(q)
+    torch.testing.assert_close(energy, expected, rtol=1e-6, atol=0)
+    assert energy.stride() == expected.stride()
+
+
+def test_without_openmp_one_thread_does_the_work(monkeypatch):
+    monkeypatch.setattr(kernels, "_GRAIN", 1)
+    monkeypatch.setattr(kernels._compiled(), "OPENMP", None)
+    q = torch.randn(6, 5, 7)
+    assert torch.equal(kernels.pack(q, closed=False), bits.reference_pack(q > 0))
+
+
 def test_what_they_do_not_serve():
     q = torch.randn(2, 3, 4, 4)
     assert kernels.serves(q)
@@ -58,15 +93,15 @@ def test_what_they_do_not_serve():
     assert not kernels.serves(q[:0])
     assert not kernels.serves(torch.nn.Parameter(q))
     assert not kernels.serves(q.to("meta"))
-    with mock.patch.object(kernels, "_numba", return_value=None):
+    with mock.patch.object(kernels, "_compiled", return_value=None):
         assert not kernels.serves(q)
 
 
 def test_a_variable_switches_them_off(monkeypatch):
     monkeypatch.setenv("TWOSTROKE_KERNELS", "0")
-    assert kernels._numba.__wrapped__() is None
+    assert kernels._compiled.__wrapped__() is None
     monkeypatch.delenv("TWOSTROKE_KERNELS")
-    assert kernels._numba.__wrapped__() is not None
+    assert kernels._compiled.__wrapped__() is not None
 
 
 def test_several_threads_at_once():
@@ -76,6 +111,6 @@ def test_several_threads_at_once():
     def work(mask):
         return kernels.select(q, bits.pack(mask), torch.empty_like(q))
 
-    with mock.patch.object(kernels, "_SHARE", 1), ThreadPoolExecutor(6) as pool:
+    with mock.patch.object(kernels, "_GRAIN", 1), ThreadPoolExecutor(6) as pool:
         for mask, z in zip(masks, pool.map(work, masks), strict=True):
             assert torch.equal(z, torch.where(mask, q, 0.0))

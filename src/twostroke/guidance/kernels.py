@@ -19,11 +19,12 @@ from ..support import kernels as base
 
 # sums may be split among the lanes of a processor; everything else is as written
 _FAST = {"reassoc", "contract"}
+_WORK = 4  # a unit takes about so many times as long as one of `select`
 
 
 @lru_cache(maxsize=1)
 def _compiled() -> SimpleNamespace | None:
-    if base._numba() is None:
+    if base._compiled() is None:
         return None
     import numpy as np
     from numba import njit
@@ -117,7 +118,9 @@ def scale(q: Tensor, margin: float, least: float) -> float:
     values = _values(q)
     sums = torch.empty(len(q), 2, dtype=torch.float64)
     into = sums.numpy()
-    base.split(values.shape[1], len(q), lambda part: kernels.moments(values[part], into[part]))
+    base.split(
+        _WORK * values.shape[1], len(q), lambda part: kernels.moments(values[part], into[part])
+    )
     mean, square = sums.sum(0) / q.numel()
     return 1 / (margin * math.sqrt(max(float(square - mean * mean), 0.0) + least))
 
@@ -135,7 +138,7 @@ def value(q: Tensor, packed: Tensor, scale: float) -> float:
         given = values[part], bytes_[part], _room(q), _pixels(q)
         kernels.value(*given, number(scale), into[part])
 
-    base.split(values.shape[1], len(q), run)
+    base.split(_WORK * values.shape[1], len(q), run)
     return float(sums.sum()) / q.numel()
 
 
@@ -152,5 +155,5 @@ def slope(q: Tensor, packed: Tensor, scale: float, grad: Tensor) -> Tensor:
         given = values[part], bytes_[part], _room(q), _pixels(q)
         kernels.slope(*given, number(scale), number(factor), results[part])
 
-    base.split(values.shape[1], len(q), run)
+    base.split(_WORK * values.shape[1], len(q), run)
     return out

@@ -2,13 +2,9 @@
 
 A mask is applied, and a pre-activation is packed, in one pass over memory. This is as fast as ReLU itself;
 the chains of tensor operations in `bits`, which do the same without numba, spend most of their time on
-unpacking. Floats are read as integers of their size: one kernel then serves every precision, and what is
-off becomes exactly +0, also under infinity and NaN. Bits are always in the order of a contiguous tensor.
-Channels-last values have kernels of their own, which turn the bits of eight pixels at a time.
-
-Kernels are C functions of addresses: numba's own calls would make an array of each tensor first, which takes
-longer than a small mask. They run without the interpreter's lock, on as many threads as PyTorch uses. They are
-compiled at first use, about a second each, and kept on disk where numba's cache can be written.
+unpacking. Bits are always in the order of a contiguous tensor; channels-last values have kernels of their
+own, which turn the bits of eight pixels at a time. The kernels are in `numba_kernels`, and run on as many
+threads as PyTorch uses.
 """
 
 from __future__ import annotations
@@ -16,9 +12,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from ctypes import CFUNCTYPE, c_int64, c_ssize_t, c_void_p
+from ctypes import c_int64
 from functools import lru_cache
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -26,130 +21,22 @@ from torch import Tensor
 
 from .layouts import INFINITIES, fusable, kernels_wanted
 
-# units a thread must have for it to be worth waking
-_SHARE = 1 << 18
+# units for which PyTorch's own operations take a thread
+_GRAIN = 1 << 15
+# units that a thread of ours must have for it to be worth waking
+_SHARE = 1 << 20
 
 
 @lru_cache(maxsize=1)
-def _numba() -> Any:
-    """Numba, or None where it is not installed or TWOSTROKE_KERNELS=0 switches kernels off."""
+def _compiled() -> Any:
+    """The kernels, or None without numba or where TWOSTROKE_KERNELS=0 switches them off."""
     if not kernels_wanted():
         return None
     try:
-        import numba
+        from . import numba_kernels
     except ImportError:
         return None
-    return numba
-
-
-@lru_cache(maxsize=4)
-def _compiled(size: int) -> SimpleNamespace:
-    """The kernels for floats of so many bytes."""
-    import numpy as np
-
-    numba = _numba()
-    carray, empty = numba.carray, np.empty
-    integer = getattr(np, f"int{8 * size}")
-    one = integer(1)
-    kind = getattr(numba.types, f"int{8 * size}")
-    floats, bytes_ = numba.types.CPointer(kind), numba.types.CPointer(numba.types.uint8)
-    number, long = numba.types.intp, numba.types.int64
-    kept: list[Any] = []
-
-    def compiled(*kinds: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-        plain = {number: c_ssize_t, long: c_int64}
-
-        def compile_(function: Callable[..., None]) -> Callable[..., None]:
-            made = numba.cfunc(numba.types.void(*kinds), cache=True)(function)
-            kept.append(made)  # the code lives as long
-            return CFUNCTYPE(None, *(plain.get(kind, c_void_p) for kind in kinds))(made.address)
-
-        return compile_
-
-    # all work on the rows from `start` to `stop`; `stride` is bytes from row to row of `packed`
-
-    @compiled(floats, bytes_, floats, number, number, number, number)
-    def select(q_, packed, out_, start, stop, stride, units):  # type: ignore[no-untyped-def]
-        q, out = carray(q_, (stop, units)), carray(out_, (stop, units))
-        masks = carray(packed, (stop * stride + units,))
-        whole = units // 8
-        for i in range(start, stop):
-            row = i * stride
-            for j in range(whole):
-                byte = one * masks[row + j]
-                for k in range(8):
-                    # minus one is all ones
-                    out[i, 8 * j + k] = q[i, 8 * j + k] & -((byte >> k) & one)
-            for u in range(8 * whole, units):
-                out[i, u] = q[i, u] & -((one * masks[row + whole] >> (u - 8 * whole)) & one)
-
-    # `integer(...)`: a sum of two such integers would be of 64 bits, and of those a processor compares fewer at
-    # once. No helper for what stands there three times: numba would compile the kernel again in each process
-
-    @compiled(floats, bytes_, number, number, number, number, long, long, long)
-    def pack(q_, packed, start, stop, stride, units, shift_, edge_, off_):  # type: ignore[no-untyped-def]
-        q, masks = carray(q_, (stop, units)), carray(packed, (stop, stride))
-        shift, edge, off = integer(shift_), integer(edge_), integer(off_)
-        whole = units // 8
-        for i in range(start, stop):
-            for j in range(whole):
-                byte = integer(0)
-                for k in range(8):
-                    value = q[i, 8 * j + k]
-                    byte |= integer((integer(value - shift) > edge) & (value != off)) << k
-                masks[i, j] = byte
-            if whole < stride:
-                byte = integer(0)
-                for k in range(units - 8 * whole):
-                    value = q[i, 8 * whole + k]
-                    byte |= integer((integer(value - shift) > edge) & (value != off)) << k
-                masks[i, whole] = byte
-
-    # channels last: q, out (rows, pixels, channels); unit `c * pixels + p` is pixel p of channel c.
-    # `turned` (channels,) is room for the bits of eight pixels of each
-
-    @compiled(floats, bytes_, floats, number, number, number, number, number)
-    def select_last(q_, packed, out_, start, stop, stride, pixels, channels):  # type: ignore[no-untyped-def]
-        q, out = carray(q_, (stop, pixels, channels)), carray(out_, (stop, pixels, channels))
-        masks = carray(packed, (stop * stride + pixels * channels,))
-        turned = empty(channels, integer)
-        last = (pixels * channels + 7) // 8 - 1
-        for i in range(start, stop):
-            row = i * stride
-            for first in range(0, pixels, 8):
-                for c in range(channels):
-                    u = c * pixels + first
-                    j = u >> 3
-                    pair = int(masks[row + j]) | int(masks[row + min(j + 1, last)]) << 8
-                    turned[c] = one * ((pair >> (u & 7)) & 255)
-                for k in range(min(8, pixels - first)):
-                    for c in range(channels):
-                        out[i, first + k, c] = q[i, first + k, c] & -((turned[c] >> k) & one)
-
-    @compiled(floats, bytes_, number, number, number, number, number, long, long, long)
-    def pack_last(q_, packed, start, stop, stride, pixels, channels, shift_, edge_, off_):  # type: ignore[no-untyped-def]
-        # `packed` comes as zeros, for two channels may share a byte
-        q, masks = carray(q_, (stop, pixels, channels)), carray(packed, (stop, stride))
-        shift, edge, off = integer(shift_), integer(edge_), integer(off_)
-        turned = empty(channels, integer)
-        for i in range(start, stop):
-            for first in range(0, pixels, 8):
-                turned[:] = 0
-                for k in range(min(8, pixels - first)):
-                    for c in range(channels):
-                        value = q[i, first + k, c]
-                        on = (integer(value - shift) > edge) & (value != off)
-                        turned[c] |= integer(on) << k
-                for c in range(channels):
-                    u = c * pixels + first
-                    pair = int(turned[c]) << (u & 7)
-                    masks[i, u >> 3] |= pair & 255
-                    if pair >> 8:
-                        masks[i, (u >> 3) + 1] |= pair >> 8
-
-    return SimpleNamespace(
-        select=select, pack=pack, select_last=select_last, pack_last=pack_last, kept=kept
-    )
+    return numba_kernels
 
 
 @lru_cache(maxsize=2)
@@ -157,9 +44,9 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="twostroke-kernels")
 
 
-def split(units: int, rows: int, kernel: Callable[[slice], object]) -> None:
-    """Run a kernel on shares of the rows, one of them in this thread."""
-    shares = min(torch.get_num_threads(), rows, max(1, units * rows // _SHARE))
+def split(work: int, rows: int, kernel: Callable[[slice], object]) -> None:
+    """Run a kernel on shares of the rows, one of them in this thread; `work` is that of a row, in units."""
+    shares = min(torch.get_num_threads(), rows, max(1, work * rows // _SHARE))
     if shares == 1:
         kernel(slice(0, rows))
         return
@@ -173,7 +60,21 @@ def split(units: int, rows: int, kernel: Callable[[slice], object]) -> None:
 
 def serves(q: Tensor) -> bool:
     """Whether the kernels take this tensor: plain, contiguous or channels-last, floating, on the CPU."""
-    return q.is_cpu and fusable(q) and _numba() is not None
+    return q.is_cpu and fusable(q) and _compiled() is not None
+
+
+def _run(kernel: Any, shares: int, q: Tensor, *given: int) -> None:
+    """Run a kernel on `q`, on several of PyTorch's threads where there is work for them.
+
+    `shares` is how many parts there are to share, of which each thread takes some in a row.
+    """
+    openmp = _compiled().OPENMP
+    numbers = (c_int64 * (2 + len(given)))(shares, q.data_ptr(), *given)
+    threads = min(torch.get_num_threads(), shares, q.numel() // _GRAIN)
+    if threads > 1 and openmp is not None:
+        openmp.GOMP_parallel(kernel, numbers, threads, 0)
+    else:
+        kernel(numbers)
 
 
 def _extent(q: Tensor) -> tuple[int, ...]:
@@ -191,12 +92,10 @@ def select(
     if packed.stride(1) != 1:
         packed = packed.contiguous()
     rows, extent = q.shape[0], _extent(q)
-    kernels = _compiled(q.element_size())
+    kernels = _compiled().compiled(q.element_size())
     kernel = kernels.select if len(extent) == 1 else kernels.select_last
     stride = packed.stride(0) if packed.shape[0] == rows else 0
-    places = q.data_ptr(), packed.data_ptr(), out.data_ptr()
-    given = stride, *extent
-    split(q.numel() // rows, rows, lambda part: kernel(*places, part.start, part.stop, *given))
+    _run(kernel, rows, q, packed.data_ptr(), out.data_ptr(), stride, *extent)
     return out
 
 
@@ -208,15 +107,32 @@ def pack(
     """`bits.pack` of ReLU's own rule: on unless `q <= 0` (`q < 0` if closed), so on where undefined."""
     rows, extent, size = q.shape[0], _extent(q), q.element_size()
     units = q.numel() // rows
-    packed = torch.zeros(rows, (units + 7) // 8, dtype=torch.uint8)
-    kernels = _compiled(size)
-    kernel = kernels.pack if len(extent) == 1 else kernels.pack_last
+    kernels = _compiled().compiled(size)
+    flat = len(extent) == 1
+    kernel = kernels.pack if flat else kernels.pack_last
+    room = (
+        torch.empty if flat else torch.zeros
+    )  # channels may share a byte, to which they add their bits
+    packed = room(rows, (units + 7) // 8, dtype=torch.uint8)
     # As integers floats stand in this order: -0, the negative ones up to -infinity, undefined ones, 0 and
     # the positive ones, undefined ones. `edge` is -infinity, and a shift by 1 sends -0 to the far end.
     least = -(1 << 8 * size - 1)
     edge = least + INFINITIES[q.dtype]
     rule = (1, edge - 1, least + 1) if closed else (0, edge, 0)
-    places = q.data_ptr(), packed.data_ptr()
-    given = packed.shape[1], *extent, *rule
-    split(units, rows, lambda part: kernel(*places, part.start, part.stop, *given))
+    _run(kernel, rows, q, packed.data_ptr(), packed.shape[1], *extent, *rule)
     return packed
+
+
+def adds_up(q: Tensor) -> bool:
+    """Whether `energy` takes this tensor."""
+    return serves(q) and q.dtype != torch.float16 and q.numel() // len(q) % 8 == 0
+
+
+def energy(
+    q: Tensor,  # (rows, ...) that it `adds_up`
+) -> Tensor:  # (1, ...) in single precision at least, laid out as q
+    """`Σ q²` over the rows, one after another."""
+    sums = torch.empty_like(q[:1], dtype=torch.promote_types(q.dtype, torch.float32))
+    kernel = _compiled().energy(str(q.dtype).removeprefix("torch."))
+    _run(kernel, sums.numel() // 8, q, sums.data_ptr(), len(q))
+    return sums

@@ -36,35 +36,31 @@ class Recorder:
             )
         self._pooling = pooling
         self._gated = gated
-        self._found: dict[Site, list[Tensor]] = {}
-
-    @property
-    def sites(self) -> list[Site]:
-        """Sites in the order in which the last forward pass met them."""
-        return list(self._found)
+        self.sites: list[Site] = []  # in the order in which the last forward pass met them
+        self._planes: list[list[Tensor]] = []
 
     @property
     def support(self) -> Support:
         """What the last forward pass within the block recorded."""
-        if not self._found:
+        if not self.sites:
             raise SupportMismatchError(
                 "nothing was recorded: the model was not called, or made no call that can be held"
             )
-        first = next(iter(self._found))
-        for site, planes in self._found.items():
-            if len(planes[0]) != len(self._found[first][0]):
+        first = self._planes[0][0]
+        for site, planes in zip(self.sites, self._planes, strict=True):
+            if len(planes[0]) != len(first):
                 raise UnholdableError(
-                    f"{site.key} sees a batch of {len(planes[0])} where {first.key} sees one of "
-                    f"{len(self._found[first][0])}: a mask belongs to an example, so that every "
+                    f"{site.key} sees a batch of {len(planes[0])} where {self.sites[0].key} sees one of "
+                    f"{len(first)}: a mask belongs to an example, so that every "
                     "site must keep the batch as its first dimension"
                 )
         with torch.inference_mode(False):  # otherwise no backward pass could use them later
-            rows = torch.cat([plane for planes in self._found.values() for plane in planes], dim=1)
+            rows = torch.cat([plane for planes in self._planes for plane in planes], dim=1)
         return Support(self.sites, rows, shared=self._shared)
 
     def begin(self) -> None:
         """A forward pass begins; forget the one before."""
-        self._found = {}
+        self.sites, self._planes = [], []
 
     def handle(self, path: str, call: int, act: Activation, run: Callable[[], Any]) -> Any:
         """Record one call; give what the function gives, or what the rule makes of it."""
@@ -78,7 +74,8 @@ class Recorder:
                 f"{path}#{call} is a {act.kind}, where one mask for the whole batch cannot say "
                 "which piece each example is on: hold the rule itself, hold(model, rule)"
             )
-        self._found[Site(path, call, act.kind, tuple(act.shape[1:]), len(packed))] = packed
+        self.sites.append(Site(path, call, act.kind, tuple(act.shape[1:]), len(packed)))
+        self._planes.append(packed)
         if rule is None:
             return run()
         return act.gated(packed) if self._gated else act.held(packed)

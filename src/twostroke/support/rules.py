@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
-from . import bits
+from . import bits, kernels
 from .activations import Activation
 from .hard_threshold import as_channels, wide
 
@@ -94,6 +94,8 @@ def _keep_share(
 def _energy(q: Tensor) -> Tensor:  # (batch, ...) to (1, ...)
     """`Σₙ qₙ²`, in single precision at least and without a tensor of squares."""
     precise = torch.promote_types(q.dtype, torch.float32)
+    if kernels.adds_up(q):
+        return kernels.energy(q)
     if not q.is_cpu:
         norm: Tensor = torch.linalg.vector_norm(q, dim=0, keepdim=True, dtype=precise)
         return norm.square()

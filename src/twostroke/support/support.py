@@ -16,7 +16,7 @@ from torch import Tensor
 from .._files import replacing
 from ..errors import SupportFileError, SupportMismatchError
 from . import bits
-from .sites import BySite, Site, site_of
+from .sites import BySite, Site, row_bytes, site_of
 
 _FORMAT = "twostroke-support"
 _VERSION = 2  # 2: with a checksum
@@ -54,23 +54,31 @@ class Support:
     examples.
     """
 
-    __slots__ = ("_places", "rows", "shared", "sites")
+    __slots__ = ("_known_places", "rows", "shared", "sites")
 
     def __init__(self, sites: Sequence[Site], rows: Tensor, *, shared: bool = False) -> None:
         self.sites = tuple(sites)
         self.rows = rows
         self.shared = shared
-        ends = list(accumulate((site.nbytes for site in self.sites), initial=0))
-        self._places = {site.key: slice(*ends[i : i + 2]) for i, site in enumerate(self.sites)}
-        if rows.dtype != torch.uint8 or rows.ndim != 2 or rows.shape[1] != ends[-1]:
+        self._known_places: dict[str, slice] = {}  # made when they are asked for
+        width = row_bytes(self.sites)
+        if rows.dtype != torch.uint8 or rows.ndim != 2 or rows.shape[1] != width:
             raise SupportMismatchError(
-                f"rows of {tuple(rows.shape)} {rows.dtype} do not fit sites of {ends[-1]} bytes"
+                f"rows of {tuple(rows.shape)} {rows.dtype} do not fit sites of {width} bytes"
             )
         if shared and len(rows) != 1:
             raise SupportMismatchError(f"a shared support has one row, not {len(rows)}")
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def _places(self) -> dict[str, slice]:
+        """Where the bytes of each site lie in a row, by the site's key."""
+        if not self._known_places:
+            ends = list(accumulate((site.nbytes for site in self.sites), initial=0))
+            self._known_places = {s.key: slice(*ends[i : i + 2]) for i, s in enumerate(self.sites)}
+        return self._known_places
 
     @property
     def nbytes(self) -> int:

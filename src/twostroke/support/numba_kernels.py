@@ -1,0 +1,319 @@
+"""The kernels that `kernels` calls, compiled by numba.
+
+Floats are read as integers of their size: one kernel then serves every precision, and what is off becomes
+exactly +0, also under infinity and NaN. Eight units are one vector operation (`keep`, `mark`): a loop
+becomes one only where the compiler sees that no arrays overlap, which in place they do.
+
+Kernels are C functions of one address, that of their numbers: numba's own calls would make an array of
+each tensor first, which takes longer than a small mask. They run without the interpreter's lock, on the threads
+of PyTorch's own operations, each of which finds in its cache what it has just computed; a pool of other
+threads lost more by that than it gained. They are compiled at first use, about a second each, and kept on
+disk where numba's cache can be written.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import binding, ir
+from numba import carray, types
+from numba.extending import intrinsic
+
+
+@numba.cfunc(types.int32())
+def _zero():
+    return 0
+
+
+@numba.cfunc(types.int32())
+def _one():
+    return 1
+
+
+def _openmp():
+    """PyTorch's OpenMP library and its two functions, or None and those of a single thread."""
+    try:
+        library = ctypes.CDLL(None)  # what PyTorch has loaded for all
+        library.GOMP_parallel.argtypes = [*[ctypes.c_void_p] * 2, *[ctypes.c_uint] * 2]
+        library.GOMP_parallel.restype = None
+        calls = [library.omp_get_thread_num, library.omp_get_num_threads]
+        return library, [ctypes.cast(call, ctypes.c_void_p).value for call in calls]
+    except (AttributeError, OSError, TypeError):
+        return None, [_zero.address, _one.address]
+
+
+OPENMP, (_number, _count) = _openmp()
+binding.add_symbol("twostroke_thread", _number)
+binding.add_symbol("twostroke_threads", _count)
+_thread = types.ExternalFunction("twostroke_thread", types.int32())  # number of this thread
+_threads = types.ExternalFunction("twostroke_threads", types.int32())  # that are at work
+
+_BIT, _BYTE, _WORD = ir.IntType(1), ir.IntType(8), ir.IntType(64)
+
+
+def _eight(kind: ir.Type) -> ir.VectorType:
+    return ir.VectorType(kind, 8)
+
+
+def _alike(builder: Any, value: Any) -> Any:
+    """`value` eight times."""
+    one = builder.insert_element(
+        ir.Constant(_eight(value.type), ir.Undefined), value, ir.IntType(32)(0)
+    )
+    return builder.shuffle_vector(one, one, ir.Constant(_eight(ir.IntType(32)), [0] * 8))
+
+
+def _place(builder: Any, start: Any, at: Any) -> Any:
+    """Where eight values from `at` on lie."""
+    kind = _eight(start.type.pointee)
+    return builder.bitcast(builder.gep(start, [at]), kind.as_pointer())
+
+
+def _align(start: Any) -> int:
+    width: int = start.type.pointee.width
+    return width // 8
+
+
+def _keep(builder: Any, q: Any, out: Any, at: Any, on: Any) -> None:
+    values = builder.load(_place(builder, q, at), align=_align(q))
+    kept = builder.select(on, values, ir.Constant(values.type, [0] * 8))
+    builder.store(kept, _place(builder, out, at), align=_align(out))
+
+
+def _marked(builder: Any, q: Any, at: Any, shift: Any, edge: Any, off: Any) -> Any:
+    values = builder.load(_place(builder, q, at), align=_align(q))
+    shifted = builder.sub(values, _alike(builder, shift))
+    above = builder.icmp_signed(">", shifted, _alike(builder, edge))
+    return builder.and_(above, builder.icmp_signed("!=", values, _alike(builder, off)))
+
+
+@intrinsic
+def pointer(typing, address, like):
+    """An address as one of numbers like `like`."""
+
+    def code(context, builder, signature, given):
+        return builder.inttoptr(given[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(like)(types.int64, like), code
+
+
+def _squares(builder: Any, values: Any, wide: ir.Type) -> Any:
+    """Squares as floats; integers are bfloat16s, the front of a float32."""
+    if isinstance(values.type.element, ir.IntType):
+        bits = builder.zext(values, _eight(ir.IntType(32)))
+        bits = builder.shl(bits, ir.Constant(bits.type, [16] * 8))
+        values = builder.bitcast(bits, _eight(wide))
+    return builder.fmul(values, values)
+
+
+@intrinsic
+def add_squares(typing, q, at, sums, into):
+    """Eight units: `sums[into + k] += q[at + k] ** 2`."""
+
+    def code(context, builder, signature, given):
+        q, at, sums, into = given
+        place = _place(builder, sums, into)
+        values = builder.load(_place(builder, q, at), align=2)
+        added = builder.fadd(
+            builder.load(place, align=4), _squares(builder, values, sums.type.pointee)
+        )
+        builder.store(added, place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(q, types.intp, sums, types.intp), code
+
+
+@intrinsic
+def keep(typing, q, out, at, byte):
+    """Eight units from `at` on: `out[at + k]` becomes `q[at + k]` where bit k of `byte` is on, else 0."""
+
+    def code(context, builder, signature, given):
+        q, out, at, byte = given
+        _keep(builder, q, out, at, builder.bitcast(byte, _eight(_BIT)))
+        return context.get_dummy_value()
+
+    return types.void(q, out, types.intp, types.uint8), code
+
+
+@intrinsic
+def keep_across(typing, q, out, at, word, bit):
+    """The same, where the mask of `at + k` is that `bit` of the k-th byte of `word`."""
+
+    def code(context, builder, signature, given):
+        q, out, at, word, bit = given
+        turned = builder.bitcast(builder.lshr(word, bit), _eight(_BYTE))
+        _keep(builder, q, out, at, builder.trunc(turned, _eight(_BIT)))
+        return context.get_dummy_value()
+
+    return types.void(q, out, types.intp, types.uint64, types.uint64), code
+
+
+@intrinsic
+def mark(typing, q, at, shift, edge, off):
+    """Eight units from `at` on as a byte: bit k says `q[at + k] - shift > edge and q[at + k] != off`."""
+
+    def code(context, builder, signature, given):
+        return builder.bitcast(_marked(builder, *given), _BYTE)
+
+    return types.uint8(q, types.intp, q.dtype, q.dtype, q.dtype), code
+
+
+@intrinsic
+def mark_across(typing, q, at, shift, edge, off):
+    """The same as a word: its k-th byte is 1 or 0."""
+
+    def code(context, builder, signature, given):
+        bytes_ = builder.zext(_marked(builder, *given), _eight(_BYTE))
+        return builder.bitcast(bytes_, _WORD)
+
+    return types.uint64(q, types.intp, q.dtype, q.dtype, q.dtype), code
+
+
+_kept: list[Any] = []  # compiled code lives as long
+
+
+def _compiled(function: Callable[..., None]) -> Any:
+    made = numba.cfunc(types.void(types.CPointer(types.int64)), cache=True)(function)
+    _kept.append(made)
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(made.address)
+
+
+@lru_cache(maxsize=3)
+def energy(kind: str) -> Any:
+    """The kernel that adds up the squares of a "float32", "float64" or "bfloat16" over the rows."""
+    zero = np.float64(0) if kind == "float64" else np.float32(0)
+    like = np.int16(0) if kind == "bfloat16" else zero
+
+    @_compiled
+    def energy(given):
+        # eights of units, of which each thread takes its share; q (rows, units), sums (units,), rows
+        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        q, sums, rows = pointer(given[1], like), pointer(given[2], zero), given[3]
+        values = carray(sums, (8 * stop,))
+        for first in range(start, stop, 512):  # their sums stay in the cache
+            end = min(first + 512, stop)
+            for u in range(8 * first, 8 * end):
+                values[u] = zero
+            for i in range(rows):
+                row = i * 8 * given[0]
+                for j in range(first, end):
+                    add_squares(q, row + 8 * j, sums, 8 * j)
+
+    return energy
+
+
+@lru_cache(maxsize=4)
+def compiled(size: int) -> SimpleNamespace:
+    """The kernels of masks, for floats of so many bytes."""
+    empty = np.empty
+    integer = getattr(np, f"int{8 * size}")
+    one, byte = integer(1), np.uint8(0)
+
+    # `given` begins with the number of rows, of which each thread takes its share. `stride` is bytes from
+    # row to row of `packed`, 0 where all rows have the first one's masks
+
+    @_compiled
+    def select(given):
+        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        q, out, stride, units = pointer(given[1], one), pointer(given[3], one), given[4], given[5]
+        masks = carray(pointer(given[2], byte), (stop, stride))
+        before, after = carray(q, (stop * units,)), carray(out, (stop * units,))
+        whole = units // 8
+        for i in range(start, stop):
+            row = masks[i if stride else 0]
+            first = i * units
+            for j in range(whole):
+                keep(q, out, first + 8 * j, row[j])
+            for u in range(8 * whole, units):
+                # minus one is all ones
+                after[first + u] = before[first + u] & -((one * row[whole] >> (u & 7)) & one)
+
+    @_compiled
+    def pack(given):
+        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        q, stride, units = pointer(given[1], one), given[3], given[4]
+        masks, values = carray(pointer(given[2], byte), (stop, stride)), carray(q, (stop * units,))
+        shift, edge, off = integer(given[5]), integer(given[6]), integer(given[7])
+        whole = units // 8
+        for i in range(start, stop):
+            first = i * units
+            for j in range(whole):
+                masks[i, j] = mark(q, first + 8 * j, shift, edge, off)
+            if whole < stride:
+                bits = 0
+                for k in range(units - 8 * whole):
+                    value = values[first + 8 * whole + k]
+                    bits |= int((integer(value - shift) > edge) & (value != off)) << k
+                masks[i, whole] = bits
+
+    # channels last: q, out (rows, pixels, channels); unit `c * pixels + p` is pixel p of channel c. Byte c of
+    # `turned` has the bits of eight pixels of channel c, and `words` are eight such bytes each
+
+    @_compiled
+    def select_last(given):
+        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        q, out, stride = pointer(given[1], one), pointer(given[3], one), given[4]
+        pixels, channels = given[5], given[6]
+        masks, size = carray(pointer(given[2], byte), (stop, stride)), stop * pixels * channels
+        before, after = carray(q, (size,)), carray(out, (size,))
+        turned = empty((channels + 7) & -8, np.uint8)
+        words = turned.view(np.uint64)
+        last = (pixels * channels + 7) // 8 - 1
+        for i in range(start, stop):
+            row = masks[i if stride else 0]
+            for first in range(0, pixels, 8):
+                if pixels % 8 == 0:
+                    for c in range(channels):
+                        turned[c] = row[c * (pixels >> 3) + (first >> 3)]
+                else:
+                    for c in range(channels):
+                        u = c * pixels + first
+                        pair = int(row[u >> 3]) | int(row[min((u >> 3) + 1, last)]) << 8
+                        turned[c] = pair >> (u & 7) & 255
+                for k in range(min(8, pixels - first)):
+                    at = (i * pixels + first + k) * channels
+                    for c in range(channels >> 3):
+                        keep_across(q, out, at + 8 * c, words[c], k)
+                    for c in range(channels & -8, channels):
+                        after[at + c] = before[at + c] & -((one * turned[c] >> k) & one)
+
+    @_compiled
+    def pack_last(given):
+        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        q, stride, pixels, channels = pointer(given[1], one), given[3], given[4], given[5]
+        # `packed` comes as zeros
+        masks = carray(pointer(given[2], byte), (stop, stride))
+        values = carray(q, (stop * pixels * channels,))
+        turned = empty((channels + 7) & -8, np.uint8)
+        words = turned.view(np.uint64)
+        shift, edge, off = integer(given[6]), integer(given[7]), integer(given[8])
+        for i in range(start, stop):
+            row = masks[i]
+            for first in range(0, pixels, 8):
+                words[:] = 0
+                for k in range(min(8, pixels - first)):
+                    at = (i * pixels + first + k) * channels
+                    for c in range(channels >> 3):
+                        words[c] |= mark_across(q, at + 8 * c, shift, edge, off) << np.uint64(k)
+                    for c in range(channels & -8, channels):
+                        value = values[at + c]
+                        on = (integer(value - shift) > edge) & (value != off)
+                        turned[c] |= np.uint8(int(on) << k)
+                if pixels % 8 == 0:
+                    for c in range(channels):
+                        row[c * (pixels >> 3) + (first >> 3)] = turned[c]
+                else:
+                    for c in range(channels):
+                        u = c * pixels + first
+                        pair = int(turned[c]) << (u & 7)
+                        row[u >> 3] |= pair & 255
+                        if pair >> 8:
+                            row[(u >> 3) + 1] |= pair >> 8
+
+    return SimpleNamespace(select=select, pack=pack, select_last=select_last, pack_last=pack_last)
