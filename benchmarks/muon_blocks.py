@@ -1,6 +1,6 @@
 """Whether Muon in blocks learns as it does on whole matrices: python benchmarks/muon_blocks.py --out FILE.json.
 
-Trains one model on `mnist-12k` from several seeds with blocks of several sizes, all else alike.
+Trains one model from several seeds with blocks of several sizes, all else alike.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import torch
 
 import twostroke as ts
-from common import add_device, mean_sd, parser_of, write
+from common import add_device, first_examples, mean_sd, parser_of, write
 from twostroke.models import create_model
 
 
 def train(options: argparse.Namespace, data: ts.data.Data, block: int, seed: int) -> dict:
     torch.manual_seed(seed)
-    model = create_model(options.model, in_channels=1, classes=len(data.classes))
+    channels = data.train.shape[0]
+    model = create_model(options.model, in_channels=channels, classes=len(data.classes))
     result = ts.fit(
         model,
         data,
@@ -41,6 +42,8 @@ def train(options: argparse.Namespace, data: ts.data.Data, block: int, seed: int
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = parser_of(__doc__)
+    parser.add_argument("--data", default="mnist-12k")
+    parser.add_argument("--train-examples", type=int, help="use the first so many only")
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--blocks", type=int, nargs="+", default=[4096, 64])
     parser.add_argument("--seeds", type=int, default=3)
@@ -53,7 +56,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    data = ts.data.load("mnist-12k")
+    data = ts.data.load(options.data)
+    if options.train_examples:
+        data = first_examples(data, options.train_examples)
     results: dict[int, list[dict]] = {block: [] for block in options.blocks}
     for seed in range(options.seeds):  # in turns, so that a run that is cut short is balanced
         for block in options.blocks:

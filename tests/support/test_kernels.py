@@ -43,6 +43,16 @@ def test_both_kernels_are_bit_for_bit_the_references(
         for closed in (False, True):
             on = ~(q < 0) if closed else ~(q <= 0)
             assert torch.equal(kernels.pack(q, closed=closed), bits.reference_pack(on))
+            own, wanted = kernels.pack(q, closed=closed), kernels.pack_mask(mask)
+            assert torch.equal(wanted, bits.reference_pack(mask))
+            z = torch.empty_like(q)
+            both = kernels.gate(q, wanted, z, closed=closed)
+            assert torch.equal(both, own & wanted)
+            assert bits_equal(z, bits.reference_select(q, on & mask))
+            assert z.stride() == q.stride()
+            within = q.clone()
+            assert torch.equal(kernels.gate(within, wanted, within, closed=closed), both)
+            assert bits_equal(within, z)
         out = q if inplace else torch.empty_like(q)
         assert kernels.select(q, bits.pack(mask).expand(shape[0], -1), out) is out
     assert bits_equal(out, expected)

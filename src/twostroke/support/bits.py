@@ -48,6 +48,8 @@ def pack(
     mask: Tensor,  # (rows, ...) bool
 ) -> Tensor:  # (rows, ⌈units / 8⌉) uint8
     """Pack a mask, one row of bytes for each entry of its first dimension; spare bits are zero."""
+    if kernels.packs(mask):
+        return kernels.pack_mask(mask)
     rows, units = mask.shape[0], mask.shape[1:].numel()
     flat = mask.reshape(rows, units)
     if spare := -units % 8:
@@ -170,6 +172,21 @@ def select(
     ones = unpack(packed, q.shape[1:], q.dtype)
     _keep(q, ones.expand_as(q), slope, out)
     return out
+
+
+def gate(
+    q: Tensor,  # (batch, ...) floating
+    packed: Tensor,  # (batch or 1, ⌈units / 8⌉) uint8
+    *,
+    closed: bool = False,
+    out: Tensor | None = None,  # like q; may be q itself
+) -> tuple[Tensor, Tensor]:
+    """`m ∘ ReLU(q)`, and the packed bits of where both are on: (batch, ⌈units / 8⌉) uint8."""
+    if kernels.serves(q) and (out is None or out is q):
+        out = room_for(q) if out is None else out
+        return out, kernels.gate(q, packed, out, closed=closed)
+    both = pack_relu(q, closed=closed) & packed
+    return select(q, both, out=out), both
 
 
 def _keep(q: Tensor, ones: Tensor, slope: float, out: Tensor) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .layouts import INFINITIES, fusable, kernels_wanted
+from .layouts import INFINITIES, fusable, kernels_wanted, plain
 
 # units for which PyTorch's own operations take a thread
 _GRAIN = 1 << 15
@@ -83,6 +83,28 @@ def _extent(q: Tensor) -> tuple[int, ...]:
     return (units,) if q.is_contiguous() else (units // q.shape[1], q.shape[1])
 
 
+def _stride(q: Tensor, packed: Tensor) -> int:
+    """Bytes from a row's masks to the next one's; 0 where all rows share one."""
+    return packed.stride(0) if packed.shape[0] == q.shape[0] else 0
+
+
+def _rule(q: Tensor, closed: bool) -> tuple[int, int, int]:
+    """What ReLU's own rule compares integers with: on where `q - shift > edge` and `q != off`.
+
+    As integers floats stand in this order: -0, the negative ones up to -infinity, undefined ones, 0 and the
+    positive ones, undefined ones. `edge` is -infinity, and a shift by 1 sends -0 to the far end.
+    """
+    least = -(1 << 8 * q.element_size() - 1)
+    edge = least + INFINITIES[q.dtype]
+    return (1, edge - 1, least + 1) if closed else (0, edge, 0)
+
+
+def _room_for_bits(q: Tensor) -> Tensor:
+    # channels of a channels-last tensor may share a byte, to which each adds its bits
+    room = torch.empty if q.is_contiguous() else torch.zeros
+    return room(len(q), (q.numel() // len(q) + 7) // 8, dtype=torch.uint8)
+
+
 def select(
     q: Tensor,  # (rows, ...) that `serves`
     packed: Tensor,  # (rows or 1, ⌈units / 8⌉) uint8
@@ -91,11 +113,9 @@ def select(
     """`q` where a bit is on, +0 where it is off; the same as `bits.reference_select`."""
     if packed.stride(1) != 1:
         packed = packed.contiguous()
-    rows, extent = q.shape[0], _extent(q)
-    kernels = _compiled().compiled(q.element_size())
+    kernels, extent = _compiled().compiled(q.element_size()), _extent(q)
     kernel = kernels.select if len(extent) == 1 else kernels.select_last
-    stride = packed.stride(0) if packed.shape[0] == rows else 0
-    _run(kernel, rows, q, packed.data_ptr(), out.data_ptr(), stride, *extent)
+    _run(kernel, len(q), q, packed.data_ptr(), out.data_ptr(), _stride(q, packed), *extent)
     return out
 
 
@@ -105,21 +125,46 @@ def pack(
     closed: bool,  # zeros are on
 ) -> Tensor:  # (rows, ⌈units / 8⌉) uint8
     """`bits.pack` of ReLU's own rule: on unless `q <= 0` (`q < 0` if closed), so on where undefined."""
-    rows, extent, size = q.shape[0], _extent(q), q.element_size()
-    units = q.numel() // rows
-    kernels = _compiled().compiled(size)
-    flat = len(extent) == 1
-    kernel = kernels.pack if flat else kernels.pack_last
-    room = (
-        torch.empty if flat else torch.zeros
-    )  # channels may share a byte, to which they add their bits
-    packed = room(rows, (units + 7) // 8, dtype=torch.uint8)
-    # As integers floats stand in this order: -0, the negative ones up to -infinity, undefined ones, 0 and
-    # the positive ones, undefined ones. `edge` is -infinity, and a shift by 1 sends -0 to the far end.
-    least = -(1 << 8 * size - 1)
-    edge = least + INFINITIES[q.dtype]
-    rule = (1, edge - 1, least + 1) if closed else (0, edge, 0)
-    _run(kernel, rows, q, packed.data_ptr(), packed.shape[1], *extent, *rule)
+    kernels, extent = _compiled().compiled(q.element_size()), _extent(q)
+    kernel = kernels.pack if len(extent) == 1 else kernels.pack_last
+    packed = _room_for_bits(q)
+    _run(kernel, len(q), q, packed.data_ptr(), packed.shape[1], *extent, *_rule(q, closed))
+    return packed
+
+
+def gate(
+    q: Tensor,  # (rows, ...) that `serves`
+    packed: Tensor,  # (rows or 1, ⌈units / 8⌉) uint8
+    out: Tensor,  # like q, strides included; may be q itself
+    *,
+    closed: bool,  # zeros are on
+) -> Tensor:  # (rows, ⌈units / 8⌉) uint8
+    """`out = select(q, both, out)`, of `both = pack(q) & packed`, which it returns; reads `q` once."""
+    if packed.stride(1) != 1:
+        packed = packed.contiguous()
+    kernels, extent = _compiled().compiled(q.element_size()), _extent(q)
+    kernel = kernels.gate if len(extent) == 1 else kernels.gate_last
+    both = _room_for_bits(q)
+    places = packed.data_ptr(), out.data_ptr(), both.data_ptr()
+    sizes = _stride(q, packed), both.shape[1], *extent
+    _run(kernel, len(q), q, *places, *sizes, *_rule(q, closed))
+    return both
+
+
+def packs(mask: Tensor) -> bool:
+    """Whether `pack_mask` takes this tensor: plain, contiguous, truth values on the CPU."""
+    fit = mask.is_cpu and mask.dtype == torch.bool and mask.is_contiguous() and mask.numel() > 0
+    return fit and plain(mask) and _compiled() is not None
+
+
+def pack_mask(
+    mask: Tensor,  # (rows, ...) that it `packs`
+) -> Tensor:  # (rows, ⌈units / 8⌉) uint8
+    """The same as `bits.reference_pack`."""
+    rows, units = len(mask), mask.numel() // len(mask)
+    packed = torch.empty(rows, (units + 7) // 8, dtype=torch.uint8)
+    kernel = _compiled().pack_mask()
+    _run(kernel, rows, mask, packed.data_ptr(), units, packed.shape[1])
     return packed
 
 

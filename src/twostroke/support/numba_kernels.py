@@ -208,6 +208,34 @@ def energy(kind: str) -> Any:
     return energy
 
 
+@lru_cache(maxsize=1)
+def pack_mask():
+    """The kernel that packs truth values, a byte each."""
+    byte, word = np.uint8(0), np.uint64(0)
+    # eight 0/1 bytes of a little-endian word, times this, leave their bits in the topmost byte
+    gather, top = np.uint64(0x0102040810204080), np.uint64(56)
+
+    @_compiled
+    def pack_mask(given):
+        # rows, of which each thread takes its share; mask (rows, units), packed (rows, width), units, width
+        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        units, width = given[3], given[4]
+        packed = carray(pointer(given[2], byte), (stop, width))
+        whole = units // 8
+        for i in range(start, stop):
+            row = given[1] + i * units
+            words = carray(pointer(row, word), (whole,))
+            for j in range(whole):
+                packed[i, j] = words[j] * gather >> top
+            if whole < width:
+                rest, bits = carray(pointer(row + 8 * whole, byte), (8,)), 0
+                for k in range(units - 8 * whole):
+                    bits |= int(rest[k]) << k
+                packed[i, whole] = bits
+
+    return pack_mask
+
+
 @lru_cache(maxsize=4)
 def compiled(size: int) -> SimpleNamespace:
     """The kernels of masks, for floats of so many bytes."""
@@ -251,6 +279,33 @@ def compiled(size: int) -> SimpleNamespace:
                     value = values[first + 8 * whole + k]
                     bits |= int((integer(value - shift) > edge) & (value != off)) << k
                 masks[i, whole] = bits
+
+    # `both` becomes where ReLU's own rule and `packed` say on, and `out` what that leaves of `q`
+    @_compiled
+    def gate(given):
+        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        q, out, stride, width = pointer(given[1], one), pointer(given[3], one), given[5], given[6]
+        units, shift, edge, off = given[7], integer(given[8]), integer(given[9]), integer(given[10])
+        masks = carray(pointer(given[2], byte), (stop, stride))
+        both = carray(pointer(given[4], byte), (stop, width))
+        before, after = carray(q, (stop * units,)), carray(out, (stop * units,))
+        whole = units // 8
+        for i in range(start, stop):
+            row = masks[i if stride else 0]
+            first = i * units
+            for j in range(whole):
+                on = mark(q, first + 8 * j, shift, edge, off) & row[j]
+                keep(q, out, first + 8 * j, on)
+                both[i, j] = on
+            if whole < width:
+                bits = 0
+                for k in range(units - 8 * whole):
+                    value = before[first + 8 * whole + k]
+                    own = (integer(value - shift) > edge) & (value != off)
+                    bit = int(own) & (int(row[whole]) >> k)
+                    bits |= bit << k
+                    after[first + 8 * whole + k] = value & -integer(bit)
+                both[i, whole] = bits
 
     # channels last: q, out (rows, pixels, channels); unit `c * pixels + p` is pixel p of channel c. Byte c of
     # `turned` has the bits of eight pixels of channel c, and `words` are eight such bytes each
@@ -316,4 +371,62 @@ def compiled(size: int) -> SimpleNamespace:
                         if pair >> 8:
                             row[(u >> 3) + 1] |= pair >> 8
 
-    return SimpleNamespace(select=select, pack=pack, select_last=select_last, pack_last=pack_last)
+    @_compiled
+    def gate_last(given):
+        # `both` comes as zeros
+        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        q, out, stride, width = pointer(given[1], one), pointer(given[3], one), given[5], given[6]
+        pixels, channels = given[7], given[8]
+        shift, edge, off = integer(given[9]), integer(given[10]), integer(given[11])
+        masks = carray(pointer(given[2], byte), (stop, stride))
+        both = carray(pointer(given[4], byte), (stop, width))
+        size = stop * pixels * channels
+        before, after = carray(q, (size,)), carray(out, (size,))
+        turned, kept = empty((channels + 7) & -8, np.uint8), empty((channels + 7) & -8, np.uint8)
+        words, kept_words = turned.view(np.uint64), kept.view(np.uint64)
+        lowest = np.uint64(0x0101010101010101)
+        last = (pixels * channels + 7) // 8 - 1
+        for i in range(start, stop):
+            row, result = masks[i if stride else 0], both[i]
+            for first in range(0, pixels, 8):
+                if pixels % 8 == 0:
+                    for c in range(channels):
+                        turned[c] = row[c * (pixels >> 3) + (first >> 3)]
+                else:
+                    for c in range(channels):
+                        u = c * pixels + first
+                        pair = int(row[u >> 3]) | int(row[min((u >> 3) + 1, last)]) << 8
+                        turned[c] = pair >> (u & 7) & 255
+                kept_words[:] = 0
+                for k in range(min(8, pixels - first)):
+                    at = (i * pixels + first + k) * channels
+                    for c in range(channels >> 3):
+                        on = mark_across(q, at + 8 * c, shift, edge, off)
+                        on &= words[c] >> np.uint64(k) & lowest
+                        keep_across(q, out, at + 8 * c, on, 0)
+                        kept_words[c] |= on << np.uint64(k)
+                    for c in range(channels & -8, channels):
+                        value = before[at + c]
+                        own = (integer(value - shift) > edge) & (value != off)
+                        bit = int(own) & (int(turned[c]) >> k)
+                        kept[c] |= np.uint8(bit << k)
+                        after[at + c] = value & -integer(bit)
+                if pixels % 8 == 0:
+                    for c in range(channels):
+                        result[c * (pixels >> 3) + (first >> 3)] = kept[c]
+                else:
+                    for c in range(channels):
+                        u = c * pixels + first
+                        pair = int(kept[c]) << (u & 7)
+                        result[u >> 3] |= pair & 255
+                        if pair >> 8:
+                            result[(u >> 3) + 1] |= pair >> 8
+
+    return SimpleNamespace(
+        select=select,
+        pack=pack,
+        gate=gate,
+        select_last=select_last,
+        pack_last=pack_last,
+        gate_last=gate_last,
+    )

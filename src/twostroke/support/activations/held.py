@@ -40,6 +40,29 @@ def select(
     return cast(Tensor, _Held.apply(q, packed, slope, inplace))
 
 
+def gate(
+    q: Tensor,  # (batch, ...) floating
+    packed: Tensor,  # (batch or 1, ⌈units / 8⌉) uint8
+    *,
+    closed: bool = False,
+    inplace: bool = False,
+) -> Tensor:
+    """`m ∘ ReLU(q)`; differentiable in `q`, with gradient 1 at 0 if `closed`."""
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    ):
+        own = bits.pack_relu(q, closed=closed)
+        return select(q, own & packed, inplace=inplace)
+    if q.requires_grad and torch.is_grad_enabled():
+        return cast(Tensor, _Gated.apply(q, packed, closed, inplace))
+    z, _ = bits.gate(q, packed, closed=closed, out=q if inplace else None)
+    if inplace and not q.is_inference():
+        increment_version(q)
+    return z
+
+
 def _keep(ctx: Any, q: Tensor, packed: Tensor, slope: float) -> None:
     ctx.slope = slope
     ctx.layout = None if q.is_contiguous() else channels_last(q)
@@ -69,6 +92,19 @@ class _Held(Function):
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
         (packed,) = ctx.saved_tensors
         return select(tangent, packed, slope=ctx.slope, inplace=ctx.inplace)
+
+
+class _Gated(Function):
+    """The same, where the function's own mask is found on the way."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, packed: Tensor, closed: bool, inplace: bool) -> Tensor:
+        z, both = bits.gate(q, packed, closed=closed, out=q if inplace else None)
+        _set_up(ctx, (q, both, 0.0, inplace), z)
+        return z
+
+    backward = staticmethod(_Held.backward)
+    jvp = staticmethod(_Held.jvp)
 
 
 def _set_up(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

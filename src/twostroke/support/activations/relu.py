@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import bits
 from .base import Activation
-from .held import select
+from .held import gate, select
 from .registry import called, register
 
 
@@ -35,8 +35,7 @@ class Relu(Activation):
 
     def gated(self, planes: Sequence[Tensor]) -> Any:
         # one mask instead of two passes: m ∘ max(q, 0) is q where both are on
-        (own,) = self.own_packed()
-        return select(self.q, own & planes[0], inplace=self.inplace)
+        return gate(self.q, planes[0], closed=self.closed, inplace=self.inplace)
 
 
 register(Relu, *called("relu"))
