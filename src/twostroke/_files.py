@@ -24,7 +24,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     partial = beside(path)
     try:
+        partial.touch()
+        mode = (
+            partial.stat().st_mode
+        )  # as the umask has it; safetensors writes files for their owner alone
         yield partial
+        partial.chmod(mode)
         put(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -93,6 +93,6 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), names, 1)
     if near:
         text += f", did you mean {near[0]!r}?"
-    if not near or len(names) <= 10:
+    if names and (not near or len(names) <= 10):
         text += f"{' There' if near else ': there'} are {', '.join(names)}"
     return text

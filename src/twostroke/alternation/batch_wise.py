@@ -23,7 +23,7 @@ class BatchWise(Alternation):
     name = "batch-wise alternation"
 
     warmup: int | Plateau = 0
-    """Epochs of ordinary training first, or a `Plateau` to wait for."""
+    """Epochs of ordinary training first, or a plateau to wait for."""
     density: float | None = None
     """Share of the units that eq. 41 keeps; left out, 0.9."""
     rule: Rule | None = None

@@ -21,7 +21,7 @@ class InstanceWise(Alternation):
     name = "instance-wise alternation"
 
     warmup: int | Plateau = 2
-    """Epochs of ordinary training first, or a `Plateau` to wait for; masks of a random network mean nothing."""
+    """Epochs of ordinary training first, or a plateau to wait for; masks of a random network mean nothing."""
     gap: int = 2
     """A weight stroke's length in epochs at most."""
     plateau: Plateau | None = None
@@ -41,7 +41,7 @@ class InstanceWise(Alternation):
     in modules that have seen a batch since the last sweep. A sweep records in evaluation mode, and after few or
     large steps running statistics are those of earlier weights."""
     rule: Rule | None = None
-    """Closed form of the mask; None is what the activation itself does."""
+    """Closed form of the mask; left out, what the activation itself does."""
     gated: bool = False
     """Hold `m ∘ ReLU(q)` instead of `m ∘ q`."""
     penalty: float = 0.0
@@ -52,10 +52,14 @@ class InstanceWise(Alternation):
     """Hold the argmax of max pooling too."""
     store: Kind | MakeStore = "auto"
     """Where the masks live: device (beside the model), host (its memory), or file; auto takes the first where
-    they fit well, and says which. Or a function that makes a `Store` of your own for a `Place`."""
+    they fit well, and says which.
+
+    Or a function that makes a `Store` of your own for a `Place`."""
     store_path: Path | None = None
     """Folder for the file, should it come to one; one for each run, in which each of several processes has a
-    folder for its share. None is the run's own folder in `fit(folder=...)`, and a temporary one otherwise."""
+    folder for its share. Left out, the run's own folder.
+
+    In `fit` without a folder it is a temporary one."""
 
     def __post_init__(self) -> None:
         check_warmup(self.warmup)

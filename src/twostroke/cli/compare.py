@@ -53,12 +53,12 @@ def compare(
     sheets = []
     if targets:
         sheets.append(to_targets(histories, targets))
-    if len(configs) > 1 and (differs := differing(configs)).rows:
+    if len(configs) > 1 and (differs := differing(_shared(configs))).rows:
         sheets.append(differs)
     for sheet in sheets:
         console.print(sheet.table())
     data = {
-        name: _tested_by(config).get("data", "none")
+        name: _tested_by(config).get("data", "no test set")
         for name, config in configs.items()
         if "data" in config
     }
@@ -85,6 +85,22 @@ def _name(run: Path, runs: tuple[Path, ...]) -> str:
         raise SettingsError(f"{run} is there more than once: name each run once")
     alone = [other.name for other in others].count(place.name) == 1
     return place.name if alone else str(run)
+
+
+def _shared(configs: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """Configurations without what only some of their commands have."""
+    from ..runs.changes import dotted
+    from .main import COMMANDS
+    from .options import names
+
+    commands = {config.get("command", "train") for config in configs.values()}
+    if len(commands) == 1 or not all(name in COMMANDS for name in commands):
+        return configs
+    both = set.intersection(*(names(COMMANDS[name].options()) for name in commands))
+    return {
+        run: {name: value for name, value in dotted(config).items() if name in both}
+        for run, config in configs.items()
+    }
 
 
 def _tested_by(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import torch
+import tyro
 from rich.console import Console
 from torch import nn
 
@@ -34,6 +36,13 @@ STUDENT = "student.safetensors"  # builds the network and has its weights, in th
 
 
 @dataclass(frozen=True, kw_only=True)
+class Taught(Settings):
+    """Settings without a number of epochs: that follows from the steps."""
+
+    epochs: tyro.conf.Suppress[int] = Settings.epochs
+
+
+@dataclass(frozen=True, kw_only=True)
 class DistillConfig(LessonOptions, RunOptions):
     """Train a network towards the supports of a trained one, from a few images without labels.
 
@@ -43,8 +52,11 @@ class DistillConfig(LessonOptions, RunOptions):
     A guide, which the run's folder keeps (guide.safetensors), is as confidential as the teacher's weights.
     """
 
-    FIXED: ClassVar = ("epochs",)
-    UNUSED: ClassVar = {"epochs": "the length of a distillation is --steps: leave --epochs out"}
+    UNUSED: ClassVar = {
+        "epochs": "the length of a distillation is --steps: leave --epochs out",
+        "image_size": "images have the size that the teacher takes: leave --image-size out",
+        "preprocess": "images are prepared as the teacher's were: leave --preprocess out",
+    }
 
     model: str | None = None
     """Another architecture for the student; left out, the teacher's."""
@@ -55,16 +67,16 @@ class DistillConfig(LessonOptions, RunOptions):
     bits: Literal[1, 2, 4, 32] = 32
     """Bits of a weight, from the teacher's weights; 32 leaves them as they are."""
     steps: int = 600
-    """Optimiser steps in all, instead of --epochs."""
+    """Optimiser steps in all."""
     weight: float | None = None
-    """Weight of the guidance; 0 is distillation by outputs alone. Left out, 30; with --bits 0, where it was
-    measured to add nothing."""
+    """Weight of the guidance; 0 is distillation by outputs alone. Left out, 30, or 0 with --bits, where
+    it was measured to add nothing."""
     kd: float = 1.0
     """Weight of distillation by the teacher's outputs (Hinton et al. 2015)."""
     compare: bool = False
     """Also train the same student by the outputs alone, for the table."""
-    settings: Annotated[Settings, Flat] = field(
-        default_factory=lambda: Settings(optimizer="muon", batch_size=100)
+    settings: Annotated[Taught, Flat] = field(
+        default_factory=lambda: Taught(optimizer="muon", batch_size=100)
     )
 
     def check(self) -> None:
@@ -75,8 +87,19 @@ class DistillConfig(LessonOptions, RunOptions):
             raise SettingsError(
                 "--model, --width, --prune and --bits make different students: give one of them"
             )
-        if self.settings.epochs != Settings().epochs:
-            raise SettingsError(self.UNUSED["epochs"])
+        for name, fits, words in (
+            ("width", 0 < self.width <= 1, "a share of the channels, above 0 and at most 1"),
+            ("prune", 0 <= self.prune < 1, "a share of the weights, from 0 and below 1"),
+            ("steps", self.steps >= 1, "1 or more"),
+            ("weight", 0 <= self.strength < math.inf, "a number of 0 or more"),
+            ("kd", 0 <= self.kd < math.inf, "a number of 0 or more"),
+        ):
+            if not fits:
+                raise SettingsError(f"--{name} is {words}, not {getattr(self, name)}")
+        if not self.kd and not self.labels:
+            raise SettingsError(
+                "with --kd 0 the last layer would learn nothing: give --kd a weight, or --labels"
+            )
         if self.model is not None:
             origin(self.model)
 
@@ -185,7 +208,7 @@ def distill(what: DistillConfig) -> int:
             student=_changes(what),
             sizes=sizes(finish(made.net), made.recipe.build()),
         ),
-        what="live test error" if test is not None else "differs from the teacher on its images:",
+        what="live test error" if test is not None else "error against the teacher's answers",
         main=processes.main,
         discard=discard,
         remedy=f"--lr {what.settings.peak / 10:g}",
@@ -193,9 +216,10 @@ def distill(what: DistillConfig) -> int:
     )
     if result is None or not result.ok:
         return code
-    other = None
+    other, tested = None, test is not None
     if what.compare:
-        with RunBars(console, "by outputs alone") as bars, stoppable():
+        bars = RunBars(console, "by outputs alone", "test" if tested else "against the teacher")
+        with bars, stoppable():
             net = _student(what, teacher, source).net
             other = work(bars, net, 0.0, None)
         if other.status is Status.INTERRUPTED:
@@ -204,7 +228,7 @@ def distill(what: DistillConfig) -> int:
     if not processes.main:
         return code
     made.recipe.save(place / STUDENT, result.model)
-    shown, tested = test or source, test is not None
+    shown = test or source
     lines = []
     if teacher.net is not None:
         lines.append(row("teacher", teacher.net, shown, tested=tested))

@@ -51,6 +51,7 @@ class DsdConfig(DataOptions, RunOptions):
     """
 
     FIXED: ClassVar = ("epochs",)
+    PATHS: ClassVar = ("weights",)
 
     model: str = "resnet18"
     """Any convolutional net; `twostroke models` lists them."""
@@ -75,7 +76,7 @@ class DsdConfig(DataOptions, RunOptions):
     lrs: tuple[float, float, float] | None = None
     """Initial learning rates of the three phases."""
     batch_size: int | None = None
-    """Examples a step, by default the recipe's."""
+    """Examples a step; left out, 256, or all where there are fewer."""
     machine: Annotated[Machine, Flat] = field(default_factory=Machine)
 
     def weight_mask(self) -> WeightMask | Units:
@@ -93,10 +94,15 @@ class DsdConfig(DataOptions, RunOptions):
             mask = replace(mask, price=self.price)
         return mask
 
-    def plan(self, *, fresh: bool) -> Recipe:
-        """Lengths and learning rates; `fresh` says that a layer of given weights is drawn again."""
+    def plan(self, *, fresh: bool = False, examples: int = 256) -> Recipe:
+        """Lengths and learning rates for so many examples.
+
+        `fresh` says that a layer of given weights is drawn again.
+        """
         plan = recipe(self.model)
-        if self.batch_size is not None:
+        if self.batch_size is None:
+            plan = replace(plan, batch_size=min(plan.batch_size, examples))
+        else:
             if self.batch_size < 1:
                 raise SettingsError(f"batch_size is 1 or more, not {self.batch_size}")
             plan = replace(plan, batch_size=self.batch_size)
@@ -131,12 +137,12 @@ def dsd(what: DsdConfig) -> int:
         preprocess=what.preprocess,
         begun=run.path if under_way else None,
     )
-    what.plan(fresh=False)  # a slip in an option is told before data are read
+    what.plan()  # a slip in an option is told before data are read
     console = Console(markup=False)
     examples = what.load(console, start.prepared)
     torch.manual_seed(machine.seed)
     net = start.network(what.model, examples)
-    plan = what.plan(fresh=bool(start.fresh))
+    plan = what.plan(fresh=bool(start.fresh), examples=len(examples.train))
     if what.resume is None:
         RunFolder.create(place, config)
         start.keep(place)

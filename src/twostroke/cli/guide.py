@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ..errors import RunFolderError
 from ..guidance import Guide
-from .lessons import LessonOptions, prepared
+from .lessons import LessonOptions, options_of, prepared
 from .progress import RunBars
 
 
@@ -64,7 +64,7 @@ def guide(
     console = Console(markup=False)
     lesson = prepared(what, console, seed=seed, device=device)
     assert lesson.teacher.net is not None
-    with RunBars(console, "teacher") as bars:
+    with RunBars(console) as bars:
         made = Guide.record(
             lesson.teacher.net, lesson.images, views=views, places=places, listener=bars
         )
@@ -75,4 +75,14 @@ def guide(
         "augmentation": augmentation,
     }
     made.save(out)
-    console.print(f"{made!r}\nguide: {out}", highlight=False, soft_wrap=True, markup=False)
+    known = None if lesson.teacher.run is None else options_of(lesson.teacher.run)
+    if images is None:
+        source = f"--data {known.data if data == 'teacher' and known is not None else what.data}"
+    else:
+        source = f"--images {images}"
+    console.print(
+        f"wrote {out}: {repr(made)[1:-1]}\n"
+        f"train a student from it: twostroke distill --guide {out} {source} --out runs/NAME",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
+from typing import ClassVar
 
+import tyro
 from rich.console import Console
 
 from ..data import Data, ExampleSource, ResizedCrop, draw_some
@@ -25,6 +26,10 @@ from .weights import same_classes
 class LessonOptions(DataOptions):
     """Who teaches, and with which images."""
 
+    PATHS: ClassVar = ("teacher", "images", "guide")
+
+    image_size: tyro.conf.Suppress[int | None] = None
+    preprocess: tyro.conf.Suppress[str] = "none"
     teacher: str = ""
     """Folder of a run of `twostroke train`, torchvision:NAME, timm:NAME, or a model.safetensors of a run."""
     images: Path | None = None
@@ -43,15 +48,6 @@ class LessonOptions(DataOptions):
     labels: bool = False
     """Also learn from the labels of the data set."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.teacher and Path(self.teacher).exists():
-            object.__setattr__(self, "teacher", str(Path(self.teacher).absolute()))
-        for name in ("images", "guide"):
-            path = getattr(self, name)
-            if path is not None and path.exists():
-                object.__setattr__(self, name, path.absolute())
-
     def check(self) -> None:
         """Raise `SettingsError` for what cannot be, before any work."""
         if not self.teacher and self.guide is None:
@@ -60,6 +56,10 @@ class LessonOptions(DataOptions):
             )
         if self.examples is not None and self.examples < 2:
             raise SettingsError(f"--examples is a number of images, 2 or more, not {self.examples}")
+        if self.places is not None and self.places < 1:
+            raise SettingsError(f"--places is 1 or more, not {self.places}")
+        if self.data in ("teacher", "none") and (self.split is not None or self.split_seed):
+            raise SettingsError("--split is of --data folder:PATH: give that, or leave --split out")
         if self.views < 1 or (self.views > 1) != (self.augmentation != "none"):
             raise SettingsError(
                 "--augmentation draws the views that the teacher looks at: give it with --views 2 or more, "
@@ -145,12 +145,6 @@ def _data(what: LessonOptions, teacher: Teacher, console: Console) -> Data | Non
     named = own if what.data in ("teacher", "none") else what
     if named is None:
         return None
-    kind = teacher.about.preprocess
-    if what.preprocess not in ("none", kind):
-        raise SettingsError(
-            f"the teacher's images were prepared by --preprocess {kind}, not {what.preprocess}: leave the "
-            "option out, it is taken over"
-        )
     root = what.data_root or (None if own is None else own.data_root)
     # `as_taught` prepares them, with the statistics that the teacher was trained with
     given = replace(named, data_root=root, preprocess="none", augmentation=what.augmentation)
@@ -168,8 +162,7 @@ def options_of(run: RunFolder) -> DataOptions | None:
     command = COMMANDS.get(config.get("command", "train"))
     if command is None or command.config is None or "data" not in config:
         return None
-    kind = getattr(import_module(f".{command.module}", __package__), command.config)
-    what: DataOptions = from_toml(run.config_file, kind)
+    what: DataOptions = from_toml(run.config_file, command.options())
     if isinstance(what, LessonOptions) and what.data == "teacher":
         teacher = RunFolder(what.teacher)
         return options_of(teacher) if what.teacher and teacher.config_file.exists() else None

@@ -28,6 +28,10 @@ class Command(NamedTuple):
     does: str
     config: str | None = None
 
+    def options(self) -> Any:
+        """The dataclass of its options."""
+        return getattr(import_module(f".{self.module}", __package__), self.config or "")
+
 
 COMMANDS = {
     "demo": Command("demo", "demo", "alternation and given supports on real digits"),
@@ -79,14 +83,11 @@ def _help() -> str:
 
 def _run(name: str, arguments: Sequence[str], loud: bool) -> Any:
     command = COMMANDS[name]
-    module = import_module(f".{command.module}", __package__)
-    function = getattr(module, command.function)
+    function = getattr(import_module(f".{command.module}", __package__), command.function)
     if command.config is not None:
         from .options import parse
 
-        return function(
-            parse(getattr(module, command.config), f"twostroke {name}", arguments, loud)
-        )
+        return function(parse(command.options(), f"twostroke {name}", arguments, loud))
     import tyro
 
     from .options import registry

@@ -25,6 +25,7 @@ from ..data import Data, Preparation, load
 from ..errors import SettingsError, TwostrokeError, unknown
 from ..runs import RunFolder, changes, read_toml
 from . import prose, spelling
+from .weights import SOURCES
 
 Kind = TypeVar("Kind", bound="RunOptions")
 Flat = tyro.conf.arg(name="")
@@ -39,19 +40,21 @@ class RunOptions:
     config: Path | None = None
     """TOML file with any of the options below, such as config.toml of another run."""
     resume: Path | None = None
-    """Folder of a run that was stopped: go on with it, with its own settings. What may change is how long it is
-    and where it computes (--epochs, --device, ...); after divergence also --lr and --max-grad-norm."""
+    """Folder of a run that was stopped: go on with it, with its own settings. Few options may be given beside
+    it, such as --device; --lr and --max-grad-norm only after divergence."""
     track: tuple[str, ...] = ()
     """Also send the numbers of each epoch to trackers: tensorboard (files in the run's folder), wandb, mlflow
     or another that Accelerate knows (pip install 'twostroke[track]')."""
 
     FIXED: ClassVar[Sequence[str]] = ()  # what may not change in this command
-    UNUSED: ClassVar[Mapping[str, str]] = {}  # options that mean nothing in it, and what does
+    UNUSED: ClassVar[Mapping[str, str]] = {}  # what is no option in it, and why
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """Which images, and how they are prepared."""
+
+    PATHS: ClassVar[Sequence[str]] = ()  # options that may be a path
 
     data: str = "mnist-12k"
     """Data set: a name, npz:PATH, or folder:PATH with pictures in PATH/train/CLASS/ and PATH/val/CLASS/."""
@@ -77,6 +80,10 @@ class DataOptions:
             object.__setattr__(self, "data", f"{kind}:{Path(path).expanduser().absolute()}")
         if self.data_root is not None:
             object.__setattr__(self, "data_root", self.data_root.expanduser().absolute())
+        for name in self.PATHS:
+            value = getattr(self, name)
+            if value and value not in SOURCES and (place := Path(value).expanduser()).exists():
+                object.__setattr__(self, name, type(value)(place.absolute()))
 
     def load(self, console: Console, prepared: Preparation | None = None) -> Data:
         """The data, with a bar while pictures are read; raises as `data.load` does."""
@@ -150,15 +157,18 @@ def parse(kind: type[Kind], prog: str, arguments: Sequence[str], loud: bool = Tr
     Raises `SettingsError` for a file that does not fit, and beside --resume for --out and --config;
     `RunFolderError` for options that differ from those of the run and may not.
     """
-    for name, why in kind.UNUSED.items():
-        if _value_of(arguments, name) is not None:
-            raise SettingsError(why)
     resume, file = _value_of(arguments, "resume"), _value_of(arguments, "config")
     default = kind()
     if resume is not None:
+        RunFolder(resume).check_there()
         default = from_toml(RunFolder(resume).config_file, kind, command=prog.split()[-1])
     elif file is not None:
         default = from_toml(Path(file), kind, command=prog.split()[-1], resumed=False)
+    told, usual = _plain(default), _plain(kind())
+    for name, why in kind.UNUSED.items():
+        typed = _value_of(arguments, name.replace("_", "-"))
+        if typed is not None or told.get(name) != usual.get(name):
+            raise SettingsError(why)
     prose.flow(kind)
     with registry:
         given = tyro.cli(
@@ -189,7 +199,7 @@ def _check_same(given: RunOptions, before: RunOptions) -> None:
         plain(before),
         plain(given),
         diverged=run.diverged or not run.begun,
-        fixed=given.FIXED,
+        fixed=[*given.FIXED, *given.UNUSED],
     )
 
 
@@ -216,7 +226,7 @@ def check_picture(out: Path) -> None:
 
 def plain(config: RunOptions) -> dict[str, Any]:
     """What goes into the file: options that have a value, under the names of the command line."""
-    skipped = {f.name for f in fields(RunOptions)}
+    skipped = {f.name for f in fields(RunOptions)} | set(config.UNUSED)
     return {name: value for name, value in _plain(config).items() if name not in skipped}
 
 
@@ -237,6 +247,16 @@ def _plain(config: Any) -> dict[str, Any]:
             value = spelling.written(value)
             told[one.name] = str(value) if isinstance(value, Path) else value
     return told
+
+
+def names(kind: type, prefix: str = "") -> set[str]:
+    """All options of a command, as in instance.gap."""
+    told = set()
+    for name, hint in get_type_hints(kind).items():
+        if name in (f.name for f in fields(kind)):
+            nested, inner = _nested(kind, name), "" if name in _flat(kind) else f"{name}."
+            told |= names(hint, prefix + inner) if nested else {prefix + name}
+    return told - set(getattr(kind, "UNUSED", ()))
 
 
 def from_toml(

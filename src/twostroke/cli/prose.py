@@ -45,7 +45,7 @@ def _flowing(text: str) -> str:
 
 
 def _fields_told(kind: type) -> dict[str, str]:
-    """The text that stands below each field in the source of a dataclass."""
+    """The text below each field in the source of a dataclass, up to an empty line: the rest is for Python."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
     told = {}
@@ -53,5 +53,6 @@ def _fields_told(kind: type) -> dict[str, str]:
         if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
             match below:
                 case ast.Expr(ast.Constant(str(text))):
-                    told[one.target.id] = " ".join(text.split())
+                    first, _, _ = inspect.cleandoc(text).partition("\n\n")
+                    told[one.target.id] = " ".join(first.split())
     return told

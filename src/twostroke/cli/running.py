@@ -68,7 +68,8 @@ def carry_out(
     """
     result: Kind | None = None
     told = settings(run.config()) if track else {}
-    with RunBars(console) as bars, stoppable():
+    tested = "test" if test is not None else "against the teacher"
+    with RunBars(console, tested=tested) as bars, stoppable():
         try:
             with Tracked(track, run.path, listener=bars, settings=told) as listener:
                 result = work(listener)

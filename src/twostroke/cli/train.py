@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from rich.console import Console
@@ -33,6 +33,8 @@ class TrainConfig(DataOptions, RunOptions):
     Several processes share the work: torchrun --nproc-per-node 8 -m twostroke train ..., or accelerate launch
     -m twostroke train ...
     """
+
+    PATHS: ClassVar = ("weights",)
 
     model: str = "allcnn-mini"
     """Model; `twostroke models` lists them."""

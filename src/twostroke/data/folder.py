@@ -98,8 +98,8 @@ def _splits(path: Path, share: float | None, seed: int, told: Told) -> tuple[Seq
             return find_splits(train, test, told=told), test.name
         lacking = " or ".join(TESTS[:2]) if train.is_dir() else "train"
         raise DataError(
-            f"{path} has no folder {lacking}: put pictures in train/CLASS/ and test/CLASS/. To train "
-            "without them, set a share of each class aside to test on, by --split 0.2 (split=0.2)"
+            f"{path} has no folder {lacking}: put pictures in train/CLASS/ and test/CLASS/. "
+            "Training can do without them: --split 0.2 (split=0.2) sets a share of each class aside to test on"
         )
     if train.is_dir() and test is not None:
         raise SettingsError(f"{path} has a folder {test.name} to test on: leave split out")

@@ -18,6 +18,10 @@ from .sites import sites_figure, sites_sheet
 from .table import comparison, settings
 
 POINT = "Point at an epoch for its numbers."
+_UNTESTED = (
+    "Errors are of the test set. Where there is none, they are the share of the training images on which the "
+    "student gives another answer than its teacher."
+)
 
 
 def write_report(run: RunFolder) -> Path:
@@ -40,7 +44,9 @@ def write_report(run: RunFolder) -> Path:
     if run.versions_file.exists():
         versions = json.loads(run.versions_file.read_text())
         sections.append(_facts("Software and machine", settings(versions), "what"))
-    lead = [_summary(history), *(answers.told if answers is not None else ())]
+    student = config.get("command") == "distill"
+    lead = [_summary(history, "" if student and answers is None else "test ")]
+    lead += answers.told if answers is not None else [_UNTESTED] * student
     draw_curves({name: history}, run.curves_file, title=title)
     write_page(run.report_file, title, lead, sections)
     return run.report_file
@@ -98,14 +104,14 @@ def _learning(panels: list[Panel], history: History) -> Section:
     return Section("Learning", " ".join(told), _drawn(panels, ""))
 
 
-def _summary(history: History) -> str:
+def _summary(history: History, test: str) -> str:
     if not len(history):
         return "No epoch was completed."
     last, best = history[-1], min(history, key=lambda record: record.error)
     told = [
         f"{len(history)} epoch{'s' * (len(history) > 1)}, {history.steps:,} steps",
-        f"test error {last.error:.2f} % (lowest: {best.error:.2f} % after epoch {best.epoch})",
-        f"test loss {last.loss_test:.4g}",
+        f"{test}error {last.error:.2f} % (lowest: {best.error:.2f} % after epoch {best.epoch})",
+        f"{test}loss {last.loss_test:.4g}",
         f"{history.seconds:.0f} s of training and {sum(history.column('eval_seconds')):.0f} s of evaluation",
     ]
     if last.round:

@@ -24,7 +24,7 @@ from torch import nn
 
 from .._files import sweep_partials
 from .._version import __version__
-from ..errors import RunFolderError
+from ..errors import RunFolderError, unknown
 from .about import About
 from .checkpoint import CHECKPOINT, DIVERGED, resumable
 from .files import read_weights, save_text, save_weights
@@ -91,6 +91,12 @@ class RunFolder:
         raise RunFolderError(
             f"{self.path} already holds something: choose another --out or remove it{self._resume()}"
         )
+
+    def check_there(self) -> None:
+        """Raise `RunFolderError` where there is no run in the folder; it names those beside it."""
+        if not self.config_file.exists():
+            beside = sorted(file.parent.name for file in self.path.parent.glob("*/config.toml"))
+            raise RunFolderError(f"{self.path}: {unknown('run', self.path.name, beside)}")
 
     def _has_an_epoch(self) -> bool:
         """Whether an epoch was completed, in any part of the run."""

@@ -70,8 +70,10 @@ class Settings(Machine):
     batch_size: int = 128
     """Examples a step."""
     optimizer: Literal["sgd", "adamw", "muon"] | MakeOptimizer = "sgd"
-    """sgd (momentum, Nesterov), adamw, or muon (`solvers.Muon`: descent in the spectral norm). Or a function of
-    the parameters that returns any torch optimiser; then lr, momentum and weight_decay are its own business."""
+    """sgd (momentum, Nesterov), adamw, or muon (descent in the spectral norm).
+
+    Or a function of the parameters that returns any torch optimiser; then lr, momentum and weight_decay are its
+    own business."""
     lr: float | None = None
     """Peak learning rate; left out, 0.1 for sgd, 0.001 for adamw, 0.05 for muon."""
     momentum: float = 0.9
@@ -81,8 +83,10 @@ class Settings(Machine):
     share of the weights, times the learning rate."""
     schedule: Schedule | MakeScheduler = "one-cycle"
     """Learning rate by progress: one-cycle (linear up over the first warmup_share, linear down to 0), cosine,
-    step (a tenth at 4/7, 5/7 and 6/7, as ALL-CNN was trained), constant. Or a function of the optimiser and the
-    number of steps that returns a scheduler, which is stepped after every batch."""
+    step (a tenth at 4/7, 5/7 and 6/7, as ALL-CNN was trained), constant.
+
+    Or a function of the optimiser and the number of steps that returns a scheduler, which is stepped after
+    every batch."""
     warmup_share: float = 0.25
     """Share of the run in which the learning rate rises (one-cycle, cosine)."""
     max_grad_norm: float | None = None
