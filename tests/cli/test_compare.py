@@ -93,4 +93,10 @@ def test_a_student_is_tested_on_the_data_of_its_teacher(capsys, runs):
     code, text, _ = run(capsys, "compare", *places, "--out", runs / "out")
     assert (code, "different data" in text) == (0, False)
     code, text, _ = run(capsys, "compare", *places, runs / "c", "--out", runs / "out")
+    assert "\n seed " in text
+    assert "\n teacher " not in text  # which only students have
+    run(capsys, "compare", runs / "d")
+    page = (runs / "d" / "report.html").read_text()
+    assert "Where there is none, they are the share" in page
+    assert "test error" not in page
     assert "e on mnist-12k, c on cifar10" in text

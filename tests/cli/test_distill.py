@@ -51,6 +51,7 @@ def test_a_fresh_network_from_the_supports_of_a_run(capsys, teacher, tmp_path):
     assert student(torch.zeros(2, *found.about.shape)).shape == (2, 4)
     config = tomllib.loads((out / "config.toml").read_text())
     assert (config["command"], config["optimizer"], config["examples"]) == ("distill", "muon", 60)
+    assert not {"epochs", "preprocess", "image_size"} & config.keys()
     # the student teaches in its turn, with its data
     options = ["--examples", 40, "--bits", 1, *QUICK]
     code, said, err = run(capsys, "distill", "--teacher", out, *options, "--out", tmp_path / "t")
@@ -109,6 +110,8 @@ def test_pictures_of_a_folder_without_labels(capsys, teacher, tmp_path):
     assert code == 0, err
     assert "24 images (no test set)" in words(said)
     assert "differs %" in words(said)
+    assert "against the teacher: error" in words(said)
+    assert "test error" not in words(said)
 
 
 def test_a_guide_is_written_once_and_trains_elsewhere(capsys, digits, teacher, tmp_path):
@@ -117,6 +120,7 @@ def test_a_guide_is_written_once_and_trains_elsewhere(capsys, digits, teacher, t
     code, said, _ = run(capsys, "guide", *options, "--out", file)
     assert code == 0
     assert "Guide of 40 images" in said
+    assert f"twostroke distill --guide {file} --data {digits} --out" in said
     code, _, err = run(capsys, "guide", *options, "--out", file)
     assert code == 2
     assert "is there already" in err
@@ -169,7 +173,9 @@ def test_images_of_something_else_teach_and_are_not_tested_on(capsys, teacher, t
         (["--teacher", "TEACHER", "--model", "resnet81"], "did you mean resnet18"),
         (["--teacher", "TEACHER", "--images", "x", "--labels"], "have no labels"),
         (["--teacher", "TEACHER", "--epochs", "3"], "leave --epochs out"),
-        (["--teacher", "TEACHER", "--prune", "1.5"], "prune"),
+        (["--teacher", "TEACHER", "--preprocess", "unit"], "leave --preprocess out"),
+        (["--teacher", "TEACHER", "--image-size", "8"], "leave --image-size out"),
+        (["--teacher", "TEACHER", "--split", "0.2"], "of --data folder:PATH"),
     ],
 )
 def test_slips_are_named_and_leave_nothing(capsys, teacher, tmp_path, options, message):
@@ -178,6 +184,31 @@ def test_slips_are_named_and_leave_nothing(capsys, teacher, tmp_path, options, m
     assert code == 2
     assert message in words(err)
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("places", 0),
+        ("width", 0),
+        ("prune", 1.0),
+        ("steps", 0),
+        ("weight", -1),
+        ("kd", "nan"),
+        ("kd", 0),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_any_work(capsys, tmp_path, option, value):
+    code, _, err = run(
+        capsys, "distill", "--teacher", "nobody", f"--{option}", value, "--out", tmp_path / "s"
+    )
+    assert (code, f"--{option}" in err) == (2, True)
+
+
+def test_what_is_refused_is_not_offered(capsys):
+    text = words(run(capsys, "distill", "--help")[1])
+    assert "--steps" in text
+    assert not any(name in text for name in ("--epochs", "--image-size", "--preprocess"))
 
 
 def test_a_stopped_run_goes_on(capsys, teacher, tmp_path, monkeypatch):

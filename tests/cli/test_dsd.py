@@ -197,6 +197,7 @@ def test_phases_of_given_weights():
     assert DsdConfig(weights="torchvision").plan(fresh=False).epochs == (0, 45, 45)
     kept = DsdConfig(weights="torchvision", epochs=(0, 1, 1)).plan(fresh=True)
     assert kept.epochs == (0, 1, 1)
+    assert DsdConfig().plan(examples=12).batch_size == 12
 
 
 def test_resume_takes_the_runs_options_and_checks_the_file(capsys, digits, tmp_path):

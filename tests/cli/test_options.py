@@ -111,6 +111,10 @@ def test_paths_of_data_are_told_in_full(tmp_path, monkeypatch):
     told = plain(train(*OUT, "--data", "folder:pictures", "--data-root", "root"))
     assert told["data"] == f"folder:{tmp_path / 'pictures'}"
     assert told["data_root"] == str(tmp_path / "root")
+    (tmp_path / "w.safetensors").touch()
+    assert plain(dsd(*OUT, "--weights", "w.safetensors"))["weights"] == f"{tmp_path}/w.safetensors"
+    (tmp_path / "timm").mkdir()  # the word means published weights
+    assert plain(train(*OUT, "--weights", "timm"))["weights"] == "timm"
     monkeypatch.chdir("/")
     assert plain(from_text(tmp_path, tomli_w.dumps(told))) == told
 
@@ -311,5 +315,5 @@ def test_resume_takes_options_that_may_change(kept):
 def test_resume_by_the_other_command_and_of_no_run(kept, tmp_path):
     with pytest.raises(SettingsError, match=r"holds a run of `twostroke train`: go on with it by"):
         dsd("--resume", kept)
-    with pytest.raises(RunFolderError, match=r"nowhere.*no such file"):
-        train("--resume", tmp_path / "nowhere")
+    with pytest.raises(RunFolderError, match=r"no run 'kep', did you mean 'kept'\?"):
+        train("--resume", tmp_path / "kep")

@@ -17,7 +17,9 @@ class Inner:
 
     depth: int = 0
     """How deep, in
-    (very) small steps."""
+    (very) small steps.
+
+    Or a function."""
 
 
 @dataclass
@@ -67,6 +69,7 @@ def test_lines_are_joined(capsys, monkeypatch, kind):
         assert "\nAnd no more.\n" in out
     if kind is not command:
         assert "How deep, in (very) small steps. (default" in out
+        assert "a function" not in out
 
 
 def test_options_that_take_a_name_say_which(capsys):

@@ -29,6 +29,9 @@ def test_saving_and_loading(tmp_path: Path, examples: int) -> None:
     assert again == support
     assert same_masks(again, masks)
     assert [p.name for p in tmp_path.iterdir()] == ["s.safetensors"]
+    (tmp_path / "plain").write_text("")
+    modes = [(tmp_path / name).stat().st_mode for name in ("s.safetensors", "plain")]
+    assert modes[0] == modes[1]
 
 
 def test_saving_a_part_and_a_shared_one(tmp_path: Path) -> None:
