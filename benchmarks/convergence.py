@@ -28,10 +28,12 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
 import torch
+import torch.nn.functional as F
 
 import twostroke as ts
 from common import first_examples, kept_cell, parser_of
@@ -47,6 +49,7 @@ def train(options, arm: Arm, data, choice: Choice, seed: int) -> dict:
         model,
         data,
         alternation=arm.alternation(choice.epochs),
+        loss=partial(F.cross_entropy, label_smoothing=arm.smoothing),
         optimizer=arm.optimizer,
         lr=choice.lr,
         weight_decay=choice.decay,
@@ -77,6 +80,7 @@ def settings_of(options, arm: Arm, data, choice: Choice) -> dict:
         "cpu_seconds": options.cpu_seconds,
         "optimizer": arm.optimizer,
         "alternation": repr(arm.alternation(choice.epochs)),
+        **({"smoothing": arm.smoothing} if arm.smoothing else {}),
     }
 
 

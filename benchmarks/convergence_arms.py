@@ -26,6 +26,7 @@ class Arm:
     warms: tuple[float, ...] = (0.25, 0.1)
     length: float | None = None  # 1, or that of `tuned_as`
     tuned_as: str | None = None  # take the choices of this arm instead of tuning
+    smoothing: float = 0.0  # of labels, in the loss that is trained on
 
 
 SHORT = 5 / 12
@@ -59,6 +60,11 @@ ARMS = {
     "muon shorter": Arm("muon", length=1 / 3, tuned_as="muon"),
     "muon + instance-wise": Arm("muon", late, tuned_as="muon"),
     "muon + batch-wise": Arm("muon", batch, tuned_as="muon"),
+    "muon at 0.57": Arm("muon", length=4 / 7, tuned_as="muon"),
+    "muon at 0.71": Arm("muon", length=5 / 7, tuned_as="muon"),
+    "sgd + smoothing": Arm(tuned_as="sgd", smoothing=0.2),
+    "muon + smoothing": Arm("muon", tuned_as="muon", smoothing=0.2),
+    "muon at 0.57 + smoothing": Arm("muon", length=4 / 7, tuned_as="muon", smoothing=0.2),
     "muon long": Arm("muon", length=1.0, tuned_as="muon"),
     "muon long + instance-wise": Arm("muon", late, length=1.0, tuned_as="muon"),
     "muon long + drift-limited": Arm("muon", drift_limited, length=1.0, tuned_as="muon"),

@@ -28,7 +28,7 @@ from ..errors import SettingsError
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _LEAST = 1e-7  # what a norm is divided by at least
 # numbers worked on together: what one pass over them wrote is still in the cache for the next
-_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 22
 
 Blocks = tuple[Tensor, ...]  # weights, gradient, momentum: (count, rows, columns) each
 
@@ -223,12 +223,11 @@ def _blocks(weights: Tensor, grad: Tensor, momentum: Tensor, most: int) -> Itera
 def _move(group: dict[str, Any], members: list[Blocks], scale: float) -> None:
     """Move weights, in blocks of one shape."""
     lr, momentum, steps = group["lr"], group["momentum"], group["steps"]
-    updates = []
-    for _, grad, kept in members:
+    counts = [len(grad) for _, grad, _ in members]
+    x = members[0][1].new_empty(sum(counts), *members[0][1].shape[1:])
+    for (_, grad, kept), update in zip(members, x.split(counts), strict=True):
         torch.add(grad, kept, alpha=momentum, out=kept)
-        updates.append(torch.add(grad, kept, alpha=momentum))  # Nesterov
-    x = torch.cat(updates) if len(updates) > 1 else updates[0]
-    counts = [len(update) for update in updates]
+        torch.add(grad, kept, alpha=momentum, out=update)  # Nesterov
     stays, size = 1 - lr * group["weight_decay"], -lr * scale
     if _by_gram(x, steps):
         parts = zip(members, _factor(x, steps).split(counts), x.split(counts), strict=True)

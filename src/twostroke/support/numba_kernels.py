@@ -250,7 +250,7 @@ def compiled(size: int) -> SimpleNamespace:
     def select(given):
         start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
         q, out, stride, units = pointer(given[1], one), pointer(given[3], one), given[4], given[5]
-        masks = carray(pointer(given[2], byte), (stop, stride))
+        masks = carray(pointer(given[2], byte), (stop, stride or (units + 7) // 8))
         before, after = carray(q, (stop * units,)), carray(out, (stop * units,))
         whole = units // 8
         for i in range(start, stop):
@@ -286,7 +286,7 @@ def compiled(size: int) -> SimpleNamespace:
         start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
         q, out, stride, width = pointer(given[1], one), pointer(given[3], one), given[5], given[6]
         units, shift, edge, off = given[7], integer(given[8]), integer(given[9]), integer(given[10])
-        masks = carray(pointer(given[2], byte), (stop, stride))
+        masks = carray(pointer(given[2], byte), (stop, stride or (units + 7) // 8))
         both = carray(pointer(given[4], byte), (stop, width))
         before, after = carray(q, (stop * units,)), carray(out, (stop * units,))
         whole = units // 8
@@ -315,7 +315,10 @@ def compiled(size: int) -> SimpleNamespace:
         start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
         q, out, stride = pointer(given[1], one), pointer(given[3], one), given[4]
         pixels, channels = given[5], given[6]
-        masks, size = carray(pointer(given[2], byte), (stop, stride)), stop * pixels * channels
+        masks, size = (
+            carray(pointer(given[2], byte), (stop, stride or (pixels * channels + 7) // 8)),
+            stop * pixels * channels,
+        )
         before, after = carray(q, (size,)), carray(out, (size,))
         turned = empty((channels + 7) & -8, np.uint8)
         words = turned.view(np.uint64)
@@ -378,7 +381,7 @@ def compiled(size: int) -> SimpleNamespace:
         q, out, stride, width = pointer(given[1], one), pointer(given[3], one), given[5], given[6]
         pixels, channels = given[7], given[8]
         shift, edge, off = integer(given[9]), integer(given[10]), integer(given[11])
-        masks = carray(pointer(given[2], byte), (stop, stride))
+        masks = carray(pointer(given[2], byte), (stop, stride or (pixels * channels + 7) // 8))
         both = carray(pointer(given[4], byte), (stop, width))
         size = stop * pixels * channels
         before, after = carray(q, (size,)), carray(out, (size,))
