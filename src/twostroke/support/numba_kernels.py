@@ -14,7 +14,6 @@ disk where numba's cache can be written.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -175,13 +174,19 @@ def mark_across(typing, q, at, shift, edge, off):
     return types.uint64(q, types.intp, q.dtype, q.dtype, q.dtype), code
 
 
-_kept: list[Any] = []  # compiled code lives as long
+_kept = []  # compiled code lives as long
 
 
-def _compiled(function: Callable[..., None]) -> Any:
-    made = numba.cfunc(types.void(types.CPointer(types.int64)), cache=True)(function)
-    _kept.append(made)
-    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(made.address)
+def _compiled(function):
+    """What gives the C function, and compiles it when it is asked for the first time."""
+
+    @lru_cache(maxsize=1)
+    def compiled():
+        made = numba.cfunc(types.void(types.CPointer(types.int64)), cache=True)(function)
+        _kept.append(made)
+        return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(made.address)
+
+    return compiled
 
 
 @lru_cache(maxsize=3)
