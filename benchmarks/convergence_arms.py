@@ -21,7 +21,7 @@ class Arm:
 
     optimizer: str = "sgd"
     alternation: Callable[[int], Alternation] = lambda epochs: Live()
-    lrs: tuple[float, ...] = (0.1, 0.2, 0.4)
+    lrs: tuple[float, ...] = (0.1, 0.2)
     decays: tuple[float, ...] = (5e-4, 2e-3, 5e-3)
     warms: tuple[float, ...] = (0.25, 0.1)
     length: float | None = None  # 1, or that of `tuned_as`
@@ -30,7 +30,7 @@ class Arm:
 
 
 SHORT = 5 / 12
-MUON_LRS = (0.02, 0.05, 0.1)
+MUON_LRS = (0.02, 0.05)
 MUON_DECAYS = (0.03, 0.1, 0.3)  # decoupled: a share of the weights, times the learning rate, a step
 OWN = {"lrs": (0.05,), "decays": (0.1, 0.3), "warms": (0.25,)}  # a small grid, which grows
 

@@ -68,7 +68,7 @@ def _run(kernel: Any, shares: int, q: Tensor, *given: int) -> None:
 
     `shares` is how many parts there are to share, of which each thread takes some in a row.
     """
-    openmp = _compiled().OPENMP
+    kernel, openmp = kernel(), _compiled().OPENMP
     numbers = (c_int64 * (2 + len(given)))(shares, q.data_ptr(), *given)
     threads = min(torch.get_num_threads(), shares, q.numel() // _GRAIN)
     if threads > 1 and openmp is not None:

@@ -14,7 +14,6 @@ disk where numba's cache can be written.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -175,13 +174,54 @@ def mark_across(typing, q, at, shift, edge, off):
     return types.uint64(q, types.intp, q.dtype, q.dtype, q.dtype), code
 
 
-_kept: list[Any] = []  # compiled code lives as long
+_kept = []  # compiled code lives as long
 
 
-def _compiled(function: Callable[..., None]) -> Any:
-    made = numba.cfunc(types.void(types.CPointer(types.int64)), cache=True)(function)
-    _kept.append(made)
-    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(made.address)
+def _compiled(function):
+    """What gives the C function, and compiles it when it is asked for the first time."""
+
+    @lru_cache(maxsize=1)
+    def compiled():
+        made = numba.cfunc(types.void(types.CPointer(types.int64)), cache=True)(function)
+        _kept.append(made)
+        return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(made.address)
+
+    return compiled
+
+
+@numba.njit
+def _share(parts):
+    """First part of this thread, and that after its last."""
+    return parts * _thread() // _threads(), parts * (_thread() + 1) // _threads()
+
+
+@numba.njit
+def _turn(row, turned, first, pixels, channels):
+    """Byte c of `turned` becomes the bits of the eight pixels from `first` on of channel c."""
+    last = (pixels * channels + 7) // 8 - 1
+    if pixels % 8 == 0:
+        for c in range(channels):
+            turned[c] = row[c * (pixels >> 3) + (first >> 3)]
+    else:
+        for c in range(channels):
+            u = c * pixels + first
+            pair = int(row[u >> 3]) | int(row[min((u >> 3) + 1, last)]) << 8
+            turned[c] = pair >> (u & 7) & 255
+
+
+@numba.njit
+def _turn_back(row, turned, first, pixels, channels):
+    """The reverse, into a row of zeros."""
+    if pixels % 8 == 0:
+        for c in range(channels):
+            row[c * (pixels >> 3) + (first >> 3)] = turned[c]
+    else:
+        for c in range(channels):
+            u = c * pixels + first
+            pair = int(turned[c]) << (u & 7)
+            row[u >> 3] |= pair & 255
+            if pair >> 8:
+                row[(u >> 3) + 1] |= pair >> 8
 
 
 @lru_cache(maxsize=3)
@@ -193,7 +233,7 @@ def energy(kind: str) -> Any:
     @_compiled
     def energy(given):
         # eights of units, of which each thread takes its share; q (rows, units), sums (units,), rows
-        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        start, stop = _share(given[0])
         q, sums, rows = pointer(given[1], like), pointer(given[2], zero), given[3]
         values = carray(sums, (8 * stop,))
         for first in range(start, stop, 512):  # their sums stay in the cache
@@ -218,7 +258,7 @@ def pack_mask():
     @_compiled
     def pack_mask(given):
         # rows, of which each thread takes its share; mask (rows, units), packed (rows, width), units, width
-        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        start, stop = _share(given[0])
         units, width = given[3], given[4]
         packed = carray(pointer(given[2], byte), (stop, width))
         whole = units // 8
@@ -248,7 +288,7 @@ def compiled(size: int) -> SimpleNamespace:
 
     @_compiled
     def select(given):
-        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        start, stop = _share(given[0])
         q, out, stride, units = pointer(given[1], one), pointer(given[3], one), given[4], given[5]
         masks = carray(pointer(given[2], byte), (stop, stride or (units + 7) // 8))
         before, after = carray(q, (stop * units,)), carray(out, (stop * units,))
@@ -264,7 +304,7 @@ def compiled(size: int) -> SimpleNamespace:
 
     @_compiled
     def pack(given):
-        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        start, stop = _share(given[0])
         q, stride, units = pointer(given[1], one), given[3], given[4]
         masks, values = carray(pointer(given[2], byte), (stop, stride)), carray(q, (stop * units,))
         shift, edge, off = integer(given[5]), integer(given[6]), integer(given[7])
@@ -283,7 +323,7 @@ def compiled(size: int) -> SimpleNamespace:
     # `both` becomes where ReLU's own rule and `packed` say on, and `out` what that leaves of `q`
     @_compiled
     def gate(given):
-        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        start, stop = _share(given[0])
         q, out, stride, width = pointer(given[1], one), pointer(given[3], one), given[5], given[6]
         units, shift, edge, off = given[7], integer(given[8]), integer(given[9]), integer(given[10])
         masks = carray(pointer(given[2], byte), (stop, stride or (units + 7) // 8))
@@ -312,28 +352,18 @@ def compiled(size: int) -> SimpleNamespace:
 
     @_compiled
     def select_last(given):
-        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        start, stop = _share(given[0])
         q, out, stride = pointer(given[1], one), pointer(given[3], one), given[4]
         pixels, channels = given[5], given[6]
-        masks, size = (
-            carray(pointer(given[2], byte), (stop, stride or (pixels * channels + 7) // 8)),
-            stop * pixels * channels,
-        )
+        size = stop * pixels * channels
+        masks = carray(pointer(given[2], byte), (stop, stride or (pixels * channels + 7) // 8))
         before, after = carray(q, (size,)), carray(out, (size,))
         turned = empty((channels + 7) & -8, np.uint8)
         words = turned.view(np.uint64)
-        last = (pixels * channels + 7) // 8 - 1
         for i in range(start, stop):
             row = masks[i if stride else 0]
             for first in range(0, pixels, 8):
-                if pixels % 8 == 0:
-                    for c in range(channels):
-                        turned[c] = row[c * (pixels >> 3) + (first >> 3)]
-                else:
-                    for c in range(channels):
-                        u = c * pixels + first
-                        pair = int(row[u >> 3]) | int(row[min((u >> 3) + 1, last)]) << 8
-                        turned[c] = pair >> (u & 7) & 255
+                _turn(row, turned, first, pixels, channels)
                 for k in range(min(8, pixels - first)):
                     at = (i * pixels + first + k) * channels
                     for c in range(channels >> 3):
@@ -343,7 +373,7 @@ def compiled(size: int) -> SimpleNamespace:
 
     @_compiled
     def pack_last(given):
-        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        start, stop = _share(given[0])
         q, stride, pixels, channels = pointer(given[1], one), given[3], given[4], given[5]
         # `packed` comes as zeros
         masks = carray(pointer(given[2], byte), (stop, stride))
@@ -363,21 +393,12 @@ def compiled(size: int) -> SimpleNamespace:
                         value = values[at + c]
                         on = (integer(value - shift) > edge) & (value != off)
                         turned[c] |= np.uint8(int(on) << k)
-                if pixels % 8 == 0:
-                    for c in range(channels):
-                        row[c * (pixels >> 3) + (first >> 3)] = turned[c]
-                else:
-                    for c in range(channels):
-                        u = c * pixels + first
-                        pair = int(turned[c]) << (u & 7)
-                        row[u >> 3] |= pair & 255
-                        if pair >> 8:
-                            row[(u >> 3) + 1] |= pair >> 8
+                _turn_back(row, turned, first, pixels, channels)
 
     @_compiled
     def gate_last(given):
         # `both` comes as zeros
-        start, stop = given[0] * _thread() // _threads(), given[0] * (_thread() + 1) // _threads()
+        start, stop = _share(given[0])
         q, out, stride, width = pointer(given[1], one), pointer(given[3], one), given[5], given[6]
         pixels, channels = given[7], given[8]
         shift, edge, off = integer(given[9]), integer(given[10]), integer(given[11])
@@ -388,18 +409,10 @@ def compiled(size: int) -> SimpleNamespace:
         turned, kept = empty((channels + 7) & -8, np.uint8), empty((channels + 7) & -8, np.uint8)
         words, kept_words = turned.view(np.uint64), kept.view(np.uint64)
         lowest = np.uint64(0x0101010101010101)
-        last = (pixels * channels + 7) // 8 - 1
         for i in range(start, stop):
             row, result = masks[i if stride else 0], both[i]
             for first in range(0, pixels, 8):
-                if pixels % 8 == 0:
-                    for c in range(channels):
-                        turned[c] = row[c * (pixels >> 3) + (first >> 3)]
-                else:
-                    for c in range(channels):
-                        u = c * pixels + first
-                        pair = int(row[u >> 3]) | int(row[min((u >> 3) + 1, last)]) << 8
-                        turned[c] = pair >> (u & 7) & 255
+                _turn(row, turned, first, pixels, channels)
                 kept_words[:] = 0
                 for k in range(min(8, pixels - first)):
                     at = (i * pixels + first + k) * channels
@@ -414,16 +427,7 @@ def compiled(size: int) -> SimpleNamespace:
                         bit = int(own) & (int(turned[c]) >> k)
                         kept[c] |= np.uint8(bit << k)
                         after[at + c] = value & -integer(bit)
-                if pixels % 8 == 0:
-                    for c in range(channels):
-                        result[c * (pixels >> 3) + (first >> 3)] = kept[c]
-                else:
-                    for c in range(channels):
-                        u = c * pixels + first
-                        pair = int(kept[c]) << (u & 7)
-                        result[u >> 3] |= pair & 255
-                        if pair >> 8:
-                            result[(u >> 3) + 1] |= pair >> 8
+                _turn_back(result, kept, first, pixels, channels)
 
     return SimpleNamespace(
         select=select,
