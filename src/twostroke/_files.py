@@ -24,10 +24,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     partial = beside(path)
     try:
-        partial.touch()
-        mode = (
-            partial.stat().st_mode
-        )  # as the umask has it; safetensors writes files for their owner alone
+        partial.touch()  # with the mode that the umask gives; safetensors writes files for their owner alone
+        mode = partial.stat().st_mode
         yield partial
         partial.chmod(mode)
         put(partial, path)
