@@ -136,6 +136,27 @@ def test_select_is_what_the_reference_gives(
 
 
 @drawn
+@given(
+    shapes(),
+    st.integers(0, 2**20),
+    st.sampled_from(DTYPES),
+    st.sampled_from(LAYOUTS),
+    st.booleans(),
+    st.booleans(),
+)
+def test_gate_is_select_under_both_masks(
+    shape: tuple[int, ...], seed: int, dtype: torch.dtype, layout: str, shared: bool, closed: bool
+) -> None:
+    q = laid_out(awkward(shape, dtype, seed), layout)
+    one = (1, *shape[1:]) if shared else shape
+    mask = torch.rand(one, generator=torch.Generator().manual_seed(seed + 1)) < 0.5
+    both = bits.relu_on(q, closed=closed) & mask
+    z, packed = bits.gate(q, bits.pack(mask), closed=closed)
+    assert bits_equal(z, bits.reference_select(q, both))
+    assert torch.equal(packed, bits.reference_pack(both))
+
+
+@drawn
 @given(shapes(), st.integers(0, 2**20), st.sampled_from(DTYPES), st.sampled_from([0.0, 0.2]))
 def test_select_into_q_itself(
     shape: tuple[int, ...], seed: int, dtype: torch.dtype, slope: float
