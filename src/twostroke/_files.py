@@ -27,7 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.touch()  # with the mode that the umask gives; safetensors writes files for their owner alone
         mode = partial.stat().st_mode
         yield partial
-        partial.chmod(mode)
+        if partial.stat().st_mode != mode:
+            partial.chmod(mode)
         put(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ def ways(request):
         pytest.importorskip("numba", reason="the fused kernels need numba")
         yield
     else:
-        with mock.patch.object(kernels, "_compiled", return_value=None):
+        with mock.patch.object(kernels, "_module", return_value=None):
             yield
 
 

@@ -1,3 +1,4 @@
+import ctypes
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
@@ -87,9 +88,38 @@ def test_energies_are_sums_of_squares(shape, dtype, seed, last, threads):
     assert energy.stride() == expected.stride()
 
 
+def test_results_are_beside_the_tensor_whatever_the_default_device():
+    q = torch.randn(3, 5, 7)
+    with torch.device("meta"):
+        packed = kernels.pack(q, closed=False)
+        both = kernels.gate(q, packed, torch.empty_like(q), closed=False)
+        masks = kernels.pack_mask(q > 0)
+    assert torch.equal(packed, both)
+    assert torch.equal(packed, masks)
+    assert torch.equal(packed, bits.reference_pack(q > 0))
+
+
+def test_a_small_kernel_on_a_thread_of_somebody_elses_team():
+    openmp = kernels._module().OPENMP
+    if openmp is None:
+        pytest.skip("PyTorch's OpenMP functions have no names here")
+    q = torch.randn(8, 5, 7)
+    mask = torch.rand_like(q) < 0.5
+    packed, found = bits.pack(mask), []
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    def region(_):
+        found.append(kernels.select(q, packed, torch.empty_like(q)))
+
+    openmp.GOMP_parallel(region, None, 2, 0)
+    assert found
+    for z in found:
+        assert torch.equal(z, torch.where(mask, q, 0.0))
+
+
 def test_without_openmp_one_thread_does_the_work(monkeypatch):
     monkeypatch.setattr(kernels, "_GRAIN", 1)
-    monkeypatch.setattr(kernels._compiled(), "OPENMP", None)
+    monkeypatch.setattr(kernels._module(), "OPENMP", None)
     q = torch.randn(6, 5, 7)
     assert torch.equal(kernels.pack(q, closed=False), bits.reference_pack(q > 0))
 
@@ -103,15 +133,15 @@ def test_what_they_do_not_serve():
     assert not kernels.serves(q[:0])
     assert not kernels.serves(torch.nn.Parameter(q))
     assert not kernels.serves(q.to("meta"))
-    with mock.patch.object(kernels, "_compiled", return_value=None):
+    with mock.patch.object(kernels, "_module", return_value=None):
         assert not kernels.serves(q)
 
 
 def test_a_variable_switches_them_off(monkeypatch):
     monkeypatch.setenv("TWOSTROKE_KERNELS", "0")
-    assert kernels._compiled.__wrapped__() is None
+    assert kernels._module.__wrapped__() is None
     monkeypatch.delenv("TWOSTROKE_KERNELS")
-    assert kernels._compiled.__wrapped__() is not None
+    assert kernels._module.__wrapped__() is not None
 
 
 def test_several_threads_at_once():

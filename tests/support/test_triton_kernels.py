@@ -54,7 +54,7 @@ def kernels_run() -> Iterator[None]:
             mock.patch.object(gpu, "_compiled", return_value=interpreted),
             mock.patch.object(gpu, "_placed", lambda t: t.device.type == "cpu"),
             mock.patch.object(gpu, "_BYTES", 16),
-            mock.patch.object(kernels, "_compiled", return_value=None),
+            mock.patch.object(kernels, "_module", return_value=None),
         ):
             yield
 

@@ -94,7 +94,7 @@ def _shared(configs: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[st
     from .options import names
 
     commands = {config.get("command", "train") for config in configs.values()}
-    if len(commands) == 1 or not all(name in COMMANDS for name in commands):
+    if len(commands) == 1 or not all(n in COMMANDS and COMMANDS[n].config for n in commands):
         return configs
     both = set.intersection(*(names(COMMANDS[name].options()) for name in commands))
     return {

@@ -29,8 +29,9 @@ class Command(NamedTuple):
     config: str | None = None
 
     def options(self) -> Any:
-        """The dataclass of its options."""
-        return getattr(import_module(f".{self.module}", __package__), self.config or "")
+        """The dataclass of its options; not for a command without one."""
+        assert self.config is not None
+        return getattr(import_module(f".{self.module}", __package__), self.config)
 
 
 COMMANDS = {

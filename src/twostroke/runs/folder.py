@@ -96,7 +96,7 @@ class RunFolder:
         """Raise `RunFolderError` where there is no run in the folder; it names those beside it."""
         if not self.config_file.exists():
             beside = sorted(file.parent.name for file in self.path.parent.glob("*/config.toml"))
-            raise RunFolderError(f"{self.path}: {unknown('run', self.path.name, beside)}")
+            raise RunFolderError(f"{self.path}: {unknown('run', self.path.resolve().name, beside)}")
 
     def _has_an_epoch(self) -> bool:
         """Whether an epoch was completed, in any part of the run."""

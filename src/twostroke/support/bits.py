@@ -70,7 +70,7 @@ def pack_where(
     if q.device.type != "cpu" or units % 8 or not q.is_contiguous():
         return pack(compare(q))
     values = q.view(-1)
-    packed = torch.empty(values.numel() // 8, dtype=torch.uint8)
+    packed = torch.empty(values.numel() // 8, dtype=torch.uint8, device=q.device)
     for start in range(0, values.numel(), 16 * _CHUNK):
         words = compare(values[start : start + 16 * _CHUNK]).view(torch.uint8).view(torch.int64)
         words.mul_(_GATHER).bitwise_right_shift_(56)

@@ -21,15 +21,15 @@ from torch import Tensor
 
 from .layouts import INFINITIES, fusable, kernels_wanted, plain
 
-# units for which PyTorch's own operations take a thread
+# as PyTorch has it: each of its threads gets so many units at least
 _GRAIN = 1 << 15
-# units that a thread of ours must have for it to be worth waking
-_SHARE = 1 << 20
+# units that a thread of our own must have for it to be worth waking
+_SHARE = 1 << 18
 
 
 @lru_cache(maxsize=1)
-def _compiled() -> Any:
-    """The kernels, or None without numba or where TWOSTROKE_KERNELS=0 switches them off."""
+def _module() -> Any:
+    """The kernels' module, or None without numba or where TWOSTROKE_KERNELS=0 switches them off."""
     if not kernels_wanted():
         return None
     try:
@@ -44,9 +44,9 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="twostroke-kernels")
 
 
-def split(work: int, rows: int, kernel: Callable[[slice], object]) -> None:
-    """Run a kernel on shares of the rows, one of them in this thread; `work` is that of a row, in units."""
-    shares = min(torch.get_num_threads(), rows, max(1, work * rows // _SHARE))
+def split(units: int, rows: int, kernel: Callable[[slice], object]) -> None:
+    """Run a kernel on shares of the rows, one of them in this thread; `units` are those of a row."""
+    shares = min(torch.get_num_threads(), rows, max(1, units * rows // _SHARE))
     if shares == 1:
         kernel(slice(0, rows))
         return
@@ -60,19 +60,22 @@ def split(work: int, rows: int, kernel: Callable[[slice], object]) -> None:
 
 def serves(q: Tensor) -> bool:
     """Whether the kernels take this tensor: plain, contiguous or channels-last, floating, on the CPU."""
-    return q.is_cpu and fusable(q) and _compiled() is not None
+    return q.is_cpu and fusable(q) and _module() is not None
 
 
 def _run(kernel: Any, shares: int, q: Tensor, *given: int) -> None:
     """Run a kernel on `q`, on several of PyTorch's threads where there is work for them.
 
-    `shares` is how many parts there are to share, of which each thread takes some in a row.
+    `shares` is how many parts there are to share, of which each thread takes some in a row. As PyTorch's own
+    operations of this size, it would wait for ever in a process forked from one that has used threads.
     """
-    kernel, openmp = kernel(), _compiled().OPENMP
-    numbers = (c_int64 * (2 + len(given)))(shares, q.data_ptr(), *given)
-    threads = min(torch.get_num_threads(), shares, q.numel() // _GRAIN)
-    if threads > 1 and openmp is not None:
-        openmp.GOMP_parallel(kernel, numbers, threads, 0)
+    kernel, openmp = kernel(), _module().OPENMP
+    every = torch.get_num_threads()
+    threads = max(1, min(every, shares, q.numel() // _GRAIN)) if openmp is not None else 1
+    numbers = (c_int64 * (3 + len(given)))(shares, threads, q.data_ptr(), *given)
+    if threads > 1:
+        # a team of another size than PyTorch's would end its threads, and begin them again at its next turn
+        openmp.GOMP_parallel(kernel, numbers, every, 0)
     else:
         kernel(numbers)
 
@@ -102,7 +105,7 @@ def _rule(q: Tensor, closed: bool) -> tuple[int, int, int]:
 def _room_for_bits(q: Tensor) -> Tensor:
     # channels of a channels-last tensor may share a byte, to which each adds its bits
     room = torch.empty if q.is_contiguous() else torch.zeros
-    return room(len(q), (q.numel() // len(q) + 7) // 8, dtype=torch.uint8)
+    return room(len(q), (q.numel() // len(q) + 7) // 8, dtype=torch.uint8, device="cpu")
 
 
 def select(
@@ -113,7 +116,7 @@ def select(
     """`q` where a bit is on, +0 where it is off; the same as `bits.reference_select`."""
     if packed.stride(1) != 1:
         packed = packed.contiguous()
-    kernels, extent = _compiled().compiled(q.element_size()), _extent(q)
+    kernels, extent = _module().compiled(q.element_size()), _extent(q)
     kernel = kernels.select if len(extent) == 1 else kernels.select_last
     _run(kernel, len(q), q, packed.data_ptr(), out.data_ptr(), _stride(q, packed), *extent)
     return out
@@ -125,7 +128,7 @@ def pack(
     closed: bool,  # zeros are on
 ) -> Tensor:  # (rows, ⌈units / 8⌉) uint8
     """`bits.pack` of ReLU's own rule: on unless `q <= 0` (`q < 0` if closed), so on where undefined."""
-    kernels, extent = _compiled().compiled(q.element_size()), _extent(q)
+    kernels, extent = _module().compiled(q.element_size()), _extent(q)
     kernel = kernels.pack if len(extent) == 1 else kernels.pack_last
     packed = _room_for_bits(q)
     _run(kernel, len(q), q, packed.data_ptr(), packed.shape[1], *extent, *_rule(q, closed))
@@ -142,7 +145,7 @@ def gate(
     """`out = select(q, both, out)`, of `both = pack(q) & packed`, which it returns; reads `q` once."""
     if packed.stride(1) != 1:
         packed = packed.contiguous()
-    kernels, extent = _compiled().compiled(q.element_size()), _extent(q)
+    kernels, extent = _module().compiled(q.element_size()), _extent(q)
     kernel = kernels.gate if len(extent) == 1 else kernels.gate_last
     both = _room_for_bits(q)
     places = packed.data_ptr(), out.data_ptr(), both.data_ptr()
@@ -154,7 +157,7 @@ def gate(
 def packs(mask: Tensor) -> bool:
     """Whether `pack_mask` takes this tensor: plain, contiguous, truth values on the CPU."""
     fit = mask.is_cpu and mask.dtype == torch.bool and mask.is_contiguous() and mask.numel() > 0
-    return fit and plain(mask) and _compiled() is not None
+    return fit and plain(mask) and _module() is not None
 
 
 def pack_mask(
@@ -162,8 +165,8 @@ def pack_mask(
 ) -> Tensor:  # (rows, ⌈units / 8⌉) uint8
     """The same as `bits.reference_pack`."""
     rows, units = len(mask), mask.numel() // len(mask)
-    packed = torch.empty(rows, (units + 7) // 8, dtype=torch.uint8)
-    kernel = _compiled().pack_mask()
+    packed = torch.empty(rows, (units + 7) // 8, dtype=torch.uint8, device="cpu")
+    kernel = _module().pack_mask()
     _run(kernel, rows, mask, packed.data_ptr(), units, packed.shape[1])
     return packed
 
@@ -176,8 +179,8 @@ def adds_up(q: Tensor) -> bool:
 def energy(
     q: Tensor,  # (rows, ...) that it `adds_up`
 ) -> Tensor:  # (1, ...) in single precision at least, laid out as q
-    """`Σ q²` over the rows, one after another."""
+    """`Σ q²` over the rows, one after another; each square is rounded before it is added."""
     sums = torch.empty_like(q[:1], dtype=torch.promote_types(q.dtype, torch.float32))
-    kernel = _compiled().energy(str(q.dtype).removeprefix("torch."))
+    kernel = _module().energy(str(q.dtype).removeprefix("torch."))
     _run(kernel, sums.numel() // 8, q, sums.data_ptr(), len(q))
     return sums

@@ -25,7 +25,8 @@ def channels_last(q: Tensor) -> torch.memory_format | None:
 def plain(t: Tensor) -> bool:
     """Whether `t` has memory of its own: no subclass, not within `torch.func`, no symbol of zeros."""
     return (
-        type(t) is Tensor
+        not torch.compiler.is_compiling()
+        and type(t) is Tensor
         and not torch._C._functorch.is_functorch_wrapped_tensor(t)
         and not t._is_zerotensor()
     )

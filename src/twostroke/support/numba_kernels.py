@@ -25,33 +25,39 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 
-@numba.cfunc(types.int32())
-def _zero():
-    return 0
-
-
-@numba.cfunc(types.int32())
-def _one():
-    return 1
-
-
 def _openmp():
-    """PyTorch's OpenMP library and its two functions, or None and those of a single thread."""
+    """PyTorch's OpenMP library, or None where its functions have no GNU names."""
     try:
         library = ctypes.CDLL(None)  # what PyTorch has loaded for all
         library.GOMP_parallel.argtypes = [*[ctypes.c_void_p] * 2, *[ctypes.c_uint] * 2]
         library.GOMP_parallel.restype = None
-        calls = [library.omp_get_thread_num, library.omp_get_num_threads]
-        return library, [ctypes.cast(call, ctypes.c_void_p).value for call in calls]
+        for name in ("omp_get_thread_num", "omp_get_num_threads"):
+            address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+            binding.add_symbol(f"twostroke_{name}", address)
+        return library
     except (AttributeError, OSError, TypeError):
-        return None, [_zero.address, _one.address]
+        return None
 
 
-OPENMP, (_number, _count) = _openmp()
-binding.add_symbol("twostroke_thread", _number)
-binding.add_symbol("twostroke_threads", _count)
-_thread = types.ExternalFunction("twostroke_thread", types.int32())  # number of this thread
-_threads = types.ExternalFunction("twostroke_threads", types.int32())  # that are at work
+OPENMP = _openmp()
+_thread = types.ExternalFunction("twostroke_omp_get_thread_num", types.int32())
+_threads = types.ExternalFunction("twostroke_omp_get_num_threads", types.int32())
+
+
+def _share(parts, wanted):
+    """First part of this thread, of so many that are wanted, and the one after its last."""
+    if wanted == 1:  # this thread may be one of a team that has nothing to do with us
+        return 0, parts
+    threads = min(wanted, _threads())
+    me = min(_thread(), threads)  # of those that are too many, each has nothing
+    return parts * me // threads, parts * min(me + 1, threads) // threads
+
+
+def _whole(parts, wanted):
+    return 0, parts
+
+
+_share = numba.njit(_share if OPENMP is not None else _whole)
 
 _BIT, _BYTE, _WORD = ir.IntType(1), ir.IntType(8), ir.IntType(64)
 
@@ -100,6 +106,17 @@ def pointer(typing, address, like):
         return builder.inttoptr(given[0], context.get_value_type(signature.return_type))
 
     return types.CPointer(like)(types.int64, like), code
+
+
+@intrinsic
+def word_at(typing, address):
+    """Eight bytes from an address on, which need not be a multiple of eight."""
+
+    def code(context, builder, signature, given):
+        place = builder.inttoptr(given[0], _WORD.as_pointer())
+        return builder.load(place, align=1)
+
+    return types.uint64(types.int64), code
 
 
 def _squares(builder: Any, values: Any, wide: ir.Type) -> Any:
@@ -177,7 +194,7 @@ def mark_across(typing, q, at, shift, edge, off):
 _kept = []  # compiled code lives as long
 
 
-def _compiled(function):
+def _later(function):
     """What gives the C function, and compiles it when it is asked for the first time."""
 
     @lru_cache(maxsize=1)
@@ -187,12 +204,6 @@ def _compiled(function):
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(made.address)
 
     return compiled
-
-
-@numba.njit
-def _share(parts):
-    """First part of this thread, and that after its last."""
-    return parts * _thread() // _threads(), parts * (_thread() + 1) // _threads()
 
 
 @numba.njit
@@ -230,11 +241,11 @@ def energy(kind: str) -> Any:
     zero = np.float64(0) if kind == "float64" else np.float32(0)
     like = np.int16(0) if kind == "bfloat16" else zero
 
-    @_compiled
+    @_later
     def energy(given):
-        # eights of units, of which each thread takes its share; q (rows, units), sums (units,), rows
-        start, stop = _share(given[0])
-        q, sums, rows = pointer(given[1], like), pointer(given[2], zero), given[3]
+        # eights of units, threads; q (rows, units), sums (units,), rows
+        start, stop = _share(given[0], given[1])
+        q, sums, rows = pointer(given[2], like), pointer(given[3], zero), given[4]
         values = carray(sums, (8 * stop,))
         for first in range(start, stop, 512):  # their sums stay in the cache
             end = min(first + 512, stop)
@@ -251,22 +262,21 @@ def energy(kind: str) -> Any:
 @lru_cache(maxsize=1)
 def pack_mask():
     """The kernel that packs truth values, a byte each."""
-    byte, word = np.uint8(0), np.uint64(0)
+    byte = np.uint8(0)
     # eight 0/1 bytes of a little-endian word, times this, leave their bits in the topmost byte
     gather, top = np.uint64(0x0102040810204080), np.uint64(56)
 
-    @_compiled
+    @_later
     def pack_mask(given):
-        # rows, of which each thread takes its share; mask (rows, units), packed (rows, width), units, width
-        start, stop = _share(given[0])
-        units, width = given[3], given[4]
-        packed = carray(pointer(given[2], byte), (stop, width))
+        # rows, threads; mask (rows, units), packed (rows, width), units, width
+        start, stop = _share(given[0], given[1])
+        units, width = given[4], given[5]
+        packed = carray(pointer(given[3], byte), (stop, width))
         whole = units // 8
         for i in range(start, stop):
-            row = given[1] + i * units
-            words = carray(pointer(row, word), (whole,))
+            row = given[2] + i * units
             for j in range(whole):
-                packed[i, j] = words[j] * gather >> top
+                packed[i, j] = word_at(row + 8 * j) * gather >> top
             if whole < width:
                 rest, bits = carray(pointer(row + 8 * whole, byte), (8,)), 0
                 for k in range(units - 8 * whole):
@@ -283,14 +293,14 @@ def compiled(size: int) -> SimpleNamespace:
     integer = getattr(np, f"int{8 * size}")
     one, byte = integer(1), np.uint8(0)
 
-    # `given` begins with the number of rows, of which each thread takes its share. `stride` is bytes from
-    # row to row of `packed`, 0 where all rows have the first one's masks
+    # `given` begins with the number of rows, and of threads that share them. `stride` is bytes from row to
+    # row of `packed`, 0 where all rows have the first one's masks
 
-    @_compiled
+    @_later
     def select(given):
-        start, stop = _share(given[0])
-        q, out, stride, units = pointer(given[1], one), pointer(given[3], one), given[4], given[5]
-        masks = carray(pointer(given[2], byte), (stop, stride or (units + 7) // 8))
+        start, stop = _share(given[0], given[1])
+        q, out, stride, units = pointer(given[2], one), pointer(given[4], one), given[5], given[6]
+        masks = carray(pointer(given[3], byte), (stop, stride or (units + 7) // 8))
         before, after = carray(q, (stop * units,)), carray(out, (stop * units,))
         whole = units // 8
         for i in range(start, stop):
@@ -302,12 +312,12 @@ def compiled(size: int) -> SimpleNamespace:
                 # minus one is all ones
                 after[first + u] = before[first + u] & -((one * row[whole] >> (u & 7)) & one)
 
-    @_compiled
+    @_later
     def pack(given):
-        start, stop = _share(given[0])
-        q, stride, units = pointer(given[1], one), given[3], given[4]
-        masks, values = carray(pointer(given[2], byte), (stop, stride)), carray(q, (stop * units,))
-        shift, edge, off = integer(given[5]), integer(given[6]), integer(given[7])
+        start, stop = _share(given[0], given[1])
+        q, stride, units = pointer(given[2], one), given[4], given[5]
+        masks, values = carray(pointer(given[3], byte), (stop, stride)), carray(q, (stop * units,))
+        shift, edge, off = integer(given[6]), integer(given[7]), integer(given[8])
         whole = units // 8
         for i in range(start, stop):
             first = i * units
@@ -321,13 +331,18 @@ def compiled(size: int) -> SimpleNamespace:
                 masks[i, whole] = bits
 
     # `both` becomes where ReLU's own rule and `packed` say on, and `out` what that leaves of `q`
-    @_compiled
+    @_later
     def gate(given):
-        start, stop = _share(given[0])
-        q, out, stride, width = pointer(given[1], one), pointer(given[3], one), given[5], given[6]
-        units, shift, edge, off = given[7], integer(given[8]), integer(given[9]), integer(given[10])
-        masks = carray(pointer(given[2], byte), (stop, stride or (units + 7) // 8))
-        both = carray(pointer(given[4], byte), (stop, width))
+        start, stop = _share(given[0], given[1])
+        q, out, stride, width = pointer(given[2], one), pointer(given[4], one), given[6], given[7]
+        units, shift, edge, off = (
+            given[8],
+            integer(given[9]),
+            integer(given[10]),
+            integer(given[11]),
+        )
+        masks = carray(pointer(given[3], byte), (stop, stride or (units + 7) // 8))
+        both = carray(pointer(given[5], byte), (stop, width))
         before, after = carray(q, (stop * units,)), carray(out, (stop * units,))
         whole = units // 8
         for i in range(start, stop):
@@ -350,13 +365,13 @@ def compiled(size: int) -> SimpleNamespace:
     # channels last: q, out (rows, pixels, channels); unit `c * pixels + p` is pixel p of channel c. Byte c of
     # `turned` has the bits of eight pixels of channel c, and `words` are eight such bytes each
 
-    @_compiled
+    @_later
     def select_last(given):
-        start, stop = _share(given[0])
-        q, out, stride = pointer(given[1], one), pointer(given[3], one), given[4]
-        pixels, channels = given[5], given[6]
+        start, stop = _share(given[0], given[1])
+        q, out, stride = pointer(given[2], one), pointer(given[4], one), given[5]
+        pixels, channels = given[6], given[7]
         size = stop * pixels * channels
-        masks = carray(pointer(given[2], byte), (stop, stride or (pixels * channels + 7) // 8))
+        masks = carray(pointer(given[3], byte), (stop, stride or (pixels * channels + 7) // 8))
         before, after = carray(q, (size,)), carray(out, (size,))
         turned = empty((channels + 7) & -8, np.uint8)
         words = turned.view(np.uint64)
@@ -371,16 +386,16 @@ def compiled(size: int) -> SimpleNamespace:
                     for c in range(channels & -8, channels):
                         after[at + c] = before[at + c] & -((one * turned[c] >> k) & one)
 
-    @_compiled
+    @_later
     def pack_last(given):
-        start, stop = _share(given[0])
-        q, stride, pixels, channels = pointer(given[1], one), given[3], given[4], given[5]
+        start, stop = _share(given[0], given[1])
+        q, stride, pixels, channels = pointer(given[2], one), given[4], given[5], given[6]
         # `packed` comes as zeros
-        masks = carray(pointer(given[2], byte), (stop, stride))
+        masks = carray(pointer(given[3], byte), (stop, stride))
         values = carray(q, (stop * pixels * channels,))
         turned = empty((channels + 7) & -8, np.uint8)
         words = turned.view(np.uint64)
-        shift, edge, off = integer(given[6]), integer(given[7]), integer(given[8])
+        shift, edge, off = integer(given[7]), integer(given[8]), integer(given[9])
         for i in range(start, stop):
             row = masks[i]
             for first in range(0, pixels, 8):
@@ -395,15 +410,15 @@ def compiled(size: int) -> SimpleNamespace:
                         turned[c] |= np.uint8(int(on) << k)
                 _turn_back(row, turned, first, pixels, channels)
 
-    @_compiled
+    @_later
     def gate_last(given):
         # `both` comes as zeros
-        start, stop = _share(given[0])
-        q, out, stride, width = pointer(given[1], one), pointer(given[3], one), given[5], given[6]
-        pixels, channels = given[7], given[8]
-        shift, edge, off = integer(given[9]), integer(given[10]), integer(given[11])
-        masks = carray(pointer(given[2], byte), (stop, stride or (pixels * channels + 7) // 8))
-        both = carray(pointer(given[4], byte), (stop, width))
+        start, stop = _share(given[0], given[1])
+        q, out, stride, width = pointer(given[2], one), pointer(given[4], one), given[6], given[7]
+        pixels, channels = given[8], given[9]
+        shift, edge, off = integer(given[10]), integer(given[11]), integer(given[12])
+        masks = carray(pointer(given[3], byte), (stop, stride or (pixels * channels + 7) // 8))
+        both = carray(pointer(given[5], byte), (stop, width))
         size = stop * pixels * channels
         before, after = carray(q, (size,)), carray(out, (size,))
         turned, kept = empty((channels + 7) & -8, np.uint8), empty((channels + 7) & -8, np.uint8)

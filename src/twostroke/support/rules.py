@@ -92,7 +92,10 @@ def _keep_share(
 
 
 def _energy(q: Tensor) -> Tensor:  # (batch, ...) to (1, ...)
-    """`Σₙ qₙ²`, in single precision at least and without a tensor of squares."""
+    """`Σₙ qₙ²`, in single precision at least and without a tensor of squares.
+
+    Its last digit may depend on the device, and on whether the kernels are there.
+    """
     precise = torch.promote_types(q.dtype, torch.float32)
     if kernels.adds_up(q):
         return kernels.energy(q)

@@ -104,7 +104,6 @@ class _Gated(Function):
         return z
 
     backward = staticmethod(_Held.backward)
-    jvp = staticmethod(_Held.jvp)
 
 
 def _set_up(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -34,8 +34,11 @@ class Relu(Activation):
         return select(self.q, planes[0], inplace=self.inplace)
 
     def gated(self, planes: Sequence[Tensor]) -> Any:
-        # one mask instead of two passes: m ∘ max(q, 0) is q where both are on
-        return gate(self.q, planes[0], closed=self.closed, inplace=self.inplace)
+        # m ∘ max(q, 0) is q where both masks are on
+        if type(self) is Relu:
+            return gate(self.q, planes[0], closed=self.closed, inplace=self.inplace)
+        (own,) = self.own_packed()
+        return select(self.q, own & planes[0], inplace=self.inplace)
 
 
 register(Relu, *called("relu"))

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
 from .. import bits
 from ..hard_threshold import as_channels, hard_threshold, wide
-from .held import select
 from .registry import called, register
 from .relu import Relu
 
@@ -32,10 +30,6 @@ class Threshold(Relu):
 
     def own_packed(self) -> list[Tensor]:
         return [bits.pack(self.own()[0])]
-
-    def gated(self, planes: Sequence[Tensor]) -> Any:
-        (own,) = self.own_packed()
-        return select(self.q, own & planes[0], inplace=self.inplace)
 
 
 def _threshold(
