@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -77,12 +78,16 @@ def guide(
     made.save(out)
     known = None if lesson.teacher.run is None else options_of(lesson.teacher.run)
     if images is None:
-        source = f"--data {known.data if data == 'teacher' and known is not None else what.data}"
+        source = ["--data", known.data if data == "teacher" and known is not None else what.data]
     else:
-        source = f"--images {images}"
+        source = ["--images", str(images)]
+    if data_root is not None:
+        source += ["--data-root", str(data_root)]
+    command = shlex.join(
+        ["twostroke", "distill", "--guide", str(out), *source, "--out", "runs/NAME"]
+    )
     console.print(
-        f"wrote {out}: {repr(made)[1:-1]}\n"
-        f"train a student from it: twostroke distill --guide {out} {source} --out runs/NAME",
+        f"wrote {out}: {repr(made)[1:-1]}\ntrain a student from it: {command}",
         highlight=False,
         soft_wrap=True,
     )
