@@ -1,8 +1,7 @@
 """The kernels that `kernels` calls, compiled by numba.
 
 Floats are read as integers of their size: one kernel then serves every precision, and what is off becomes
-exactly +0, also under infinity and NaN. Eight units are one vector operation (`keep`, `mark`): a loop
-becomes one only where the compiler sees that no arrays overlap, which in place they do.
+exactly +0, also under infinity and NaN. Eight units are one vector operation (`numba_vectors`).
 
 Kernels are C functions of one address, that of their numbers: numba's own calls would make an array of
 each tensor first, which takes longer than a small mask. They run without the interpreter's lock, on the threads
@@ -16,13 +15,13 @@ from __future__ import annotations
 import ctypes
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import binding
 from numba import carray, types
-from numba.extending import intrinsic
+
+from .numba_vectors import add_squares, keep, keep_across, mark, mark_across, pointer, word_at
 
 
 def _openmp():
@@ -59,140 +58,6 @@ def _whole(parts, wanted):
 
 _share = numba.njit(_share if OPENMP is not None else _whole)
 
-_BIT, _BYTE, _WORD = ir.IntType(1), ir.IntType(8), ir.IntType(64)
-
-
-def _eight(kind: ir.Type) -> ir.VectorType:
-    return ir.VectorType(kind, 8)
-
-
-def _alike(builder: Any, value: Any) -> Any:
-    """`value` eight times."""
-    one = builder.insert_element(
-        ir.Constant(_eight(value.type), ir.Undefined), value, ir.IntType(32)(0)
-    )
-    return builder.shuffle_vector(one, one, ir.Constant(_eight(ir.IntType(32)), [0] * 8))
-
-
-def _place(builder: Any, start: Any, at: Any) -> Any:
-    """Where eight values from `at` on lie."""
-    kind = _eight(start.type.pointee)
-    return builder.bitcast(builder.gep(start, [at]), kind.as_pointer())
-
-
-def _align(start: Any) -> int:
-    width: int = start.type.pointee.width
-    return width // 8
-
-
-def _keep(builder: Any, q: Any, out: Any, at: Any, on: Any) -> None:
-    values = builder.load(_place(builder, q, at), align=_align(q))
-    kept = builder.select(on, values, ir.Constant(values.type, [0] * 8))
-    builder.store(kept, _place(builder, out, at), align=_align(out))
-
-
-def _marked(builder: Any, q: Any, at: Any, shift: Any, edge: Any, off: Any) -> Any:
-    values = builder.load(_place(builder, q, at), align=_align(q))
-    shifted = builder.sub(values, _alike(builder, shift))
-    above = builder.icmp_signed(">", shifted, _alike(builder, edge))
-    return builder.and_(above, builder.icmp_signed("!=", values, _alike(builder, off)))
-
-
-@intrinsic
-def pointer(typing, address, like):
-    """An address as one of numbers like `like`."""
-
-    def code(context, builder, signature, given):
-        return builder.inttoptr(given[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(like)(types.int64, like), code
-
-
-@intrinsic
-def word_at(typing, address):
-    """Eight bytes from an address on, which need not be a multiple of eight."""
-
-    def code(context, builder, signature, given):
-        place = builder.inttoptr(given[0], _WORD.as_pointer())
-        return builder.load(place, align=1)
-
-    return types.uint64(types.int64), code
-
-
-def _squares(builder: Any, values: Any, wide: ir.Type) -> Any:
-    """Squares as floats; integers are bfloat16s, the front of a float32."""
-    if isinstance(values.type.element, ir.IntType):
-        bits = builder.zext(values, _eight(ir.IntType(32)))
-        bits = builder.shl(bits, ir.Constant(bits.type, [16] * 8))
-        values = builder.bitcast(bits, _eight(wide))
-    return builder.fmul(values, values)
-
-
-@intrinsic
-def add_squares(typing, q, at, sums, into):
-    """Eight units: `sums[into + k] += q[at + k] ** 2`."""
-
-    def code(context, builder, signature, given):
-        q, at, sums, into = given
-        place = _place(builder, sums, into)
-        values = builder.load(_place(builder, q, at), align=2)
-        added = builder.fadd(
-            builder.load(place, align=4), _squares(builder, values, sums.type.pointee)
-        )
-        builder.store(added, place, align=4)
-        return context.get_dummy_value()
-
-    return types.void(q, types.intp, sums, types.intp), code
-
-
-@intrinsic
-def keep(typing, q, out, at, byte):
-    """Eight units from `at` on: `out[at + k]` becomes `q[at + k]` where bit k of `byte` is on, else 0."""
-
-    def code(context, builder, signature, given):
-        q, out, at, byte = given
-        _keep(builder, q, out, at, builder.bitcast(byte, _eight(_BIT)))
-        return context.get_dummy_value()
-
-    return types.void(q, out, types.intp, types.uint8), code
-
-
-@intrinsic
-def keep_across(typing, q, out, at, word, bit):
-    """The same, where the mask of `at + k` is that `bit` of the k-th byte of `word`."""
-
-    def code(context, builder, signature, given):
-        q, out, at, word, bit = given
-        turned = builder.bitcast(builder.lshr(word, bit), _eight(_BYTE))
-        _keep(builder, q, out, at, builder.trunc(turned, _eight(_BIT)))
-        return context.get_dummy_value()
-
-    return types.void(q, out, types.intp, types.uint64, types.uint64), code
-
-
-@intrinsic
-def mark(typing, q, at, shift, edge, off):
-    """Eight units from `at` on as a byte: bit k says `q[at + k] - shift > edge and q[at + k] != off`."""
-
-    def code(context, builder, signature, given):
-        return builder.bitcast(_marked(builder, *given), _BYTE)
-
-    return types.uint8(q, types.intp, q.dtype, q.dtype, q.dtype), code
-
-
-@intrinsic
-def mark_across(typing, q, at, shift, edge, off):
-    """The same as a word: its k-th byte is 1 or 0."""
-
-    def code(context, builder, signature, given):
-        bytes_ = builder.zext(_marked(builder, *given), _eight(_BYTE))
-        return builder.bitcast(bytes_, _WORD)
-
-    return types.uint64(q, types.intp, q.dtype, q.dtype, q.dtype), code
-
-
-_kept = []  # compiled code lives as long
-
 
 def _later(function):
     """What gives the C function, and compiles it when it is asked for the first time."""
@@ -200,8 +65,9 @@ def _later(function):
     @lru_cache(maxsize=1)
     def compiled():
         made = numba.cfunc(types.void(types.CPointer(types.int64)), cache=True)(function)
-        _kept.append(made)
-        return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(made.address)
+        called = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(made.address)
+        called.made = made  # whose code lives as long
+        return called
 
     return compiled
 
@@ -236,7 +102,7 @@ def _turn_back(row, turned, first, pixels, channels):
 
 
 @lru_cache(maxsize=3)
-def energy(kind: str) -> Any:
+def energy(kind: str):
     """The kernel that adds up the squares of a "float32", "float64" or "bfloat16" over the rows."""
     zero = np.float64(0) if kind == "float64" else np.float32(0)
     like = np.int16(0) if kind == "bfloat16" else zero
