@@ -18,6 +18,17 @@ def runs(tmp_path):
     return tmp_path
 
 
+def test_a_command_without_a_configuration_beside_another(capsys, tmp_path):
+    for command in ("demo", "train"):
+        settings = {"command": command, "data": "mnist-12k", "seed": len(command)}
+        RunFolder.create(tmp_path / command, settings).save_history(History([toy_record(epoch=1)]))
+    code, text, _ = run(
+        capsys, "compare", tmp_path / "demo", tmp_path / "train", "--out", tmp_path / "both"
+    )
+    assert code == 0
+    assert "seed" in text
+
+
 def test_a_table_a_page_and_what_it_took_to_a_target(capsys, runs):
     out = runs / "both"
     out.mkdir()
@@ -97,6 +108,6 @@ def test_a_student_is_tested_on_the_data_of_its_teacher(capsys, runs):
     assert "\n teacher " not in text  # which only students have
     run(capsys, "compare", runs / "d")
     page = (runs / "d" / "report.html").read_text()
-    assert "Where there is none, they are the share" in page
+    assert "A student without a test set is measured" in page
     assert "test error" not in page
     assert "e on mnist-12k, c on cifar10" in text

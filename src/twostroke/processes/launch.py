@@ -86,7 +86,7 @@ def processes_of(
         )
     cpu = device == "cpu" or not torch.cuda.is_available()
     if device == "cuda" and cpu:
-        device_named(device)  # says that there is none
+        device_named(device)  # raises, since there is no GPU
     if sync_batch_norm and cpu:
         raise SettingsError(
             "sync_batch_norm works between GPUs only: leave it out, and each process takes its own "

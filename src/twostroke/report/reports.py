@@ -19,8 +19,8 @@ from .table import comparison, settings
 
 POINT = "Point at an epoch for its numbers."
 _UNTESTED = (
-    "Errors are of the test set. Where there is none, they are the share of the training images on which the "
-    "student gives another answer than its teacher."
+    "Errors are of the test set. A student without a test set is measured on its training images: its error is "
+    "the share of them on which it gives another answer than its teacher."
 )
 
 

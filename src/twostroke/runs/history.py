@@ -105,7 +105,7 @@ class History:
         return sum(record.held_steps for record in self.epochs) / max(1, self.steps)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write as CSV: a line an epoch, numbers in full precision, empty where there is none.
+        """Write as CSV: one line for each epoch, numbers in full precision; a missing one is left empty.
 
         Shares by site are left to `save_sites`.
         """

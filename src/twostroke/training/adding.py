@@ -1,7 +1,7 @@
 """How the losses of parts make that of a batch, and of a data set.
 
 A loss is usually the mean over the examples of a batch. With class weights, or labels that are ignored, it is
-a weighted mean; with `reduction="sum"` it is none. Whoever adds up the losses of parts must know which.
+a weighted mean; with `reduction="sum"` it is a sum. Code that adds up the losses of parts must know which.
 """
 
 from __future__ import annotations
